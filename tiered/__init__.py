@@ -1,1 +1,57 @@
 """A tiered key-value store: memory, Redis, and a durable store of record."""
+
+from __future__ import annotations
+
+from tiered.arguments import KEEP
+from tiered.backend import TieredBackend
+from tiered.errors import (
+    Ambiguous,
+    CodecError,
+    ConfigError,
+    Corrupt,
+    InvalidKey,
+    InvalidValue,
+    NotApplied,
+    StoreError,
+    StoreUnavailable,
+    TieredError,
+    Untrusted,
+)
+from tiered.results import Lookup, WriteOutcome
+from tiered.tiers.memory import MemoryTier
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "KEEP",
+    "Ambiguous",
+    "CodecError",
+    "ConfigError",
+    "Corrupt",
+    "FileTier",
+    "InvalidKey",
+    "InvalidValue",
+    "Lookup",
+    "MemoryTier",
+    "NotApplied",
+    "RedisTier",
+    "StoreError",
+    "StoreUnavailable",
+    "TieredBackend",
+    "TieredError",
+    "Untrusted",
+    "WriteOutcome",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Tiers with heavy drivers are imported when they are first named."""
+    if name == "RedisTier":
+        from tiered.tiers.redis import RedisTier
+
+        return RedisTier
+    if name == "FileTier":
+        from tiered.tiers.file import FileTier
+
+        return FileTier
+    raise AttributeError(f"module 'tiered' has no attribute {name!r}")

@@ -1,0 +1,105 @@
+"""The memory tier: its bounds, its policy, and that it survives threads."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections import OrderedDict
+
+from tiered import MemoryTier, TieredBackend
+from tiered.tiers.slru import SegmentedLRU
+
+
+def test_bounded_by_entries_and_by_bytes() -> None:
+    memory = MemoryTier(max_entries=100, max_bytes=100_000)
+    with TieredBackend([memory]) as store:
+        for n in range(1000):
+            store.set(f"k{n}", "x")
+            assert memory.entries <= 100
+        for n in range(1000):
+            store.set(f"k{n}", "x" * 5000)
+            assert memory.bytes <= 100_000
+        assert memory.entries > 0
+
+
+def test_a_value_larger_than_the_tier_is_not_held_and_leaves_nothing_old(tmp_path: object) -> None:
+    from tiered import FileTier
+
+    with TieredBackend([MemoryTier(max_bytes=10_000), FileTier(str(tmp_path))]) as store:
+        store.set("k", "old")
+        outcome = store.set("k", "x" * 20_000)
+        assert outcome.tiers == {"memory": "skipped", "file": "ok"}
+        assert store.lookup("k").tier == "file"
+        assert store.get("k") == "x" * 20_000
+
+
+def test_sizes_add_up_after_random_work() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng, memory = random.Random(seed), MemoryTier(max_entries=50)
+    with TieredBackend([memory]) as store:
+        views = [store, store.namespace("a"), store.namespace("b")]
+        for _ in range(3000):
+            view, key = rng.choice(views), f"k{rng.randrange(80)}"
+            rng.choice([lambda: view.get(key), lambda: view.set(key, "v" * rng.randrange(99)), lambda: view.delete(key)])()
+        parts = memory._partitions.values()
+        assert memory.bytes == sum(part.bytes for part in parts)
+        assert memory.entries == sum(len(part.slots) for part in parts) == sum(len(part.policy) for part in parts)
+
+
+def test_hit_share_is_not_below_an_exact_lru_of_the_same_size() -> None:
+    rng = random.Random(7)
+    keys = [f"k{int(rng.paretovariate(0.9)) % 5000}" for _ in range(60_000)]
+    policy, held, hits = SegmentedLRU(), set[str](), 0
+    lru: OrderedDict[str, None] = OrderedDict()
+    lru_hits = 0
+    for key in keys:
+        if key in held:
+            hits += 1
+            policy.touch(key)
+        else:
+            policy.put(key, 1)
+            held.add(key)
+            if len(held) > 300:
+                held.discard(policy.evict()[0])
+        if key in lru:
+            lru_hits += 1
+            lru.move_to_end(key)
+        else:
+            lru[key] = None
+            if len(lru) > 300:
+                lru.popitem(last=False)
+    assert hits >= lru_hits
+
+
+def test_threads_with_a_tiny_switch_interval_leave_it_consistent() -> None:
+    memory = MemoryTier(max_entries=40)
+    store = TieredBackend([memory])
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+        try:
+            for _ in range(800):
+                key = f"k{rng.randrange(100)}"
+                value = store.get(key)
+                assert value is None or value[0] == key
+                store.set(key, [key, rng.random()])
+        except BaseException as error:
+            failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures
+    parts = memory._partitions.values()
+    assert memory.entries == sum(len(part.policy) for part in parts) == sum(len(part.slots) for part in parts) <= 40
+    store.close()

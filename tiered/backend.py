@@ -1,0 +1,422 @@
+"""`TieredBackend`: the store as its users see it. One object is one namespace of a chain of tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from random import random
+from time import monotonic, sleep
+from typing import Any
+
+from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
+from tiered.chain import Chain
+from tiered.clock import SYSTEM_CLOCK, Clock
+from tiered.codecs import codec_for
+from tiered.codecs.base import Codec
+from tiered.entry import Draft, draft, open_frame, tombstone
+from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
+from tiered.loading import Loads
+from tiered.reading import Found, Reader
+from tiered.replication.keeper import Keeper
+from tiered.results import Lookup, WriteOutcome
+from tiered.tiers.base import Tier, Write, Written
+from tiered.writing import Writer
+
+PAGE = 500
+MAX_CONFLICTS = 1000
+_ABSENT: Any = object()
+
+
+class TieredBackend:
+    """A key-value store over a chain of tiers, fastest first; the last tier is the store of record.
+
+    Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes raise `NotApplied` or
+    `Ambiguous`. Cache tiers that fail never raise: they are skipped and repaired. `staleness` (seconds) bounds how long
+    this process may serve from memory what another process has changed; `shared=False` says there is no other.
+    `deadline` (seconds) bounds the time that a call spends on cache tiers.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        *,
+        namespace: str = "default",
+        codec: str | Codec | None = None,
+        deadline: float = 1.0,
+        staleness: float = 1.5,
+        shared: bool = True,
+        max_value_bytes: int = 20 * 2**20,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if deadline <= 0 or staleness <= 0:
+            raise ConfigError("deadline and staleness are seconds greater than zero")
+        chain = Chain(
+            tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock
+        )
+        self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
+        self._keeper = Keeper(chain)
+        self._bind(chain, check_namespace(namespace))
+
+    def _bind(self, chain: Chain, namespace: str) -> None:
+        self._chain, self._space = chain, chain.space(namespace)
+        self._reader, self._writer, self._loads = Reader(chain), Writer(chain), Loads(chain)
+        self._stats = self._space.stats
+        # The hot path's own references: the slots of memory and the buffer that notes accesses.
+        self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
+        self._monotonic = monotonic if chain.clock is SYSTEM_CLOCK else chain.clock.monotonic
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> TieredBackend:
+        """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
+        from tiered.config import tiers_from_url
+
+        return cls(tiers_from_url(url, shared=options.get("shared", True)), **options)
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> TieredBackend:
+        """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
+        from tiered.config import tiers_from_settings
+
+        tiers, settings = tiers_from_settings(source, options)
+        return cls(tiers, **settings)
+
+    # Reading
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, or `default` if it is absent."""
+        try:
+            slot = self._slots[key]
+            if slot[1] > self._monotonic():
+                self._stats.memory_hits += 1
+                self._touched(key)
+                decode = slot[2]
+                return slot[0] if decode is None else decode(slot[0])
+        except (KeyError, TypeError):  # TypeError: an unhashable key, which _find refuses properly
+            pass
+        found = self._find(key)
+        return default if found.slot is None else _value(found.slot)
+
+    def lookup(self, key: str) -> Lookup:
+        """What `get` would find, and where: tier, version, expiry, age."""
+        now = self._monotonic()
+        slot = self._slots.get(check_key(key, self._chain.max_key_bytes))
+        if slot is not None and slot[1] > now:
+            self._stats.memory_hits += 1
+            self._touched(key)
+            return _lookup(slot, self._chain.memory.name, now - slot[5])
+        found = self._find(key)
+        if found.slot is None:
+            return Lookup(False, tier=found.tier, version=found.version)
+        return _lookup(found.slot, found.tier, 0.0)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those `keys` that are there, in their order; one round trip per tier."""
+        limit, values, now = self._chain.max_key_bytes, dict[str, Any](), self._monotonic()
+        wanted = list(dict.fromkeys(check_key(key, limit) for key in keys))
+        below: list[str] = []
+        for key in wanted:
+            slot = self._slots.get(key)
+            if slot is not None and slot[1] > now:
+                self._touched(key)
+                values[key] = _value(slot)
+            else:
+                below.append(key)
+        self._stats.memory_hits += len(values)
+        if below:
+            self._ready()
+            found = self._reader.read_many(self._space, below)
+            for key, it in found.items():
+                if it.slot is not None:
+                    values[key] = _value(it.slot)
+            self._stats.misses += len(wanted) - len(values)
+        return {key: values[key] for key in wanted if key in values}
+
+    def ttl(self, key: str) -> float | None:
+        """Seconds until `key` expires, math.inf if it never does, None if it is absent."""
+        found = self.lookup(key)
+        if not found.found:
+            return None
+        return float("inf") if found.expires_at is None else found.expires_at - self._chain.clock.now() / 1000
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.lookup(key).found
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _ABSENT)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    # Writing
+
+    def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
+        """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
+        return self._write(self._draft(key, value, ttl))[1]
+
+    def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
+        """`set` only if `key` is absent; None if it is there."""
+        written, outcome = self._write(self._draft(key, value, ttl, expect=0))
+        return outcome if written.version else None
+
+    def delete(self, key: str) -> bool:
+        """Remove `key` everywhere; whether it was there."""
+        return self.delete_many((key,))[key]
+
+    def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
+        """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
+        writes = [self._draft(key, value, ttl) for key, value in values.items()]
+        self._ready()
+        results = self._writer.write(self._space, writes) if writes else []
+        self._stats.sets += len(writes)
+        return {write.key: outcome for write, (_, outcome) in zip(writes, results, strict=True) if outcome}
+
+    def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
+        """`delete` of each, in one commit; whether each was there."""
+        limit, seed, now = self._chain.max_key_bytes, self._space.seed, self._chain.clock.now()
+        wanted = dict.fromkeys(check_key(key, limit) for key in keys)
+        self._ready()
+        writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
+        results = self._writer.write(self._space, writes) if writes else []
+        self._stats.deletes += len(writes)
+        return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
+
+    def touch(self, key: str, ttl: Ttl) -> bool:
+        """Give `key` a new time to live (None: for ever); False if it is absent."""
+        if ttl is not None:
+            ttl_seconds(ttl)
+        missing = object()
+
+        def same(value: Any) -> Any:
+            if value is missing:
+                raise _Untouched
+            return value
+
+        try:
+            self.update(key, same, default=missing, ttl=ttl)
+        except _Untouched:
+            return False
+        return True
+
+    def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
+        """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
+
+        `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
+        effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
+        """
+        check_key(key, self._chain.max_key_bytes)
+        for attempt in range(MAX_CONFLICTS):
+            self._ready()
+            version, value, expires_at, keep_until = self._current(key)
+            value = fn(value if version else default)
+            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
+            if isinstance(ttl, _Keep) and version:
+                write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
+            if self._write(write)[0].version:
+                return value
+            self._stats.conflicts += 1
+            if attempt > 2:
+                sleep(random() * min(0.05, 0.0002 * attempt))
+        message = f"{MAX_CONFLICTS} writers in a row were faster on this key; nothing was changed"
+        raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
+
+    def increment(self, key: str, by: int = 1) -> int:
+        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
+        if isinstance(by, bool) or not isinstance(by, int):
+            raise InvalidValue(f"increment by an int, not {type(by).__name__}")
+
+        def plus(value: Any) -> int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
+            return value + by
+
+        return int(self.update(key, plus, default=0))
+
+    def get_or_set(
+        self, key: str, loader: Callable[[], Any], ttl: Ttl = None, *, stale_ttl: float | None = None
+    ) -> Any:
+        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`. One loader per key and process.
+
+        With `stale_ttl` (seconds), a value that expired no longer ago is served when the loader fails. Raises what the
+        loader raises.
+        """
+        value = self.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        expires_at = expiry(ttl, self._chain.clock.now())
+        stale_ms = 0 if stale_ttl is None else round(ttl_seconds(stale_ttl) * 1000)
+
+        def produce() -> Any:
+            value = self.get(key, _ABSENT)  # another load may have ended between our look and our turn
+            if value is not _ABSENT:
+                return value
+            self._stats.loads += 1
+            write = self._draft(key, value := loader(), None)
+            keep_until = expires_at + stale_ms if expires_at else 0
+            self._write(Write(key, self._redraft(key, write.draft, expires_at, keep_until)))
+            return value
+
+        try:
+            return self._loads.load(self._space, key, produce)
+        except Exception:
+            found, value = self._loads.stale(self._space, key) if stale_ms else (False, None)
+            if not found:
+                raise
+            self._stats.stale_served += 1
+            return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    # Enumerating, namespaces
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys that start with `prefix`, from the store of record, in pages."""
+        return (key for key, _ in self._entries(prefix))
+
+    def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """The keys that start with `prefix` and their values, from the store of record, in pages."""
+        return ((key, self._chain.decode(entry)) for key, entry in self._entries(prefix))
+
+    def namespace(self, name: str) -> TieredBackend:
+        """Another namespace of the same chain. Closing either closes both."""
+        view = object.__new__(TieredBackend)
+        view._tiers, view._keeper, view._max_value_bytes = self._tiers, self._keeper, self._max_value_bytes
+        view._bind(self._chain, check_namespace(name))
+        return view
+
+    def clear(self) -> None:
+        """Remove every key of this namespace, and of no other."""
+        self._ready()
+        old = self._space.scope
+        self._chain.learn(self._space, self._chain.record.clear(self._space.name))
+        with self._chain.memory.lock:
+            self._chain.memory.empty(self._space.part)
+            self._space.flights.mark_all()
+        for guard in self._chain.guards:
+            if guard.breaker.closed:
+                guard.forget(old)
+
+    # Operating
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of this namespace and of each tier."""
+        chain = self._chain
+        return {
+            "namespace": {"name": self._space.name, **self._stats.as_dict()},
+            "memory": dict(chain.memory.health().facts),
+            "tiers": {
+                **{guard.name: guard.stats.as_dict() for guard in chain.guards},
+                chain.record.name: chain.record_stats.as_dict(),
+            },
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Per tier: whether it is well, its breaker, how many keys it is owed. Never raises, never scans."""
+        report: dict[str, Any] = {}
+        for tier in self._tiers:
+            state = tier.health()
+            report[tier.name] = {"ok": state.ok, "detail": state.detail, **state.facts}
+        for guard in self._chain.guards:
+            report[guard.name] |= {"breaker": str(guard.breaker.state), "owed": len(guard.owed)}
+        return report
+
+    def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the store of record to `path` while it is in use."""
+        backup = getattr(self._chain.record, "backup", None)
+        if backup is None:
+            raise ConfigError(f"{self._chain.record.name}: this store of record has a backup procedure of its own")
+        backup(path)
+
+    def close(self) -> None:
+        """Stop the background thread and close every tier. Idempotent."""
+        if not self._chain.closed:
+            self._chain.closed = True
+            self._keeper.stop()
+            for tier in self._tiers:
+                tier.close()
+            with self._chain.memory.lock:
+                for space in self._chain.spaces():
+                    self._chain.memory.empty(space.part)
+
+    def __enter__(self) -> TieredBackend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        chain = " → ".join(tier.name for tier in self._tiers)
+        return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
+
+    # Private, in the order of use
+
+    def _ready(self) -> None:
+        if self._chain.closed:
+            self._chain.check_open()
+        if not self._keeper.started:
+            self._keeper.start()
+
+    def _find(self, key: str) -> Found:
+        check_key(key, self._chain.max_key_bytes)
+        self._ready()
+        found = self._reader.read(self._space, key)
+        if found.slot is None:
+            self._stats.misses += 1
+        return found
+
+    def _draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
+        check_key(key, self._chain.max_key_bytes)
+        expires_at = expiry(ttl, self._chain.clock.now())
+        payload = self._chain.codec.encode(value)
+        if len(payload) > self._max_value_bytes:
+            limit = f"the limit of {self._max_value_bytes} (max_value_bytes)"
+            raise InvalidValue(f"the value takes {len(payload)} bytes, more than {limit}; split it or raise the limit")
+        return Write(key, draft(self._space.seed, key, payload, self._chain.codec.id, expires_at=expires_at), expect)
+
+    def _redraft(self, key: str, base: Draft, expires_at: int, keep_until: int) -> Draft:
+        return base._replace(expires_at=expires_at, keep_until=keep_until)
+
+    def _write(self, write: Write) -> tuple[Written, Any]:
+        self._ready()
+        result = self._writer.write(self._space, (write,))[0]
+        self._stats.sets += bool(result[0].version)
+        return result
+
+    def _current(self, key: str) -> tuple[int, Any, int, int]:
+        """The record's version (0: absent), value, expires_at and keep_until of `key`."""
+        _, frame = self._chain.record.read(self._space.name, key)
+        if frame is None:
+            return 0, None, 0, 0
+        entry = open_frame(frame, self._space.seed, key)
+        if entry.absent(self._chain.clock.now()):
+            return 0, None, 0, 0
+        return entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        cursor: str | None = None
+        while True:
+            self._ready()
+            page = self._chain.record.scan(self._space.name, prefix, cursor, PAGE)
+            for key, frame in page.items:
+                entry = open_frame(frame, self._space.seed, key)
+                if not entry.absent(self._chain.clock.now()):
+                    yield key, entry
+            if (cursor := page.cursor) is None:
+                return
+
+
+class _Untouched(Exception):
+    """`touch` found nothing to touch."""
+
+
+def _value(slot: tuple[Any, ...]) -> Any:
+    decode = slot[2]
+    return slot[0] if decode is None else decode(slot[0])
+
+
+def _lookup(slot: tuple[Any, ...], tier: str, age: float) -> Lookup:
+    return Lookup(True, _value(slot), tier, slot[3], slot[4] / 1000 if slot[4] else None, max(0.0, age))

@@ -1,0 +1,125 @@
+"""What all namespaces of a backend share: the tiers with their guards, the codec, the clocks, the options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+from tiered.clock import Clock
+from tiered.codecs.base import Codec, immutable
+from tiered.entry import Entry, namespace_seed
+from tiered.errors import ConfigError, Corrupt, TieredError
+from tiered.observability.stats import StoreStats, TierStats
+from tiered.replication.guard import Guard
+from tiered.replication.inflight import Flight, InFlightTable
+from tiered.tiers.base import Mark, Record, Tier
+from tiered.tiers.memory import MemoryTier, size_of
+
+
+class Space:
+    """One namespace of a chain in this process: its part of memory, what is under way, its generation."""
+
+    def __init__(self, name: str, memory: MemoryTier) -> None:
+        self.name = name
+        self.seed = namespace_seed(name)
+        with memory.lock:
+            self.part = memory.partition(name)
+        self.flights = InFlightTable()
+        self.loads: dict[str, Flight] = {}
+        self.stats = StoreStats()
+        self.generation = 0
+        """The newest generation seen; 0 before the record was asked."""
+
+    @property
+    def scope(self) -> str:
+        return f"{self.name}:{self.generation}"
+
+
+class Chain:
+    """Memory, guarded cache tiers and the store of record, fastest first."""
+
+    def __init__(
+        self, tiers: Sequence[Tier], *, codec: Codec, shared: bool, staleness: float, deadline: float, clock: Clock
+    ) -> None:
+        self.memory, self.guards, self.record = _arrange(tiers, clock)
+        self.has_memory = any(tier is self.memory for tier in tiers)
+        self.codec, self.clock, self.deadline = codec, clock, deadline
+        self.trust = staleness if shared and not isinstance(self.record, MemoryTier) else math.inf
+        self.marks = [guard.name for guard in self.guards]
+        self.record_stats = TierStats()
+        self.closed = False
+        self.max_key_bytes = min(self.record.max_key_bytes, 1024)
+        self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
+        self._spaces: dict[str, Space] = {}
+        self._spaces_lock = Lock()  # guards the table of namespaces
+
+    def space(self, name: str) -> Space:
+        """The namespace `name`; the same object for everyone in this chain."""
+        with self._spaces_lock:
+            found = self._spaces.get(name)
+            if found is None:
+                found = self._spaces[name] = Space(name, self.memory)
+            return found
+
+    def spaces(self) -> list[Space]:
+        """The namespaces used so far."""
+        with self._spaces_lock:
+            return list(self._spaces.values())
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise TieredError("this backend is closed; build a new one")
+
+    def learn(self, space: Space, generation: int) -> None:
+        """The record says `generation` (R8); a new one makes what memory holds untrustworthy (R4)."""
+        if generation > space.generation:
+            with self.memory.lock:
+                if space.generation:
+                    self.memory.empty(space.part)
+                    space.flights.mark_all()
+                space.generation = max(generation, space.generation)
+
+    def decode(self, entry: Entry) -> Any:
+        """The value of `entry`; raises `Corrupt`."""
+        if entry.codec != self.codec.id:
+            raise Corrupt(f"written by codec {entry.codec}, but this store is configured for {self.codec.name}")
+        return self.codec.decode(entry.payload)
+
+    def slot(self, key: str, entry: Entry, since: float) -> tuple[tuple[Any, ...], int]:
+        """The memory slot of `entry`, read or written since `since`, and its size."""
+        value = self.decode(entry)
+        deadline = since + self.trust
+        if entry.expires_at:
+            left = (entry.expires_at - self.clock.now()) / 1000
+            deadline = min(deadline, self.clock.monotonic() + left)
+        if immutable(value):
+            return (value, deadline, None, entry.version, entry.expires_at, since), size_of(value) + len(key) + 49
+        payload = entry.payload
+        slot = (payload, deadline, self._decode_trusted, entry.version, entry.expires_at, since)
+        return slot, len(payload) + len(key) + 82
+
+    def confirm(self, guard: Guard, space: Space, generation: int, items: Sequence[tuple[str, int]]) -> None:
+        """`guard` holds these (key, version) or newer: clear their pending marks."""
+        if self.record.journal is not None:
+            marks = [Mark(guard.name, space.name, key, version, generation) for key, version in items]
+            self.record.journal.confirm(marks)
+
+
+def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:
+    if not tiers:
+        raise ConfigError("a chain needs at least one tier")
+    names = [tier.name for tier in tiers]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")
+    *caches, record = tiers
+    if not isinstance(record, Record):
+        raise ConfigError(f"{record.name}: the last tier must be a store of record (it lacks commit, read, scan …)")
+    if caches and isinstance(caches[0], MemoryTier):
+        memory = caches.pop(0)
+    else:
+        memory = record if isinstance(record, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
+    if any(isinstance(tier, MemoryTier) for tier in (*caches, *([record] if caches else []))):
+        raise ConfigError("memory must be the first tier, and there can be only one")
+    return memory, [Guard(tier, clock=clock) for tier in caches], record

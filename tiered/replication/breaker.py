@@ -1,0 +1,112 @@
+"""When to stop asking a tier: a circuit breaker that time alone never closes.
+
+It opens on `consecutive` failures in a row, or when at least half of at least `sample` calls within `window` seconds
+failed. Open, it asks for a probe after a delay that doubles with each failed one; a probe runs in the background and
+only its success, after the tier has been repaired, closes the breaker. No user's call is ever the probe.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from threading import Lock
+
+from tiered.clock import SYSTEM_CLOCK, Clock
+
+
+class State(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Thread-safe. Decides only; it does no I/O and starts no thread."""
+
+    def __init__(
+        self,
+        *,
+        consecutive: int = 5,
+        sample: int = 20,
+        window: float = 10.0,
+        delay: float = 1.0,
+        max_delay: float = 30.0,
+        clock: Clock = SYSTEM_CLOCK,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.closed = True
+        """Read on every call, so a plain attribute; True exactly when `state` is CLOSED."""
+        self.state = State.CLOSED
+        self.opened_total = 0
+        self._consecutive, self._sample, self._window = consecutive, sample, window
+        self._delay, self._max_delay = delay, max_delay
+        self._clock, self._jitter = clock, jitter
+        self._lock = Lock()  # guards everything below
+        self._failed_in_row = 0
+        self._calls = self._failures = 0
+        self._window_ends = 0.0
+        self._tries = 0
+        self._probe_at = 0.0
+
+    def success(self) -> None:
+        """A call went well. Costs one attribute read while nothing has failed lately."""
+        if self._failures or self._failed_in_row:
+            with self._lock:
+                self._failed_in_row = 0
+                self._roll()
+                self._calls += 1
+
+    def failure(self) -> bool:
+        """A call failed or was too slow; True if this opened the breaker."""
+        with self._lock:
+            self._failed_in_row += 1
+            self._roll()
+            self._calls += 1
+            self._failures += 1
+            often = self._calls >= self._sample and 2 * self._failures >= self._calls
+            if not self.closed or (self._failed_in_row < self._consecutive and not often):
+                return False
+            self._tries = 0
+            self.opened_total += 1
+            self._open()
+            return True
+
+    def trip(self) -> None:
+        """Open now, whatever the calls said."""
+        with self._lock:
+            if self.closed:
+                self._tries = 0
+                self.opened_total += 1
+                self._open()
+
+    def probe_due(self) -> bool:
+        """Whether it is time for a probe; if so the breaker is half-open and the caller must probe."""
+        with self._lock:
+            if self.state is not State.OPEN or self._clock.monotonic() < self._probe_at:
+                return False
+            self.state = State.HALF_OPEN
+            return True
+
+    def probe_failed(self) -> None:
+        """The probe or the repair failed: open again, for longer."""
+        with self._lock:
+            self._tries += 1
+            self._open()
+
+    def close(self) -> None:
+        """The tier answered and was repaired."""
+        with self._lock:
+            self._failed_in_row = self._calls = self._failures = 0
+            self.state, self.closed = State.CLOSED, True
+
+    def _open(self) -> None:
+        self.state, self.closed = State.OPEN, False
+        delay = min(self._max_delay, self._delay * 2**self._tries)
+        self._probe_at = self._clock.monotonic() + delay * (0.5 + 0.5 * self._jitter())
+
+    def _roll(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._window_ends:
+            self._window_ends = now + self._window
+            self._calls = self._failures = 0

@@ -1,0 +1,127 @@
+"""Around each remote cache tier: the one place where its failures stop being errors.
+
+A guard asks its tier only while the breaker is closed and the key is not owed, counts what happens, and turns every
+failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from tiered.clock import SYSTEM_CLOCK, Clock
+from tiered.entry import version_of
+from tiered.errors import Reason, StoreError
+from tiered.observability.stats import TierStats
+from tiered.replication.breaker import Breaker
+from tiered.replication.owed import Owed
+from tiered.tiers.base import Tier
+
+logger = logging.getLogger(__name__)
+
+
+class _Unanswered:
+    def __repr__(self) -> str:
+        return "UNANSWERED"
+
+
+UNANSWERED: Final = _Unanswered()
+"""Not a miss: the tier failed, or was not asked."""
+
+Answer = bytes | None | _Unanswered
+
+
+class Guard:
+    """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing."""
+
+    def __init__(self, tier: Tier, *, breaker: Breaker | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.tier = tier
+        self.name = tier.name
+        self.breaker = breaker or Breaker(clock=clock)
+        self.owed = Owed()
+        self.stats = TierStats()
+        self.identity: str | None = None
+
+    def get(self, namespace: str, scope: str, key: str) -> Answer:
+        """The frame under `key`, None for a miss, or `UNANSWERED`."""
+        if not self.breaker.closed or (self.owed and (namespace, key) in self.owed):
+            self.stats.skipped += 1
+            return UNANSWERED
+        try:
+            frame = self.tier.get(scope, key)
+        except Exception as error:
+            self._failed("get", error)
+            return UNANSWERED
+        self.breaker.success()
+        return frame
+
+    def get_many(self, namespace: str, scope: str, keys: Sequence[str]) -> list[Answer]:
+        """`get` of each key, in one round trip."""
+        answers: list[Answer] = [UNANSWERED] * len(keys)
+        asked = [i for i, key in enumerate(keys) if not self.owed or (namespace, key) not in self.owed]
+        if not self.breaker.closed or not asked:
+            self.stats.skipped += len(keys)
+            return answers
+        try:
+            frames = self.tier.get_many(scope, [keys[i] for i in asked])
+        except Exception as error:
+            self._failed("get_many", error)
+            return answers
+        self.breaker.success()
+        for i, frame in zip(asked, frames, strict=True):
+            answers[i] = frame
+        return answers
+
+    def put(self, namespace: str, scope: str, items: Sequence[tuple[str, bytes]]) -> bool:
+        """Give the tier `items`, or owe them. True if it holds each of these versions, or a newer one."""
+        if self.breaker.closed:
+            try:
+                self._put(scope, items)
+            except Exception as error:
+                self._failed("put", error)
+            else:
+                self.breaker.success()
+                self.settle(namespace, items)
+                return True
+        for key, frame in items:
+            self.owe(namespace, key, version_of(frame))
+        return False
+
+    def settle(self, namespace: str, items: Sequence[tuple[str, bytes]]) -> None:
+        """The tier accepted `items`."""
+        if self.owed:
+            for key, frame in items:
+                self.owed.paid(namespace, key, version_of(frame))
+
+    def owe(self, namespace: str, key: str, version: int) -> None:
+        """The tier may lack `version` of `key`; when debts can no longer be counted, it is taken out of service."""
+        self.owed.add(namespace, key, version)
+        if self.owed.lost and self.breaker.closed:
+            self.breaker.trip()
+            logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
+
+    def forget(self, scope: str) -> None:
+        """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
+        try:
+            self.tier.forget(scope)
+        except Exception as error:
+            self._failed("forget", error)
+
+    def _put(self, scope: str, items: Sequence[tuple[str, bytes]]) -> None:
+        if len(items) == 1:
+            applied = self.tier.put(scope, *items[0])
+            self.stats.applied += applied
+            self.stats.superseded += not applied
+        else:
+            results = self.tier.put_many(scope, items)
+            self.stats.applied += sum(results)
+            self.stats.superseded += len(results) - sum(results)
+
+    def _failed(self, op: str, error: Exception) -> None:
+        reason = error.reason if isinstance(error, StoreError) else Reason.OTHER
+        self.stats.failed(reason)
+        if not isinstance(error, StoreError):
+            logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
+        if reason.trips_breaker and self.breaker.failure():
+            logger.warning("%s: out of service after %s: %s", self.name, op, error)

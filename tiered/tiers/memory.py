@@ -1,0 +1,282 @@
+"""The memory tier: values in this process, bounded by entries and by bytes, read without a lock.
+
+Readers look into a plain dict of immutable slots and note the access in a bounded, lossy buffer; whoever writes next
+applies the buffer to the eviction policy, under the lock (after Caffeine). With four threads a lock on the read path
+would cost ten times the look-up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from sys import getsizeof
+from threading import Lock
+from typing import Any, NamedTuple
+
+from tiered.clock import SYSTEM_CLOCK, Clock
+from tiered.entry import expires_at_of, keep_until_of, version_of
+from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.slru import SegmentedLRU
+
+ENTRY_OVERHEAD = 400
+"""Bytes that an entry costs beyond its key and value: dict places, slot, policy (benchmarks/memory_size.py)."""
+
+ACCESS_BUFFER = 1024
+
+
+class Slot(NamedTuple):
+    """One entry in memory. A plain tuple at heart, so that the hot path may index it and the collector untracks it."""
+
+    value: Any
+    deadline: float
+    """Monotonic seconds until which it may be served."""
+    decode: Callable[[Any], Any] | None
+    """Makes a fresh copy of a mutable value from its payload; None if `value` is immutable and served as it is."""
+    version: int
+    expires_at: int
+    since: float
+    """Monotonic seconds when the read or write began that brought it here."""
+
+
+class Partition:
+    """The entries of one namespace."""
+
+    __slots__ = ("bytes", "policy", "slots", "touched")
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Any] = {}
+        self.touched: deque[str] = deque(maxlen=ACCESS_BUFFER)
+        self.policy = SegmentedLRU()
+        self.bytes = 0
+
+
+class MemoryTier:
+    """A bounded, process-local tier.
+
+    `max_entries` and `max_bytes` bound all its namespaces together; when one is exceeded, the largest namespace loses
+    its coldest entries. `partition`, `admit`, `drop` and `empty` serve the backend and need `lock`; the other methods are the
+    tier protocol, over frames, so that it may also stand alone (a cache without a store of record).
+    """
+
+    max_key_bytes = 1024
+    journal: Journal | None = None
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = 100_000,
+        max_bytes: int = 64 * 2**20,
+        name: str = "memory",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if max_entries < 0 or max_bytes < 0:
+            raise ConfigError(f"{name}: max_entries and max_bytes must not be negative")
+        self.name = name
+        self.max_entries, self.max_bytes = max_entries, max_bytes
+        self.lock = Lock()  # guards policies, sizes and versions; never the slots against readers
+        self.entries = self.bytes = self.evictions = 0
+        self._clock = clock
+        self._partitions: dict[str, Partition] = {}
+        self._generations: dict[str, int] = {}
+        self._version = 0
+        self._closed = False
+
+    # For the backend, with the lock held.
+
+    def partition(self, name: str) -> Partition:
+        found = self._partitions.get(name)
+        if found is None:
+            found = self._partitions[name] = Partition()
+        return found
+
+    def admit(self, part: Partition, key: str, slot: tuple[Any, ...], size: int) -> bool:
+        """Hold `slot` unless a newer version is there or it is larger than the tier. `slot` is laid out as `Slot`."""
+        size += ENTRY_OVERHEAD
+        held = part.slots.get(key)
+        if held is not None and held[3] > slot[3]:
+            return False
+        if size > self.max_bytes or not self.max_entries:
+            self.drop(part, key)
+            return False
+        self._apply_accesses(part)
+        before = part.policy.put(key, size)
+        part.slots[key] = slot
+        part.bytes += size - before
+        self.bytes += size - before
+        self.entries += not before
+        if self.entries > self.max_entries or self.bytes > self.max_bytes:
+            self._evict()
+        return True
+
+    def drop(self, part: Partition, key: str) -> None:
+        """Forget `key`, whatever its version."""
+        if part.slots.pop(key, None) is not None:
+            size = part.policy.remove(key)
+            part.bytes -= size
+            self.bytes -= size
+            self.entries -= 1
+
+    def empty(self, part: Partition) -> None:
+        """Forget everything in `part`."""
+        self.entries -= len(part.slots)
+        self.bytes -= part.bytes
+        part.slots.clear()
+        part.policy.clear()
+        part.touched.clear()
+        part.bytes = 0
+
+    def _apply_accesses(self, part: Partition) -> None:
+        touched = part.touched
+        for _ in range(len(touched)):
+            try:
+                part.policy.touch(touched.popleft())
+            except IndexError:  # a full buffer dropped an access meanwhile
+                return
+
+    def _evict(self) -> None:
+        while self.entries > self.max_entries or self.bytes > self.max_bytes:
+            part = max(self._partitions.values(), key=lambda part: part.bytes)
+            key, size = part.policy.evict()
+            del part.slots[key]
+            part.bytes -= size
+            self.bytes -= size
+            self.entries -= 1
+            self.evictions += 1
+
+    # The tier protocol, over frames.
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        return self.get_many(scope, (key,))[0]
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        self._check_open(StoreUnavailable)
+        part = self._partitions.get("cache:" + scope)
+        return [None] * len(keys) if part is None else [self._frame(part, key) for key in keys]
+
+    def put(self, scope: str, key: str, frame: bytes) -> bool:
+        return self.put_many(scope, ((key, frame),))[0]
+
+    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+        self._check_open(NotApplied)
+        with self.lock:
+            part = self.partition("cache:" + scope)
+            return [self._put(part, key, frame, RETENTION_MS) for key, frame in items]
+
+    def forget(self, scope: str) -> None:
+        with self.lock:
+            part = self._partitions.pop("cache:" + scope, None)
+            if part is not None:
+                self.empty(part)
+
+    def probe(self) -> str:
+        self._check_open(StoreUnavailable)
+        return f"memory-{id(self):x}"
+
+    def health(self) -> TierHealth:
+        facts = {
+            "entries": self.entries,
+            "bytes": self.bytes,
+            "max_entries": self.max_entries,
+            "max_bytes": self.max_bytes,
+            "evictions": self.evictions,
+        }
+        return TierHealth(not self._closed, "closed" if self._closed else "", facts)
+
+    def close(self) -> None:
+        with self.lock:
+            self._closed = True
+            for part in self._partitions.values():
+                self.empty(part)
+
+    # The store-of-record protocol: a cache that stands alone.
+
+    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
+        generation, frames = self.read_many(namespace, (key,))
+        return generation, frames[0]
+
+    def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        self._check_open(StoreUnavailable)
+        with self.lock:
+            part = self.partition("record:" + namespace)
+            return self._generations.get(namespace, 1), [self._frame(part, key) for key in keys]
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        self._check_open(NotApplied)
+        with self.lock:
+            part = self.partition("record:" + namespace)
+            written = [self._commit(part, write, now) for write in writes]
+            return Commit(self._generations.get(namespace, 1), written)
+
+    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        self._check_open(StoreUnavailable)
+        with self.lock:
+            slots = self.partition("record:" + namespace).slots
+            keys = sorted(key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
+            page = [(key, slots[key][0]) for key in keys[:limit]]
+        return Page(page, page[-1][0] if len(keys) > limit else None)
+
+    def generation(self, namespace: str) -> int:
+        return self._generations.get(namespace, 1)
+
+    def clear(self, namespace: str) -> int:
+        self._check_open(NotApplied)
+        with self.lock:
+            self.empty(self.partition("record:" + namespace))
+            self._generations[namespace] = generation = self._generations.get(namespace, 1) + 1
+            return generation
+
+    def bump(self) -> None:
+        with self.lock:
+            for name in self._partitions:
+                if name.startswith("record:"):
+                    namespace = name.removeprefix("record:")
+                    self._generations[namespace] = self._generations.get(namespace, 1) + 1
+
+    def _commit(self, part: Partition, write: Write, now: int) -> Written:
+        held = self._frame(part, write.key)
+        if held is not None and 0 < expires_at_of(held) <= now:
+            held = None
+        if write.expect is not None and write.expect != (version_of(held) if held else 0):
+            return Written(0, b"", held is not None)
+        self._version += 1
+        frame = write.draft.seal(self._version)
+        if write.draft.tombstone:
+            self.drop(part, write.key)
+        else:
+            self._put(part, write.key, frame, 0)
+        return Written(self._version, frame, held is not None)
+
+    def _put(self, part: Partition, key: str, frame: bytes, retention: int) -> bool:
+        held = part.slots.get(key)
+        version = version_of(frame)
+        if held is not None and held[3] >= version:
+            return False
+        keep_until = keep_until_of(frame)
+        deadline = math.inf
+        if keep_until:
+            deadline = self._clock.monotonic() + (keep_until + retention - self._clock.now()) / 1000
+        slot = (frame, deadline, None, version, 0, 0.0)
+        self.admit(part, key, slot, len(frame) + getsizeof(key))
+        return True
+
+    def _frame(self, part: Partition, key: str) -> bytes | None:
+        slot = part.slots.get(key)
+        if slot is None or slot[1] <= self._clock.monotonic():
+            return None
+        part.touched.append(key)
+        frame: bytes = slot[0]
+        return frame
+
+    def _check_open(self, error: type[StoreUnavailable] | type[NotApplied]) -> None:
+        if self._closed:
+            raise error("closed; build a new one", tier=self.name)
+
+
+def size_of(value: Any) -> int:
+    """Bytes that an immutable value takes in memory; nested tuples and sets included."""
+    size = getsizeof(value)
+    if isinstance(value, (tuple, frozenset)):
+        size += sum(map(size_of, value))
+    return size
