@@ -58,5 +58,7 @@ def ttl_seconds(ttl: float | timedelta) -> float:
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
         raise ValueError(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
     if not isfinite(ttl) or ttl <= 0 or ttl > MAX_TTL:
-        raise ValueError(f"ttl must be greater than 0 and at most 100 years in seconds, not {ttl!r}; None means no expiry")
+        raise ValueError(
+            f"ttl must be greater than 0 and at most 100 years in seconds, not {ttl!r}; None means no expiry"
+        )
     return float(ttl)

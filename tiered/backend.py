@@ -50,9 +50,7 @@ class TieredBackend:
     ) -> None:
         if deadline <= 0 or staleness <= 0:
             raise ConfigError("deadline and staleness are seconds greater than zero")
-        chain = Chain(
-            tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock
-        )
+        chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
         self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
         self._keeper = Keeper(chain)
         self._bind(chain, check_namespace(namespace))
@@ -151,7 +149,8 @@ class TieredBackend:
 
     def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        return self._write(self._draft(key, value, ttl))[1]
+        outcome: WriteOutcome = self._write(self._draft(key, value, ttl))[1]
+        return outcome
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""

@@ -113,13 +113,11 @@ def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guar
     names = [tier.name for tier in tiers]
     if len(set(names)) != len(names):
         raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")
-    *caches, record = tiers
+    if any(isinstance(tier, MemoryTier) for tier in tiers[1:]):
+        raise ConfigError("memory must be the first tier, and there can be only one")
+    record = tiers[-1]
     if not isinstance(record, Record):
         raise ConfigError(f"{record.name}: the last tier must be a store of record (it lacks commit, read, scan …)")
-    if caches and isinstance(caches[0], MemoryTier):
-        memory = caches.pop(0)
-    else:
-        memory = record if isinstance(record, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
-    if any(isinstance(tier, MemoryTier) for tier in (*caches, *([record] if caches else []))):
-        raise ConfigError("memory must be the first tier, and there can be only one")
-    return memory, [Guard(tier, clock=clock) for tier in caches], record
+    first = tiers[0]
+    memory = first if isinstance(first, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
+    return memory, [Guard(tier, clock=clock) for tier in tiers[:-1] if tier is not memory], record

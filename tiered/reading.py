@@ -123,7 +123,9 @@ class Reader:
             if not space.generation:
                 chain.learn(space, chain.record.generation(space.name))
             late = chain.clock.monotonic() - started > chain.deadline
-            answers = self._ask(guard, space, left) if caches and not late else [UNANSWERED] * len(left)
+            answers: list[Answer] = [UNANSWERED] * len(left)
+            if caches and not late:
+                answers = self._ask(guard, space, left)
             unanswered.append((guard, [key for key, it in zip(left, answers, strict=True) if it is UNANSWERED]))
             missed.append((guard, []))
             frames = self._open(space, guard, left, answers, started, found, missed[-1][1])

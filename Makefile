@@ -1,0 +1,29 @@
+# Two commands matter: `make demo` and `make test`. Everything else serves them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types clean
+BIN := .venv/bin
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+.venv/.ok: pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tiered needs Python 3.11 or later as python3"; exit 1; }
+	@python3 -m venv .venv || { scripts/ensure-package python3-venv && python3 -m venv --clear .venv; }
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: .venv/.ok  ## a bot with thousands of users on real parts
+	$(BIN)/tiered demo
+
+test: .venv/.ok  ## all tests, with what they need
+	@command -v redis-server >/dev/null || scripts/ensure-package redis-server
+	$(BIN)/python -m pytest
+
+lint: .venv/.ok  ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/.ok  ## mypy, strict
+	$(BIN)/mypy
+
+clean:  ## remove what make made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

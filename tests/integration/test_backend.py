@@ -1,0 +1,251 @@
+"""The whole API over memory → File: one process, real disk, a hand-moved clock."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clocks import HandClock
+from tiered import (
+    ConfigError,
+    FileTier,
+    InvalidKey,
+    InvalidValue,
+    MemoryTier,
+    TieredBackend,
+    TieredError,
+)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: HandClock) -> Iterator[TieredBackend]:
+    with TieredBackend(
+        [MemoryTier(clock=clock), FileTier(tmp_path / "data", clock=clock)], shared=False, clock=clock
+    ) as it:
+        yield it
+
+
+def test_reads_come_from_memory_first_and_from_the_file_after_a_restart(tmp_path: Path) -> None:
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        outcome = store.set("k", {"a": [1, (2, 3)]})
+        assert outcome.tiers == {"memory": "ok", "file": "ok"}
+        assert store.lookup("k").tier == "memory"
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        first, second = store.lookup("k"), store.lookup("k")
+        assert (first.tier, second.tier) == ("file", "memory")
+        assert first.value == second.value == {"a": [1, (2, 3)]}
+        assert first.version == second.version == outcome.version
+
+
+def test_every_operation(store: TieredBackend) -> None:
+    assert store.get("k") is None and store.get("k", 5) == 5
+    assert not store.lookup("k").found
+    store.set("k", 1)
+    assert store["k"] == 1 and "k" in store and "x" not in store
+    assert store.add("k", 2) is None and store.get("k") == 1
+    added = store.add("new", 2)
+    assert added is not None and store.get("new") == 2
+    assert store.delete("new") is True and store.delete("new") is False
+    with pytest.raises(KeyError):
+        store["new"]
+    store["m"] = None
+    assert "m" in store and store.get("m", "default") is None
+    del store["m"]
+    with pytest.raises(KeyError):
+        del store["m"]
+    assert store.increment("n") == 1 and store.increment("n", 5) == 6 and store.increment("n", -7) == -1
+    assert store.update("list", lambda old: [*old, 1], default=[]) == [1]
+    assert store.update("list", lambda old: [*old, 2]) == [1, 2]
+    many = store.set_many({f"p{i}": i for i in range(5)})
+    assert len({outcome.version for outcome in many.values()}) == 5
+    assert store.get_many(["p3", "nope", "p1", "p1"]) == {"p3": 3, "p1": 1}
+    assert store.delete_many(["p0", "nope"]) == {"p0": True, "nope": False}
+    assert list(store.keys("p")) == ["p1", "p2", "p3", "p4"]
+    assert dict(store.items("p")) == {"p1": 1, "p2": 2, "p3": 3, "p4": 4}
+    assert store.health()["file"]["ok"] and store.stats()["namespace"]["sets"] > 0
+
+
+def test_a_callers_changes_stay_the_callers(store: TieredBackend) -> None:
+    mine = {"list": [1]}
+    store.set("k", mine)
+    mine["list"].append(2)
+    got = store.get("k")
+    got["list"].append(3)
+    assert store.get("k") == {"list": [1]}
+
+
+def test_expiry_is_one_instant_in_every_tier(store: TieredBackend, clock: HandClock) -> None:
+    store.set("k", "v", ttl=10)
+    store.set("d", "v", ttl=timedelta(seconds=10))
+    assert store.ttl("k") == pytest.approx(10) and store.ttl("nope") is None
+    clock.advance(9.9)
+    assert store.get("k") == "v"
+    assert store.touch("d", 60) is True and store.touch("nope", 60) is False
+    clock.advance(0.2)
+    assert store.get("k") is None and store.get_many(["k"]) == {} and list(store.keys("k")) == []
+    assert store.add("k", "again") is not None
+    assert store.ttl("k") == math.inf
+    assert store.ttl("d") == pytest.approx(59.8)
+    assert store.update("d", lambda v: v + "2") == "v2"
+    assert store.ttl("d") == pytest.approx(59.8)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, "10", True, timedelta(0), 10**12])
+def test_a_ttl_that_makes_no_sense_is_refused_before_anything_is_written(store: TieredBackend, ttl: Any) -> None:
+    with pytest.raises(ValueError, match="ttl"):
+        store.set("k", 1, ttl=ttl)
+    assert "k" not in store
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 600, "x" * 2**20, "a\ud800b", 7, None, b"bytes", ["list"]])
+def test_a_key_that_cannot_be_stored_is_refused_by_every_operation(store: TieredBackend, key: Any) -> None:
+    for call in (
+        lambda: store.get(key),
+        lambda: store.set(key, 1),
+        lambda: store.delete(key),
+        lambda: store.lookup(key),
+        lambda: store.get_many([key]),
+        lambda: store.update(key, lambda v: v),
+    ):
+        with pytest.raises(InvalidKey):
+            call()
+
+
+@pytest.mark.parametrize("key", ["../x", "a\0b", "a\nb", "a\r\nb", "x" * 1024, "ключ", "*", "a:b", "{x}", "%00", " "])
+def test_a_strange_key_is_just_a_key(store: TieredBackend, key: str, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    store.set(key, "value")
+    assert store.get(key) == "value" and list(store.keys(key)) == [key]
+    assert store.delete(key)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("value", [object(), lambda: 1, "\ud800", type("S", (str,), {})("x")])
+def test_a_value_that_would_change_is_refused(store: TieredBackend, value: Any) -> None:
+    with pytest.raises(InvalidValue):
+        store.set("k", value)
+    with pytest.raises(InvalidValue):
+        store.set_many({"good": 1, "k": [value]})
+    assert "k" not in store and "good" not in store
+
+
+def test_namespaces_are_separate_and_clear_empties_only_its_own(store: TieredBackend) -> None:
+    other = store.namespace("other")
+    store.set("k", 1)
+    other.set("k", 2)
+    assert (store.get("k"), other.get("k")) == (1, 2)
+    other.clear()
+    assert (store.get("k"), other.get("k")) == (1, None)
+    other.set("k", 3)
+    assert other.get("k") == 3
+    with pytest.raises(ConfigError):
+        store.namespace("a/b")
+
+
+def test_get_or_set_runs_one_loader_and_gives_each_caller_its_own_copy(store: TieredBackend) -> None:
+    calls, started = [], threading.Barrier(6)
+
+    def loader() -> list[int]:
+        calls.append(1)
+        release.wait(5)
+        return [1]
+
+    release, results = threading.Event(), list[Any]()
+
+    def ask() -> None:
+        started.wait()
+        results.append(store.get_or_set("k", loader, ttl=60))
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    while store.stats()["namespace"]["coalesced"] < 4:
+        pass
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and results == [[1]] * 5
+    assert len({id(result) for result in results}) == 5
+
+
+def test_a_failing_loader_serves_what_expired_lately_if_asked_to(store: TieredBackend, clock: HandClock) -> None:
+    def broken() -> str:
+        raise RuntimeError("down")
+
+    assert store.get_or_set("k", lambda: "old", ttl=10, stale_ttl=100) == "old"
+    clock.advance(50)
+    assert store.get("k") is None
+    with pytest.raises(RuntimeError):
+        store.get_or_set("k", broken, ttl=10)
+    assert store.get_or_set("k", broken, ttl=10, stale_ttl=100) == "old"
+    clock.advance(100)
+    with pytest.raises(RuntimeError):
+        store.get_or_set("k", broken, ttl=10, stale_ttl=100)
+
+
+def test_parallel_increments_lose_nothing(store: TieredBackend) -> None:
+    def work() -> None:
+        for _ in range(50):
+            store.increment("n")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.get("n") == 200
+
+
+def test_an_update_that_raises_writes_nothing(store: TieredBackend) -> None:
+    store.set("k", 1)
+    with pytest.raises(ZeroDivisionError):
+        store.update("k", lambda v: v / 0)
+    store.set("s", "text")
+    with pytest.raises(InvalidValue):
+        store.increment("s")
+    assert store.get("k") == 1 and store.get("s") == "text"
+
+
+def test_after_close_every_operation_says_so(tmp_path: Path) -> None:
+    store = TieredBackend([MemoryTier(), FileTier(tmp_path)])
+    store.set("k", 1)
+    store.close()
+    store.close()
+    for call in (lambda: store.get("k"), lambda: store.set("k", 1), lambda: list(store.keys()), store.clear):
+        with pytest.raises(TieredError, match="closed"):
+            call()
+
+
+def test_a_second_process_is_seen_within_the_staleness_bound(tmp_path: Path) -> None:
+    clock = HandClock()
+    one, two = (TieredBackend([MemoryTier(clock=clock), FileTier(tmp_path)], clock=clock) for _ in range(2))
+    with one, two:
+        one.set("k", "old")
+        assert two.get("k") == "old"
+        one.set("k", "new")
+        clock.advance(1.6)
+        assert two.get("k") == "new"
+        one.clear()
+        clock.advance(1.6)
+        assert two.get("k") is None
+
+
+def test_a_chain_that_cannot_work_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        TieredBackend([])
+    with pytest.raises(ConfigError, match="memory"):
+        TieredBackend([MemoryTier(), MemoryTier(name="second")])
+    with pytest.raises(ConfigError, match="differ"):
+        TieredBackend([MemoryTier(), MemoryTier()])
