@@ -1,0 +1,231 @@
+"""The Redis tier: shared and fast; a cache above a durable tier, or the store of record itself.
+
+Every write is one Lua script that compares versions, so a write that arrives late changes nothing. Keys are
+`{prefix}:{namespace}:{generation}:{key}` and always expire in the cache role.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from threading import Thread
+from typing import Any
+
+from tiered.clock import SYSTEM_CLOCK, Clock
+from tiered.entry import keep_until_of, version_of
+from tiered.errors import ConfigError, NotApplied, Reason, StoreError
+from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.redis_link import Arg, Link, Script
+
+ATTEMPTS = 20
+BATCH = 200
+EPOCH = 2**32
+"""A generation is the number of clears in its upper half, and of bumps in its lower."""
+
+_U64 = Struct(">Q")
+_PUT, _COMMIT, _VERSIONS = Script("put_if_newer.lua"), Script("commit.lua"), Script("versions.lua")
+_open_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
+_abandoned: list[Any] = []
+"""Sockets inherited over a fork: neither used nor closed."""
+
+
+class RedisTier:
+    """Redis or Valkey at `url` (redis://, rediss://, unix://). Thread-safe; connects on first use.
+
+    Timeouts and `max_ttl` are seconds; `max_ttl` bounds how long a cache tier's key lives. As the store of record its
+    durability is that of the server's persistence, and entries without expiry stay.
+    """
+
+    max_key_bytes = 1024
+    journal: Journal | None = None
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        name: str = "redis",
+        prefix: str = "tiered",
+        connect_timeout: float = 0.1,
+        timeout: float = 0.1,
+        max_connections: int = 32,
+        max_ttl: float = 86_400.0,
+        insecure_tls: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if min(connect_timeout, timeout, max_ttl) <= 0 or max_connections < 1:
+            raise ConfigError(f"{name}: timeouts, max_ttl and max_connections must be greater than zero")
+        self.name = name
+        self._prefix, self._clock, self._max_px = prefix, clock, int(max_ttl * 1000)
+        self._link = Link(
+            url,
+            name=name,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            max_connections=max_connections,
+            insecure_tls=insecure_tls,
+        )
+        self._spaces: dict[str, int] = {}
+        _open_tiers.add(self)
+
+    # As a cache tier
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        frame: bytes | None = self._link.call("GET", f"{self._prefix}:{scope}:{key}")
+        return frame
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        if not keys:
+            return []
+        frames: list[bytes | None] = self._link.call("MGET", *[f"{self._prefix}:{scope}:{key}" for key in keys])
+        return frames
+
+    def put(self, scope: str, key: str, frame: bytes) -> bool:
+        return self.put_many(scope, ((key, frame),))[0]
+
+    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+        accepted: list[bool] = []
+        now = self._clock.now()
+        for start in range(0, len(items), BATCH):
+            batch = items[start : start + BATCH]
+            keys = [f"{self._prefix}:{scope}:{key}" for key, _ in batch]
+            args = [arg for _, frame in batch for arg in (frame, self._px(frame, now))]
+            accepted += map(bool, self._link.script(_PUT, keys, args, write=True))
+        return accepted
+
+    def forget(self, scope: str) -> None:
+        """Nothing to do: every key expires."""
+
+    def probe(self) -> str:
+        """The server's run id: another one means that its data may be another."""
+        for line in self._link.call("INFO", "server").decode().splitlines():
+            if line.startswith("run_id:"):
+                return str(line.removeprefix("run_id:"))
+        raise StoreError("INFO has no run_id; is this a Redis server?", tier=self.name, reason=Reason.MISUSE)
+
+    def health(self) -> TierHealth:
+        try:
+            return TierHealth(True, "", {"run_id": self.probe()})
+        except StoreError as error:
+            return TierHealth(False, str(error))
+
+    def close(self) -> None:
+        self._link.close()
+        _open_tiers.discard(self)
+
+    # As the store of record
+
+    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
+        generation, frames = self.read_many(namespace, (key,))
+        return generation, frames[0]
+
+    def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        for _ in range(ATTEMPTS):
+            space = self._spaces.get(namespace, 1)
+            names = [self._name(namespace, space, key) for key in keys]
+            epoch, found, *frames = self._link.call(
+                "MGET", f"{self._prefix}:epoch", self._generation(namespace), *names
+            )
+            self._spaces[namespace] = now = int(found or 1)
+            if now == space:
+                return _generation_of(now, int(epoch or 0)), frames
+        raise StoreError("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        for _ in range(ATTEMPTS):
+            last = int(
+                self._link.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [len(writes)], write=True)
+            )
+            frames = [w.draft.seal(last - len(writes) + 1 + n) for n, w in enumerate(writes)]
+            space = self._spaces.get(namespace, 1)
+            args: list[Arg] = [space, now]
+            for write, frame in zip(writes, frames, strict=True):
+                args += frame, self._record_px(write, now), b"" if write.expect is None else _U64.pack(write.expect)
+            keys = [self._generation(namespace), *(self._name(namespace, space, write.key) for write in writes)]
+            results = self._link.script(_COMMIT, keys, args, write=True)
+            if isinstance(results, int):
+                self._spaces[namespace] = results
+            elif 3 not in results:
+                return Commit(self.generation(namespace), list(map(_written, frames, results)))
+        raise NotApplied("other writers were faster every time", tier=self.name, reason=Reason.BUSY)
+
+    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
+        self.generation(namespace)
+        start = self._name(namespace, self._spaces.get(namespace, 1), "")
+        following, names = self._link.call(
+            "SCAN", cursor or "0", "MATCH", _literal(start + prefix) + "*", "COUNT", limit
+        )
+        frames = self._link.call("MGET", *names) if names else []
+        items = [(n.decode()[len(start) :], f) for n, f in zip(names, frames, strict=True) if f is not None]
+        return Page(items, None if following == b"0" else following.decode())
+
+    def generation(self, namespace: str) -> int:
+        epoch, found = self._link.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
+        self._spaces[namespace] = int(found or 1)
+        return _generation_of(self._spaces[namespace], int(epoch or 0))
+
+    def clear(self, namespace: str) -> int:
+        self._link.call("SET", self._generation(namespace), "1", "NX", write=True)
+        new = int(self._link.call("INCR", self._generation(namespace), write=True))
+        old = self._name(namespace, new - 1, "")
+        Thread(target=self._remove, args=(old,), name=f"tiered-{self.name}-clear", daemon=True).start()
+        return self.generation(namespace)
+
+    def bump(self) -> None:
+        self._link.call("INCR", f"{self._prefix}:epoch", write=True)
+
+    # Private
+
+    def _px(self, frame: bytes, now: int) -> int:
+        keep_until = keep_until_of(frame)
+        return max(1, min(self._max_px, keep_until - now + RETENTION_MS)) if keep_until else self._max_px
+
+    def _record_px(self, write: Write, now: int) -> int:
+        keep_until = write.draft.keep_until
+        return max(1, keep_until - now + RETENTION_MS) if keep_until else 0
+
+    def _generation(self, namespace: str) -> str:
+        return f"{self._prefix}:{namespace}:generation"
+
+    def _name(self, namespace: str, space: int, key: str) -> str:
+        return f"{self._prefix}:{namespace}:{space}:{key}"
+
+    def _remove(self, start: str) -> None:
+        """Unlink what a clear made invisible, in small steps; what an outage leaves behind only costs memory."""
+        try:
+            for names in self._scan(_literal(start) + "*"):
+                self._link.call("UNLINK", *names, write=True)
+        except StoreError:
+            return
+
+    def _scan(self, pattern: str) -> Iterator[list[bytes]]:
+        cursor: bytes | str = "0"
+        while True:
+            cursor, names = self._link.call("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH)
+            if names:
+                yield names
+            if cursor == b"0":
+                return
+
+
+def _written(frame: bytes, result: int) -> Written:
+    return Written(version_of(frame), frame, result == 2) if result else Written(0, b"", True)
+
+
+def _generation_of(space: int, epoch: int) -> int:
+    return (space - 1) * EPOCH + epoch + 1
+
+
+def _literal(text: str) -> str:
+    """`text` with SCAN's pattern characters escaped."""
+    return "".join("\\" + char if char in "*?[]^\\" else char for char in text)
+
+
+def _after_fork() -> None:
+    for tier in list(_open_tiers):
+        _abandoned.extend(tier._link.abandon())
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,174 @@
+"""Commands to Redis on redis-py's own connections, without its command layer, which is half of a call's cost.
+
+Here driver errors become `StoreError`, once. There are no retries: the next tier is the retry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+
+Arg = bytes | str | int
+
+
+class Link:
+    """A bounded LIFO pool of connections to one server. Thread-safe; connects on first use."""
+
+    def __init__(
+        self, url: str, *, name: str, connect_timeout: float, timeout: float, max_connections: int, insecure_tls: bool
+    ) -> None:
+        check_url(url, name, insecure_tls)
+        self.name, self._timeout = name, timeout
+        self._factory = redis.ConnectionPool.from_url(
+            url,
+            socket_connect_timeout=connect_timeout,
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+            health_check_interval=0,
+            max_connections=max_connections,
+            protocol=2,
+        )
+        self._limit = max_connections
+        self.reset()
+
+    def reset(self) -> None:
+        """Start without connections: at first, and in a child after a fork."""
+        self._idle: deque[Any] = deque()
+        self._places = threading.BoundedSemaphore(self._limit)
+        self._closed = False
+
+    def call(self, *args: Arg, write: bool = False) -> Any:
+        """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
+        packed = b"".join((b"*%d\r\n" % len(args), *map(_bulk, args)))
+        sent = False
+        failed = NotApplied if write else StoreUnavailable
+        if self._closed:
+            raise failed("closed; build a new one", tier=self.name)
+        if not self._places.acquire(timeout=self._timeout):
+            message = f"all {self._limit} connections of this process are in use; raise max_connections"
+            raise failed(message, tier=self.name, reason=Reason.BUSY)
+        connection = None
+        try:
+            connection = self._take()
+            connection.connect()
+            sent = True
+            connection.send_packed_command([packed], check_health=False)
+            reply = connection.read_response(disable_decoding=True)
+        except redis.ResponseError as error:
+            self._idle.append(connection)
+            raise failed(_words(error), tier=self.name, reason=reason_of(error)) from error
+        except BaseException as error:
+            if connection is not None:
+                connection.disconnect()  # a late reply must never meet the next command
+            if not isinstance(error, (redis.RedisError, OSError)):
+                raise
+            kind: type[StoreError] = Ambiguous if write and sent else failed
+            raise kind(_words(error), tier=self.name, reason=reason_of(error)) from error
+        else:
+            self._idle.append(connection)
+        finally:
+            self._places.release()
+        return reply
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
+        """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
+        rest = (len(keys), *keys, *args)
+        try:
+            return self.call("EVALSHA", script.sha, *rest, write=write)
+        except StoreError as error:
+            if not isinstance(error.__cause__, redis.exceptions.NoScriptError):
+                raise
+        return self.call("EVAL", script.text, *rest, write=write)
+
+    def close(self) -> None:
+        """Close idle connections now and the others when they come back. Idempotent."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def abandon(self) -> list[Any]:
+        """After a fork: the parent's connections, for the child to keep and never touch."""
+        inherited = list(self._idle)
+        self.reset()
+        return inherited
+
+    def _take(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._factory.make_connection()
+
+
+class Script:
+    """A Lua script shipped beside this module."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files("tiered.tiers").joinpath(name).read_text()
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def check_url(url: str, name: str, insecure_tls: bool) -> None:
+    """Refuse a URL that cannot work; no message holds its password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ConfigError(f"{name}: unknown scheme {parts.scheme!r}; use redis://, rediss:// or unix://")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{name}: the port in the Redis URL is not a number from 1 to 65535") from error
+    if port == 0:
+        raise ConfigError(f"{name}: the port in the Redis URL must be from 1 to 65535")
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdigit():
+        raise ConfigError(f"{name}: the database in the Redis URL must be a number, as in redis://localhost:6379/0")
+    if (
+        parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[0].lower() in ("none", "cert_none")
+        and not insecure_tls
+    ):
+        raise ConfigError(
+            f"{name}: ssl_cert_reqs=none lets anyone pose as the server; if you mean it, insecure_tls=True"
+        )
+
+
+def reason_of(error: BaseException) -> Reason:
+    """The kind of a redis-py error."""
+    text = str(error)
+    if isinstance(error, (redis.TimeoutError, TimeoutError)):
+        return Reason.TIMEOUT
+    if isinstance(error, redis.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return Reason.AUTH
+    if isinstance(error, (redis.exceptions.BusyLoadingError, redis.exceptions.ReadOnlyError)):
+        return Reason.OTHER
+    if isinstance(error, (redis.ConnectionError, OSError)):
+        return Reason.CONNECTION
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM " in text:
+        return Reason.FULL
+    if isinstance(error, redis.exceptions.NoPermissionError) or "WRONGTYPE" in text or "NOPERM" in text:
+        return Reason.MISUSE
+    return Reason.OTHER
+
+
+def _words(error: BaseException) -> str:
+    advice = {
+        Reason.AUTH: "; check the password: redis://:PASSWORD@host or redis://USER:PASSWORD@host",
+        Reason.FULL: "; raise maxmemory or set an eviction policy such as volatile-lru",
+        Reason.MISUSE: "; another program uses these keys, or the user's ACL lacks a command",
+    }.get(reason_of(error), "")
+    return f"{type(error).__name__}: {error}{advice}"
+
+
+def _bulk(arg: Arg) -> bytes:
+    data = arg if isinstance(arg, bytes) else str(arg).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
