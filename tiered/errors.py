@@ -32,6 +32,8 @@ class Reason(StrEnum):
     MISUSE = "misuse"
     """The server answers, but refuses this command: wrong type, no permission, not configured for it."""
     FULL = "full"
+    RESTARTED = "restarted"
+    """Another run of the server answers: its data may be another, and nothing was asked of it."""
     OTHER = "other"
 
     @property

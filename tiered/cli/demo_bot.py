@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tiered.backend import TieredBackend
@@ -52,7 +53,7 @@ class Bot:
         state = self._timed("get", lambda: self._read(f"state:{user}"))
         for _ in range(6):
             other = self._random.choice(self._users[:400])
-            self._timed("get", lambda other=other: self._read(f"state:{other}"))
+            self._timed("get", partial(self._read, f"state:{other}"))
         state["seen"] += 1
         outcome = self._timed("set", lambda: self._store.set(f"state:{user}", state))
         self.written.update(outcome.tiers.items())

@@ -25,6 +25,7 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = _parser().parse_args(argv)
+    args.json = getattr(args, "json", False)
     if args.command == "demo":
         from tiered.cli.demo import demo
 
@@ -71,8 +72,8 @@ def _get(store: Any, args: argparse.Namespace) -> int:
 
 
 def _set(store: Any, args: argparse.Namespace) -> int:
-    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "json": json.loads}[args.type]
-    outcome = store.set(args.key, convert(args.value), args.ttl)
+    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "json": json.loads}
+    outcome = store.set(args.key, convert[args.type](args.value), args.ttl)
     if args.json:
         _print_json({"version": outcome.version, "tiers": outcome.tiers})
     return OK
@@ -118,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
-    parser.set_defaults(json=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     _add_demo(commands, common)

@@ -123,5 +123,8 @@ class Guard:
         self.stats.failed(reason)
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
-        if reason.trips_breaker and self.breaker.failure():
+        if reason is Reason.RESTARTED:
+            self.breaker.trip()
+            logger.warning("%s: restarted or replaced; out of service until it was repaired", self.name)
+        elif reason.trips_breaker and self.breaker.failure():
             logger.warning("%s: out of service after %s: %s", self.name, op, error)

@@ -73,6 +73,8 @@ class Keeper:
                 self.look()
             except StoreError as error:
                 logger.warning("the keeper could not look at the store of record: %s", error)
+            except Exception:  # whatever a third party's tier raises: without a keeper no tier would ever come back
+                logger.exception("the keeper met an unexpected error and goes on")
             self._stop.wait(PAUSE)
 
     def _flush(self) -> None:

@@ -20,6 +20,7 @@ from redis.retry import Retry
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 
 Arg = bytes | str | int
+_INFO = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
 
 
 class Link:
@@ -30,16 +31,17 @@ class Link:
     ) -> None:
         check_url(url, name, insecure_tls)
         self.name, self._timeout = name, timeout
-        self._factory = redis.ConnectionPool.from_url(
+        pool = redis.ConnectionPool.from_url(
             url,
             socket_connect_timeout=connect_timeout,
             socket_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
             retry_on_timeout=False,
             health_check_interval=0,
-            max_connections=max_connections,
             protocol=2,
         )
+        # The pool only parses the URL: it would count every connection ever made against its limit.
+        self._make, self._arguments = pool.connection_class, pool.connection_kwargs
         self._limit = max_connections
         self.reset()
 
@@ -48,6 +50,8 @@ class Link:
         self._idle: deque[Any] = deque()
         self._places = threading.BoundedSemaphore(self._limit)
         self._closed = False
+        self.run_id: str | None = None
+        """The server run that connections must belong to (PROTOCOL R15); None accepts any."""
 
     def call(self, *args: Arg, write: bool = False) -> Any:
         """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
@@ -61,13 +65,16 @@ class Link:
             raise failed(message, tier=self.name, reason=Reason.BUSY)
         connection = None
         try:
-            connection = self._take()
-            connection.connect()
+            connection = self._take() if self._idle else self._connect()
             sent = True
             connection.send_packed_command([packed], check_health=False)
             reply = connection.read_response(disable_decoding=True)
+        except _Restarted as error:
+            message = "the server was restarted or replaced; its data is not believed until a probe has looked at it"
+            raise failed(message, tier=self.name, reason=Reason.RESTARTED) from error
         except redis.ResponseError as error:
-            self._idle.append(connection)
+            if connection is not None:
+                self._idle.append(connection)
             raise failed(_words(error), tier=self.name, reason=reason_of(error)) from error
         except BaseException as error:
             if connection is not None:
@@ -104,11 +111,46 @@ class Link:
         self.reset()
         return inherited
 
+    def meet(self) -> str:
+        """The run id of the server that answers now, on a connection of its own; the run to hold on to from here."""
+        connection: Any = self._make(**self._arguments)
+        try:
+            connection.connect()
+            self.run_id = _run_id(connection)
+        except redis.RedisError as error:
+            raise StoreUnavailable(_words(error), tier=self.name, reason=reason_of(error)) from error
+        finally:
+            connection.disconnect()
+        return self.run_id
+
     def _take(self) -> Any:
         try:
             return self._idle.pop()
-        except IndexError:
-            return self._factory.make_connection()
+        except IndexError:  # another thread was faster
+            return self._connect()
+
+    def _connect(self) -> Any:
+        connection: Any = self._make(**self._arguments)
+        try:
+            connection.connect()
+            if self.run_id is not None and _run_id(connection) != self.run_id:
+                raise _Restarted
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+
+class _Restarted(Exception):
+    """A new connection reached another run of the server."""
+
+
+def _run_id(connection: Any) -> str:
+    connection.send_packed_command([_INFO], check_health=False)
+    for line in connection.read_response(disable_decoding=True).decode().splitlines():
+        if line.startswith("run_id:"):
+            return str(line.removeprefix("run_id:"))
+    raise redis.ResponseError("INFO has no run_id; is this a Redis server?")
 
 
 class Script:
