@@ -90,12 +90,13 @@ class Keeper:
         if guard.identity is None and not self._meet(guard):
             return
         marks = set(self._pending(guard))
-        for mark in marks & self._seen[guard.name]:
+        left = marks & self._seen[guard.name]
+        for mark in left:
             guard.owe(mark.namespace, mark.key, mark.version)
             self._invalidate(mark)
         self._seen[guard.name] = marks
         try:
-            self._pay(guard, marks)
+            self._pay(guard, left)
         except StoreError as error:
             if error.tier == guard.name and error.reason.trips_breaker:
                 guard.breaker.failure()
