@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types bench clean
 BIN := .venv/bin
 
 help:  ## this list
@@ -24,6 +24,11 @@ lint: .venv/.ok  ## ruff
 
 types: .venv/.ok  ## mypy, strict
 	$(BIN)/mypy
+
+bench: .venv/.ok  ## the parts against their bare peers, as ratios
+	@command -v redis-server >/dev/null || scripts/ensure-package redis-server
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(BIN)/python benchmarks/ratios.py
 
 clean:  ## remove what make made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

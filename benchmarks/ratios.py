@@ -1,0 +1,172 @@
+"""The parts against their bare peers, interleaved in one run; prints ratios (median of the rounds, min to max).
+
+make bench            (needs redis-server; diskcache comes with the extra `bench`)
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cachetools
+import diskcache
+import redis
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.servers import RedisServer
+from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
+from tiered.entry import draft, namespace_seed
+from tiered.tiers.base import Write
+
+ROUNDS = 7
+VALUE = "v" * 250
+Timed = Callable[[], float]
+
+
+def timed(call: Callable[[int], object], count: int, threads: int = 1) -> Timed:
+    """Wall seconds per operation of `count` calls, spread over `threads`."""
+
+    def run() -> float:
+        def work(number: int) -> None:
+            for n in range(number, count, threads):
+                call(n)
+
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
+        start = time.perf_counter()
+        if threads == 1:
+            work(0)
+        else:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        return (time.perf_counter() - start) / count
+
+    return run
+
+
+def compare(name: str, asked: float, ours: Timed, peer: Timed) -> None:
+    """Run both in turns and print the ratio."""
+    pairs = [(ours(), peer()) for _ in range(ROUNDS)]
+    ratios = sorted(a / b for a, b in pairs)
+    median = statistics.median(ratios)
+    mine, theirs = (statistics.median(column) * 1e6 for column in zip(*pairs, strict=True))
+    verdict = "ok" if median <= asked else "MISSED"
+    print(
+        f"{name:<44}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})  asked {asked:<6}{verdict:<8}"
+        f"{mine:>9.2f} / {theirs:.2f} µs",
+        flush=True,
+    )
+
+
+def memory(directory: Path) -> None:
+    store = TieredBackend([MemoryTier()])
+    peer: cachetools.TTLCache[str, object] = cachetools.TTLCache(100_000, 3600)
+    lock = threading.Lock()
+    keys = [f"key:{n}" for n in range(10_000)]
+    for kind, value, limits in (("str", VALUE, (0.20, 0.12)), ("dict", {"a": 1, "b": "text"}, (0.33, 0.20))):
+        for key in keys:
+            store.set(key, value)
+            peer[key] = value
+
+        def locked(n: int) -> object:
+            with lock:
+                return peer.get(keys[n % 10_000])
+
+        for threads, limit in zip((1, 4), limits, strict=True):
+            ours = timed(lambda n: store.get(keys[n % 10_000]), 100_000, threads)
+            compare(
+                f"memory hit, {kind}, {threads} threads / TTLCache+Lock", limit, ours, timed(locked, 100_000, threads)
+            )
+    store.close()
+
+
+def bare(directory: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(directory / "bare.sqlite3", isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE t (k TEXT PRIMARY KEY, v BLOB) WITHOUT ROWID")
+    return connection
+
+
+def file(directory: Path) -> None:
+    tier, connection, seed = FileTier(directory / "tier"), bare(directory), namespace_seed("n")
+    upsert = "INSERT INTO t VALUES (?, ?) ON CONFLICT DO UPDATE SET v = excluded.v"
+
+    def ours(n: int) -> object:
+        key = f"key:{n}"
+        value = draft(seed, key, os.urandom(150) + b"v" * 117, 1)
+        return tier.commit("n", (Write(key, value),), now=0)
+
+    def one(n: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(upsert, (f"key:{n}", os.urandom(150) + b"v" * 150))
+        connection.execute("COMMIT")
+
+    compare("durable set, 1 thread / bare transaction", 1.3, timed(ours, 400), timed(one, 400))
+    compare("durable set, 16 threads / bare transaction", 0.45, timed(ours, 1600, 16), timed(one, 400))
+    peer = diskcache.Cache(str(directory / "diskcache"), sqlite_synchronous=2)
+    other = timed(lambda n: peer.set(f"key:{n}", os.urandom(150) + b"v" * 150), 160, 16)
+    compare("durable set, 16 threads / diskcache FULL", 0.035, timed(ours, 1600, 16), other)
+    peer.close()
+    store = TieredBackend([MemoryTier(max_entries=50), tier])
+    values = {f"many:{n}": VALUE for n in range(100)}
+
+    def hundred(_: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(upsert, [(key, os.urandom(150) + b"v" * 150) for key in values])
+        connection.execute("COMMIT")
+
+    ours_many = timed(lambda n: store.set_many({key: f"{n}{time.perf_counter_ns()}" + VALUE for key in values}), 40)
+    compare("set_many of 100 / bare transaction of 100", 1.3, ours_many, timed(hundred, 40))
+    select, cursor = "SELECT v FROM t WHERE k = ?", connection.cursor()
+    reads = timed(lambda n: cursor.execute(select, (f"key:{n % 400}",)).fetchone(), 4000)
+    compare("file read, tier / bare SELECT", 1.5, timed(lambda n: tier.read("n", f"key:{n % 400}"), 4000), reads)
+    store.set_many({f"key:{n}": VALUE for n in range(400)})
+    compare("file read, backend / bare SELECT", 2.3, timed(lambda n: store.get(f"key:{n % 400}"), 4000), reads)
+    store.close()
+    connection.close()
+
+
+def redis_hit(directory: Path) -> None:
+    server = RedisServer()
+    try:
+        tier, client = RedisTier(server.url), redis.Redis.from_url(server.url)
+        tier.put("n:1", "k", draft(namespace_seed("n"), "k", b"v" * 50, 1).seal(1))
+        ours = timed(lambda _: tier.get("n:1", "k"), 3000)
+        compare("Redis hit / redis.Redis.get", 0.75, ours, timed(lambda _: client.get("tiered:n:1:k"), 3000))
+        tier.close()
+        client.close()
+    finally:
+        server.stop()
+
+
+def fsync_ms(directory: Path) -> float:
+    """A bare fdatasync: above 1 ms the disk is busy and durable ratios mean nothing."""
+    with open(directory / "probe", "wb", buffering=0) as probe:
+        probe.write(b"x" * 4096)
+        start = time.perf_counter()
+        for _ in range(20):
+            probe.write(b"x")
+            os.fdatasync(probe.fileno())
+        return (time.perf_counter() - start) / 20 * 1000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="tiered-bench-") as name:
+        directory = Path(name)
+        print(f"bare fdatasync: {fsync_ms(directory):.2f} ms")
+        for part in (memory, redis_hit, file):
+            part(directory)
+
+
+if __name__ == "__main__":
+    main()
