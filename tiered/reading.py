@@ -113,6 +113,11 @@ class Reader:
     def _fetch(self, space: Space, keys: Sequence[str], started: float, caches: bool) -> dict[str, Found]:
         """Ask tier after tier for what is still unknown, then promote."""
         chain = self._chain
+        if not chain.guards and len(keys) == 1:
+            generation, frame = chain.record.read(space.name, keys[0])
+            if generation > space.generation:
+                chain.learn(space, generation)
+            return {keys[0]: self._recorded(space, keys[0], frame, started)}
         found: dict[str, Found] = {}
         unanswered: list[tuple[Guard, list[str]]] = []
         missed: list[tuple[Guard, list[str]]] = []
@@ -176,7 +181,7 @@ class Reader:
         missed: list[tuple[Guard, list[str]]],
         unanswered: list[tuple[Guard, list[str]]],
     ) -> None:
-        record, stats = self._chain.record, self._chain.record_stats
+        record = self._chain.record
         if len(keys) == 1:
             generation, frame = record.read(space.name, keys[0])
             frames = [frame]
@@ -185,13 +190,8 @@ class Reader:
         self._chain.learn(space, generation)
         good: dict[str, bytes] = {}
         for key, frame in zip(keys, frames, strict=True):
-            if frame is None:
-                stats.misses += 1
-                found[key] = Found(None, record.name, 0)
-                continue
-            found[key] = it = self._open_record(space, key, frame, started)
-            if it.slot is not None:
-                stats.hits += 1
+            found[key] = it = self._recorded(space, key, frame, started)
+            if frame is not None and it.slot is not None:
                 good[key] = frame
         for guard, skipped in unanswered:
             for key in skipped:
@@ -199,12 +199,19 @@ class Reader:
                     guard.owe(space.name, key, found[key].version or 1)
         self._promote(space, generation, missed, good)
 
-    def _open_record(self, space: Space, key: str, frame: bytes, started: float) -> Found:
-        name = self._chain.record.name
+    def _recorded(self, space: Space, key: str, frame: bytes | None, started: float) -> Found:
+        """What the record's answer means; damage there is an error, never a miss."""
+        name, stats = self._chain.record.name, self._chain.record_stats
+        if frame is None:
+            stats.misses += 1
+            return Found(None, name, 0)
         try:
-            return self._found(space, key, open_frame(frame, space.seed, key), name, started)
+            found = self._found(space, key, open_frame(frame, space.seed, key), name, started)
+            stats.hits += found.slot is not None
+            stats.misses += found.slot is None
+            return found
         except Corrupt as error:
-            self._chain.record_stats.corrupt += 1
+            stats.corrupt += 1
             message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
             raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, open_frame
+from tiered.entry import MAX_VERSION, Draft, Entry
 from tiered.errors import Ambiguous
 from tiered.replication.inflight import InFlight
 from tiered.results import TierOutcome, WriteOutcome
@@ -58,7 +58,7 @@ class Writer:
         """Overtake what is under way, then admit or drop, in one step under the lock (R2). True where memory holds it."""
         memory, flights = self._chain.memory, space.flights
         slots = [
-            self._chain.slot(write.key, open_frame(written.frame, space.seed, write.key), started)
+            self._chain.slot(write.key, _entry(write.draft, written.version), started)
             if written.version and not write.draft.tombstone
             else None
             for write, written in zip(writes, commit.written, strict=True)
@@ -111,3 +111,8 @@ class Writer:
             (written, WriteOutcome(written.version, kinds[held]) if written.version else None)
             for written, held in zip(commit.written, memory, strict=True)
         ]
+
+
+def _entry(draft: Draft, version: int) -> Entry:
+    """What opening the sealed frame would give."""
+    return Entry(draft.flags, draft.codec, version, draft.expires_at, draft.keep_until, draft.payload)

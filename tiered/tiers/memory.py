@@ -129,6 +129,8 @@ class MemoryTier:
 
     def _apply_accesses(self, part: Partition) -> None:
         touched = part.touched
+        if not touched:
+            return
         for _ in range(len(touched)):
             try:
                 part.policy.touch(touched.popleft())
@@ -137,7 +139,7 @@ class MemoryTier:
 
     def _evict(self) -> None:
         while self.entries > self.max_entries or self.bytes > self.max_bytes:
-            part = max(self._partitions.values(), key=lambda part: part.bytes)
+            part = max(self._partitions.values(), key=_bytes)
             key, size = part.policy.evict()
             del part.slots[key]
             part.bytes -= size
@@ -272,6 +274,10 @@ class MemoryTier:
     def _check_open(self, error: type[StoreUnavailable] | type[NotApplied]) -> None:
         if self._closed:
             raise error("closed; build a new one", tier=self.name)
+
+
+def _bytes(part: Partition) -> int:
+    return part.bytes
 
 
 def size_of(value: Any) -> int:
