@@ -1,0 +1,36 @@
+"""Our own tiers under the contract that we ask of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import RedisServer
+from tiered import FileTier, MemoryTier, RedisTier
+from tiered.testing.contract import RecordContract
+
+
+class TestMemoryTier(RecordContract):
+    @pytest.fixture
+    def tier(self) -> Iterator[MemoryTier]:
+        tier = MemoryTier()
+        yield tier
+        tier.close()
+
+
+class TestFileTier(RecordContract):
+    @pytest.fixture
+    def tier(self, tmp_path: Path) -> Iterator[FileTier]:
+        tier = FileTier(tmp_path)
+        yield tier
+        tier.close()
+
+
+class TestRedisTier(RecordContract):
+    @pytest.fixture
+    def tier(self, redis_server: RedisServer) -> Iterator[RedisTier]:
+        tier = RedisTier(redis_server.url, timeout=5.0)
+        yield tier
+        tier.close()
