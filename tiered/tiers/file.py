@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from tiered.tiers.file_store import initialise, open_database, prepare
 RESERVE = 1000
 CONFIRMATIONS = 100_000
 EXPIRY_PAUSE = 1.0
+FORK_PATIENCE = 1.0
 
 _READ = (
     "SELECT n.generation, e.frame FROM namespaces n LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
@@ -46,7 +48,7 @@ _CONFIRM = "DELETE FROM pending WHERE tier = ? AND namespace = ? AND key = ? AND
 
 _open_tiers: weakref.WeakSet[FileTier] = weakref.WeakSet()
 _abandoned: list[Any] = []
-"""Connections inherited over a fork: neither used nor closed, since closing would touch the parent's files."""
+"""Readers that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
 
 
 class FileTier:
@@ -73,30 +75,46 @@ class FileTier:
         self._sync, self._clock = sync, clock
         self._path = prepare(self.directory, name)
         self._lock_fd = _lock_directory(self.directory, name, shared)
+        self._start()
+        self._closed = False
         try:
-            self._start()
+            self._identity = self._check()
         except BaseException:
             os.close(self._lock_fd)
             raise
         _open_tiers.add(self)
 
     def _start(self) -> None:
-        """What a new process, and a child after a fork, begins with."""
-        self._closed = False
+        """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
         self._readers: deque[sqlite3.Connection] = deque()
+        self._open_readers: set[sqlite3.Connection] = set()
+        self._gate = Lock()  # held while a fork is under way: nobody opens a reader then
+        self._writer: sqlite3.Connection | None = None
         self._confirmations: deque[Mark] = deque(maxlen=CONFIRMATIONS)
         self._combiner = Combiner(self._transact)
-        self._writer = open_database(self._path, self._sync)
-        try:
-            self._identity = initialise(self._writer, self._path, self.name)
-        except BaseException:
-            self._writer.close()
-            raise
         self._next = self._reserved = 0
         self._data_version = -1
+        self._relaxed = False
         self._stop = Event()
         self._sweeper: Thread | None = None
         self._sweeper_lock = Lock()  # guards the start of the sweeper
+
+    def _check(self) -> str:
+        """Refuse what is not ours, create what is empty; returns the store's id."""
+        connection = None
+        try:
+            connection = open_database(self._path, self._sync)
+            identity = initialise(connection, self._path, self.name)
+            connection.execute("PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
+            message = f"{self.name}: cannot use {self._path}: {error}{_advice(error)}"
+            raise ConfigError(message) from error
+        self._writer = connection
+        return identity
 
     @property
     def journal(self) -> FileTier:
@@ -133,7 +151,7 @@ class FileTier:
         start = prefix if cursor is None else cursor
         rows = self._query(lambda connection: connection.execute(sql, (namespace, start, limit)).fetchall())
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
-        return Page(items, rows[-1][0] if len(items) == limit else None)
+        return Page(items, items[-1][0] if items and len(items) == limit else None)
 
     def generation(self, namespace: str) -> int:
         sql = "SELECT generation FROM namespaces WHERE name = ?"
@@ -177,7 +195,7 @@ class FileTier:
 
     def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
         self._sweep_in_background()
-        accepted: list[bool] = self._write(lambda connection: self._put(connection, scope, items))
+        accepted: list[bool] = self._write(lambda connection: self._put(connection, scope, items), lazy=True)
         return accepted
 
     def forget(self, scope: str) -> None:
@@ -185,7 +203,7 @@ class FileTier:
             connection.execute("INSERT INTO dead_spaces SELECT space FROM namespaces WHERE name = ?", (scope,))
             connection.execute("DELETE FROM namespaces WHERE name = ?", (scope,))
 
-        self._write(drop)
+        self._write(drop, lazy=True)
 
     # The journal
 
@@ -204,7 +222,7 @@ class FileTier:
     def flush(self) -> None:
         """Write waiting confirmations without waiting for the disk: they may be lost, harmlessly."""
         if self._confirmations and not self._closed:
-            self._write(self._clear_marks)
+            self._write(self._clear_marks, lazy=True)
 
     # Operating
 
@@ -227,23 +245,23 @@ class FileTier:
         The copy starts a generation and versions of its own, so that what caches hold is not believed after a restore.
         """
         target, part = Path(path), Path(f"{os.fspath(path)}.part")
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
-        source, copy = self._reader(), sqlite3.connect(part, isolation_level=None)
         try:
-            source.backup(copy)
-            copy.execute("UPDATE namespaces SET generation = generation + 1048576")
-            copy.execute("UPDATE meta SET value = value + 4294967296 WHERE name = 'high'")
-            copy.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the backup to {target} failed: {error}", tier=self.name) from error
+            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise ConfigError(
+                f"{self.name}: cannot create {part}: {error.strerror}; remove it or back up elsewhere"
+            ) from error
+        try:
+            self._query(lambda connection: _copy(connection, part))
+            os.replace(part, target)
+        except OSError as error:
+            raise StoreUnavailable(f"the backup to {target} failed: {error.strerror}", tier=self.name) from error
         finally:
-            copy.close()
-            self._return(source)
-        os.replace(part, target)
+            part.unlink(missing_ok=True)
 
     def expire(self, now: int, limit: int = 500) -> int:
         """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared; returns how many."""
-        return int(self._write(lambda connection: _expire(connection, now, limit)))
+        return int(self._write(lambda connection: _expire(connection, now, limit), lazy=True))
 
     def close(self) -> None:
         if self._closed:
@@ -255,12 +273,13 @@ class FileTier:
             with suppress(StoreError):  # unconfirmed marks are replayed, which is harmless
                 self.flush()
         self._closed = True
-        with suppress(NotApplied):
-            self._combiner.submit(self._clear_marks)  # refused now; whoever was writing has finished when it returns
-        self._writer.close()
-        while self._readers:
-            self._readers.pop().close()
-        os.close(self._lock_fd)
+        self._combiner.pause()  # whoever was writing has finished
+        self._drop_writer()
+        self._combiner.resume()
+        self._close_readers()
+        descriptor, self._lock_fd = self._lock_fd, -1
+        if descriptor >= 0:  # else another thread closes at the same moment
+            os.close(descriptor)
         _open_tiers.discard(self)
 
     # The parts of a read
@@ -271,88 +290,143 @@ class FileTier:
         except IndexError:
             connection = self._reader()
         try:
-            return look(connection)
-        except sqlite3.Error as error:
-            message = f"cannot read {self._path}: {error}"
+            result = look(connection)
+        except BaseException as error:  # it may be inside a transaction, or broken: never back into the pool
+            self._open_readers.discard(connection)
+            connection.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
+            message = f"cannot read {self._path}: {error}{_advice(error)}"
             raise StoreUnavailable(message, tier=self.name, reason=_reason(error)) from error
-        finally:
-            self._return(connection)
+        self._readers.append(connection)
+        if self._closed:
+            self._close_readers()
+        return result
 
     def _reader(self) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreUnavailable("closed; build a new one", tier=self.name)
-        try:
-            return open_database(self._path, self._sync)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"cannot open {self._path}: {error}", tier=self.name) from error
+        with self._gate:
+            if self._closed:
+                raise StoreUnavailable("closed; build a new one", tier=self.name)
+            try:
+                connection = open_database(self._path, self._sync)
+            except sqlite3.Error as error:
+                message = f"cannot open {self._path}: {error}{_advice(error)}"
+                raise StoreUnavailable(message, tier=self.name, reason=_reason(error)) from error
+            self._open_readers.add(connection)
+            return connection
 
-    def _return(self, connection: sqlite3.Connection) -> None:
-        if self._closed:
-            connection.close()
-        else:
-            self._readers.append(connection)
+    def _close_readers(self) -> None:
+        """Close the readers that nobody is using."""
+        with suppress(IndexError):
+            while True:
+                connection = self._readers.pop()
+                self._open_readers.discard(connection)
+                connection.close()
 
     # The parts of a write
 
-    def _write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _write(self, work: Callable[[sqlite3.Connection], Any], *, lazy: bool = False) -> Any:
         if self._closed:
             raise NotApplied("closed; build a new one", tier=self.name)
-        return self._combiner.submit(work)
+        return self._combiner.submit(work, lazy=lazy)
 
     def _transact(self, batch: list[Job]) -> None:
-        """Run a batch in one transaction; if that fails, each job in one of its own, so that none fails for another."""
-        if self._closed:
-            for job in batch:
-                job.error = NotApplied("closed; build a new one", tier=self.name)
-            return
-        try:
-            self._try(batch)
-        except StoreError as error:
-            if len(batch) == 1 or isinstance(error, Ambiguous):
-                for job in batch:
-                    job.error = error
-                return
-            for job in batch:
-                self._transact([job])
+        """Run a batch in one transaction; if a job fails, each job in one of its own, so that none fails for another.
 
-    def _try(self, batch: list[Job]) -> None:
-        connection = self._writer
+        An interrupt (no `Exception`) is raised here, in its thread, after the other jobs were told what became of them.
+        """
         try:
+            try:
+                connection = self._begin(batch)
+                failed = self._work(connection, batch)
+            except StoreError as error:
+                _fail(batch, error)
+                return
+            if failed is None:
+                self._finish(connection, batch)
+            elif len(batch) == 1:
+                batch[0].error = failed
+            else:
+                for job in batch:
+                    self._transact([job])
+        except BaseException:
+            undone = self._writer is not None and self._writer.in_transaction
+            self._roll_back()
+            outcome = NotApplied if undone else Ambiguous
+            _fail([job for job in batch if not job.settled], outcome("interrupted while writing", tier=self.name))
+            raise
+
+    def _begin(self, batch: list[Job]) -> sqlite3.Connection:
+        """Start a transaction. A failure here is everybody's: trying again for each would multiply the time to wait."""
+        if self._closed:
+            raise NotApplied("closed; build a new one", tier=self.name)
+        try:
+            connection = self._writer
+            if connection is None:
+                connection = self._writer = open_database(self._path, self._sync)
+            relaxed = self._sync == "full" and all(job.lazy for job in batch)
+            if relaxed != self._relaxed:
+                connection.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
+                self._relaxed = relaxed
             connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._drop_writer()
+            raise self._not_applied(error) from error
+        return connection
+
+    def _work(self, connection: sqlite3.Connection, batch: list[Job]) -> Exception | None:
+        """Do the jobs inside the transaction; if one fails, roll back and return its error."""
+        try:
             for job in batch:
+                assert job.work is not None  # pauses are never in a batch
                 job.result = job.work(connection)
             if self._confirmations:
                 self._clear_marks(connection)
-        except BaseException as error:
+        except Exception as error:
             self._roll_back()
             if not isinstance(error, sqlite3.Error):
-                raise
-            message = f"nothing was written to {self._path}: {error}{_advice(error)}"
-            raise NotApplied(message, tier=self.name, reason=_reason(error)) from error
+                return error
+            failed = self._not_applied(error)
+            failed.__cause__ = error
+            return failed
+        return None
+
+    def _finish(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
         try:
             connection.execute("COMMIT")
-        except BaseException as error:
+        except sqlite3.Error as error:
+            full = _reason(error) is Reason.FULL and connection.in_transaction
             self._roll_back()
-            if _reason(error) is Reason.FULL:
-                raise NotApplied(
-                    f"{self._path}: {error}{_advice(error)}", tier=self.name, reason=Reason.FULL
-                ) from error
-            self._reopen()
-            message = f"the commit to {self._path} failed and may or may not be on disk: {error}"
-            raise Ambiguous(message, tier=self.name, reason=_reason(error)) from error
+            if full:  # SQLite kept the transaction open, so it is certain that nothing was committed
+                _fail(batch, self._not_applied(error), error)
+                return
+            self._drop_writer()  # after a failed fsync nothing that this connection believes is certain
+            message = f"the commit to {self._path} failed and may or may not be on disk: {error}{_advice(error)}"
+            _fail(batch, Ambiguous(message, tier=self.name, reason=_reason(error)), error)
+            return
+        for job in batch:
+            job.settled = True
+
+    def _not_applied(self, error: sqlite3.Error) -> NotApplied:
+        message = f"nothing was written to {self._path}: {error}{_advice(error)}"
+        return NotApplied(message, tier=self.name, reason=_reason(error))
 
     def _roll_back(self) -> None:
         self._reserved = 0  # the range may have been rolled back with the rest
-        with suppress(sqlite3.Error):
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+        connection = self._writer
+        if connection is not None and connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._drop_writer()
 
-    def _reopen(self) -> None:
-        """After a failed fsync nothing that this connection believes is certain."""
-        with suppress(sqlite3.Error):
-            self._writer.close()
-        self._data_version = -1
-        self._writer = open_database(self._path, self._sync)
+    def _drop_writer(self) -> None:
+        """Close the writer's connection; the next write opens a new one."""
+        connection, self._writer = self._writer, None
+        self._data_version, self._reserved, self._relaxed = -1, 0, False
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
 
     def _commit(
         self, connection: sqlite3.Connection, namespace: str, writes: Sequence[Write], marks: Sequence[str], now: int
@@ -409,7 +483,7 @@ class FileTier:
         accepted = []
         for key, frame in items:
             held = _held(connection, space, key)
-            newer = held is None or version_of(held) < version_of(frame)
+            newer = (version_of(held) if held is not None else 0) < version_of(frame)
             if newer:
                 keep_until = keep_until_of(frame)
                 connection.execute(_PUT, (space, key, frame, keep_until and keep_until + RETENTION_MS))
@@ -435,19 +509,35 @@ class FileTier:
                 while self.expire(self._clock.now()) and not self._stop.wait(0.01):
                     continue
 
-    def _after_fork(self) -> None:
-        _abandoned.extend((self._writer, *self._readers))
-        if not self._closed:
-            self._start()
+    # Forks: SQLite keeps its locks per process and must not find its connections in a child
+
+    def _before_fork(self) -> None:
+        """Close every connection and let nobody open one; each is opened again when it is needed."""
+        self._combiner.pause()
+        self._drop_writer()
+        self._gate.acquire()
+        until = time.monotonic() + FORK_PATIENCE
+        self._close_readers()
+        while self._open_readers and time.monotonic() < until:
+            time.sleep(0.0005)
+            self._close_readers()
+
+    def _after_fork_in_parent(self) -> None:
+        self._gate.release()
+        self._combiner.resume()
+
+    def _after_fork_in_child(self) -> None:
+        _abandoned.extend(self._open_readers)
+        self._start()
 
 
 def _apply(connection: sqlite3.Connection, space: int, write: Write, version: int, now: int) -> Written:
-    """One conditional write or delete."""
+    """One write of a commit that is not all unconditional values."""
     key, draft, expect = write
-    held = _held(connection, space, key)
+    held = _held(connection, space, key) if expect is not None or draft.tombstone else None
     if held is not None and 0 < expires_at_of(held) <= now:
         held = None
-    if expect is not None and expect != (version_of(held) if held else 0):
+    if expect is not None and expect != (version_of(held) if held is not None else 0):
         return Written(0, b"", held is not None)
     frame = draft.seal(version)
     if draft.tombstone:
@@ -513,9 +603,51 @@ def _advice(error: BaseException) -> str:
     }.get(_reason(error), "")
 
 
-def _after_fork() -> None:
+def _fail(jobs: Sequence[Job], error: StoreError, cause: BaseException | None = None) -> None:
+    for job in jobs:
+        job.error, job.settled = type(error)(_bare(error), tier=error.tier, reason=error.reason), True
+        job.error.__cause__ = cause or error.__cause__
+
+
+def _bare(error: StoreError) -> str:
+    return str(error).removeprefix(f"{error.tier}: ")
+
+
+def _copy(source: sqlite3.Connection, part: Path) -> None:
+    copy = sqlite3.connect(part, isolation_level=None)
+    try:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        copy.execute("BEGIN")
+        copy.execute("UPDATE namespaces SET generation = generation + 1048576")
+        copy.execute("UPDATE meta SET value = value + 4294967296 WHERE name = 'high'")
+        copy.execute("COMMIT")
+    finally:
+        copy.close()
+
+
+_forking = Lock()  # one fork at a time, so that two cannot wait for each other's tiers
+_paused: list[FileTier] = []
+
+
+def _before_fork() -> None:
+    _forking.acquire()
     for tier in list(_open_tiers):
-        tier._after_fork()
+        tier._before_fork()
+        _paused.append(tier)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _after_fork_in_parent() -> None:
+    while _paused:
+        _paused.pop()._after_fork_in_parent()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    global _forking
+    _forking = Lock()
+    while _paused:
+        _paused.pop()._after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -61,8 +61,12 @@ def prepare(directory: Path, name: str) -> Path:
 def open_database(path: Path, sync: Literal["full", "normal"]) -> sqlite3.Connection:
     """A connection for one user at a time, in autocommit mode."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
-    connection.execute("PRAGMA cache_size=-8000")
+    try:
+        connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA cache_size=-8000")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
