@@ -80,3 +80,26 @@ def test_a_forked_child_uses_connections_of_its_own(tmp_path: Path) -> None:
             os._exit(0 if store.increment("k") == 2 else 1)
         assert os.waitpid(pid, 0)[1] == 0
         assert store.get("k") == 2 and store.increment("k") == 3
+
+
+OPEN_AND_CLOSE = """
+import sys
+from tiered import FileTier, TieredBackend
+with TieredBackend([FileTier(sys.argv[1])]) as store:
+    print(store.get("k"))
+"""
+
+
+def test_two_stores_of_one_process_keep_their_locks_against_another_process(tmp_path: Path) -> None:
+    """Closing any descriptor of the database would drop all POSIX locks that this process has on it."""
+
+    def elsewhere() -> str:
+        command = [sys.executable, "-c", OPEN_AND_CLOSE, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with TieredBackend([FileTier(tmp_path)]) as one:
+        one.set("k", 1)
+        with TieredBackend([FileTier(tmp_path)]):
+            assert elsewhere() == "1"
+            one.set("k", 2)
+            assert elsewhere() == "2"

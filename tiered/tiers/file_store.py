@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +52,11 @@ def prepare(directory: Path, name: str) -> Path:
     path = directory / "tiered.sqlite3"
     _refuse_symlink(path, name)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        # Never open and close an existing database: that would drop every POSIX lock this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigError(f"{name}: cannot write {path}: {error.strerror}; check its owner and the mount") from error
     if not stat.S_ISREG(path.stat().st_mode):
