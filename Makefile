@@ -1,7 +1,9 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help venv demo test lint types bench clean
 BIN := .venv/bin
+# Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
+WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -12,12 +14,14 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
+venv: .venv/.ok  ## the virtual environment, with what development needs
+
 demo: .venv/.ok  ## a bot with thousands of users on real parts
 	$(BIN)/tiered demo
 
 test: .venv/.ok  ## all tests, with what they need
-	@command -v redis-server >/dev/null || scripts/ensure-package redis-server
-	$(BIN)/python -m pytest
+	@scripts/ensure-redis-server
+	$(WITH_REDIS) $(BIN)/python -m pytest
 
 lint: .venv/.ok  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -26,9 +30,9 @@ types: .venv/.ok  ## mypy, strict
 	$(BIN)/mypy
 
 bench: .venv/.ok  ## the parts against their bare peers, as ratios
-	@command -v redis-server >/dev/null || scripts/ensure-package redis-server
+	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
-	$(BIN)/python benchmarks/ratios.py
+	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
 
 clean:  ## remove what make made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
