@@ -35,4 +35,4 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
 
 clean:  ## remove what make made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,23 +1,26 @@
 """The contract of a tier as tests that anyone can run on theirs.
 
-Subclass `TierContract` (a cache tier) or `RecordContract` (a store of record too) in a test module and provide a
-fixture `tier`; pytest does the rest. Needs pytest, which the extra `dev` brings.
+Subclass `TierContract` (a cache tier) or `RecordContract` (a store of record too) in a test module and provide
+`@pytest.fixture def tier(self)`: a fresh, empty tier per test, closed afterwards. pytest does the rest. It needs room for
+1,000 entries and for one value of 5 MB. Needs pytest, which the extra `dev` brings.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from tiered.codecs import codec_for
-from tiered.entry import TOMBSTONE, Draft, draft, namespace_seed, open_frame, tombstone, version_of
+from tiered.entry import Draft, draft, is_tombstone, namespace_seed, open_frame, tombstone, version_of
 from tiered.errors import StoreError
 from tiered.tiers.base import Mark, Write
 
-NOW = 1_900_000_000_000
+NOW = time.time_ns() // 1_000_000
+HOUR = 3_600_000
 CODEC = codec_for(None)
 HOSTILE_KEYS = [
     "../x",
@@ -31,9 +34,21 @@ HOSTILE_KEYS = [
     "ключ",
     "\U0001f600",
     "x" * 1024,
+    "x" * 1023 + "y",
+    "é" * 512,
     "%00",
 ]
 BOUNDARIES = [1, 2, 2**32 - 1, 2**32, 2**32 + 1, 2**53, 2**53 + 1, 2**62, 2**63 - 2, 2**63 - 1]
+CLOSE_PAIRS = [
+    (2**31 - 1, 2**31),
+    (2**32 - 1, 2**32),
+    (2**33 - 1, 2**33),
+    (9, 10),
+    (255, 256),
+    (2**53, 2**53 + 1),
+    (2**60 + 2, 2**60 + 3),
+    (2**63 - 2, 2**63 - 1),
+]
 
 
 def value(key: str, content: Any = "value", *, namespace: str = "n", expires_at: int = 0) -> Draft:
@@ -55,6 +70,7 @@ class TierContract:
             assert tier.put("n:1", key, frame) is True
             assert tier.get("n:1", key) == frame
         assert tier.get_many("n:1", HOSTILE_KEYS) == [value(key).seal(3) for key in HOSTILE_KEYS]
+        assert tier.get_many("n:1", ["../y", "a", "*", "x"]) == [None] * 4
 
     def test_put_if_newer_compares_versions_exactly(self, tier: Any) -> None:
         for version in BOUNDARIES:
@@ -63,30 +79,41 @@ class TierContract:
             assert tier.put("n:1", "k", value("k", "other").seal(version - 1)) is False
             assert tier.get("n:1", "k") == value("k").seal(version)
 
-    def test_a_tombstone_stays_and_refuses_what_is_older(self, tier: Any) -> None:
-        import time
+    @pytest.mark.parametrize("older, newer", CLOSE_PAIRS)
+    def test_versions_that_a_float_or_half_a_word_confuses(self, tier: Any, older: int, newer: int) -> None:
+        assert tier.put("n:1", "k", value("k").seal(newer)) is True
+        assert tier.put("n:1", "k", value("k").seal(older)) is False
+        assert tier.get("n:1", "k") == value("k").seal(newer)
+        assert tier.put("n:1", "up", value("up").seal(older)) is True
+        assert tier.put("n:1", "up", value("up").seal(newer)) is True
 
-        grave = tombstone(namespace_seed("n"), "k", time.time_ns() // 1_000_000).seal(5)
+    def test_a_tombstone_stays_and_refuses_what_is_older(self, tier: Any) -> None:
+        grave = tombstone(namespace_seed("n"), "k", NOW).seal(5)
         tier.put("n:1", "k", value("k").seal(4))
         assert tier.put("n:1", "k", grave) is True
         assert tier.put("n:1", "k", value("k").seal(4)) is False
-        assert tier.get("n:1", "k") == grave and grave[3] & TOMBSTONE
+        assert tier.get("n:1", "k") == grave
+        assert tier.put("n:1", "k", value("k", "again").seal(6)) is True
 
     def test_batches_keep_their_order_and_apply_in_it(self, tier: Any) -> None:
-        items = [(f"k{n}", value(f"k{n}", n).seal(n + 1)) for n in range(500)]
-        assert tier.put_many("n:1", items) == [True] * 500
+        items = [(f"k{n}", value(f"k{n}", n).seal(n + 1)) for n in range(1000)]
+        assert tier.put_many("n:1", items) == [True] * 1000
+        assert tier.put_many("n:1", items) == [False] * 1000
         assert tier.get_many("n:1", [key for key, _ in reversed(items)]) == [frame for _, frame in reversed(items)]
         twice = [("x", value("x").seal(2)), ("x", value("x").seal(1)), ("x", value("x").seal(3))]
         assert tier.put_many("n:1", twice) == [True, False, True]
+        newest = value("x").seal(3)
+        assert tier.get_many("n:1", ["x", "absent", "x", "k7"]) == [newest, None, newest, items[7][1]]
 
     def test_scopes_are_separate(self, tier: Any) -> None:
         tier.put("n:1", "k", value("k", 1).seal(9))
         assert tier.get("n:2", "k") is None
         assert tier.put("n:2", "k", value("k", 2).seal(1)) is True
+        assert tier.get("n:1", "k") == value("k", 1).seal(9) and tier.get("n:2", "k") == value("k", 2).seal(1)
 
     def test_large_and_empty_values(self, tier: Any) -> None:
-        for version, content in enumerate((b"", b"x" * 3_000_000), 1):
-            frame = value("k", content).seal(version)
+        for version, payload in enumerate((CODEC.encode(b""), CODEC.encode(b"x" * 5_000_000), b""), 1):
+            frame = draft(namespace_seed("n"), "k", payload, CODEC.id).seal(version)
             assert tier.put("n:1", "k", frame) and tier.get("n:1", "k") == frame
 
     def test_many_threads_end_with_the_highest_version(self, tier: Any) -> None:
@@ -102,26 +129,32 @@ class TierContract:
         assert version_of(tier.get("n:1", "k")) == max(versions)
 
     def test_probe_and_health(self, tier: Any) -> None:
-        assert tier.probe() and tier.probe() == tier.probe()
+        identity = tier.probe()
+        assert isinstance(identity, str) and identity
+        assert tier.probe() == identity
         assert tier.health().ok
 
     def test_a_closed_tier_says_so(self, tier: Any) -> None:
         tier.close()
         tier.close()
-        with pytest.raises(StoreError):
-            tier.get("n:1", "k")
-        with pytest.raises(StoreError):
-            tier.put("n:1", "k", value("k").seal(1))
+        frame = value("k").seal(1)
+        refused(tier.get, "n:1", "k")
+        refused(tier.get_many, "n:1", ["k"])
+        refused(tier.put, "n:1", "k", frame)
+        refused(tier.put_many, "n:1", [("k", frame)])
+        refused(tier.probe)
+        tier.health()
 
 
 class RecordContract(TierContract):
     """What every store of record must do besides."""
 
     def test_versions_rise_over_everything(self, tier: Any) -> None:
-        seen = []
+        seen: list[int] = []
         for step in range(5):
             seen.append(commit(tier, Write("k", value("k", step))).version)
             seen.append(commit(tier, Write("k", tombstone(namespace_seed("n"), "k", NOW))).version)
+            seen.append(commit(tier, Write("other", value("other"))).version)
             tier.clear("n")
         assert seen == sorted(set(seen)) and seen[0] > 0
 
@@ -139,51 +172,99 @@ class RecordContract(TierContract):
         refused = commit(tier, Write("k", value("k", 2), 0))
         assert (refused.version, refused.frame, refused.existed) == (0, b"", True)
         assert commit(tier, Write("k", value("k", 3), first.version + 7)).version == 0
-        assert tier.read("n", "k")[1] == first.frame
+        assert tier.read("n", "k") == (1, first.frame)
         assert commit(tier, Write("k", value("k", 4), first.version)).version > first.version
+        assert commit(tier, Write("k", value("k", 5), first.version)).version == 0
+
+    def test_a_version_is_not_expected_where_nothing_is(self, tier: Any) -> None:
+        refused_one = commit(tier, Write("absent", value("absent"), 1))
+        assert refused_one.version == 0 and tier.read("n", "absent")[1] is None
+        gone = commit(tier, Write("k", value("k")))
+        grave = commit(tier, Write("k", tombstone(namespace_seed("n"), "k", NOW), gone.version))
+        assert grave.version > gone.version and grave.existed
+        for version in (gone.version, grave.version):
+            assert commit(tier, Write("k", value("k", 2), version)).version == 0
+        assert commit(tier, Write("k", value("k", 2), 0)).version > grave.version
+
+    def test_existed_is_told_of_conditional_writes_only(self, tier: Any) -> None:
+        assert commit(tier, Write("absent", value("absent"), 1)).existed is False
+        first = commit(tier, Write("k", value("k")))
+        assert commit(tier, Write("k", value("k"), first.version)).existed is True
+        assert commit(tier, Write("k", value("k"))).existed is False
 
     def test_an_expired_entry_counts_as_absent(self, tier: Any) -> None:
-        commit(tier, Write("k", value("k", 1, expires_at=NOW + 10)))
-        assert commit(tier, Write("k", value("k", 2), 0)).version == 0
-        assert commit(tier, Write("k", value("k", 2), 0), now=NOW + 10).version > 0
+        short = commit(tier, Write("k", value("k", 1, expires_at=NOW + HOUR)))
+        assert commit(tier, Write("k", value("k", 2), 0), now=NOW + HOUR - 1).version == 0
+        assert commit(tier, Write("k", value("k", 2), short.version), now=NOW + HOUR).version == 0
+        assert commit(tier, Write("k", value("k", 2), 0), now=NOW + HOUR).version > short.version
+        commit(tier, Write("d", value("d", expires_at=NOW + HOUR)))
+        assert not commit(tier, Write("d", tombstone(namespace_seed("n"), "d", NOW)), now=NOW + HOUR).existed
 
     def test_deletes_tell_what_was_there(self, tier: Any) -> None:
         grave = Write("k", tombstone(namespace_seed("n"), "k", NOW))
         nothing = commit(tier, grave)
         assert nothing.version and not nothing.existed
         commit(tier, Write("k", value("k")))
-        assert commit(tier, grave).existed and not commit(tier, grave).existed
+        deleted = commit(tier, grave)
+        assert deleted.existed and is_tombstone(deleted.frame) and version_of(deleted.frame) == deleted.version
+        assert not commit(tier, grave).existed
+        frame = tier.read("n", "k")[1]
+        assert frame is None or is_tombstone(frame)
 
     def test_a_batch_applies_in_order_and_a_refused_write_stops_no_other(self, tier: Any) -> None:
         writes = [Write("a", value("a", 1)), Write("b", value("b", 1), 99), Write("a", value("a", 2))]
         done = tier.commit("n", writes, now=NOW)
         assert [bool(it.version) for it in done.written] == [True, False, True]
+        assert done.written[2].version > done.written[0].version
         assert tier.read_many("n", ["a", "b"])[1] == [done.written[2].frame, None]
+        own = tier.commit("n", [Write("c", value("c", 1), 0), Write("c", value("c", 2), 0)], now=NOW).written
+        assert [bool(it.version) for it in own] == [True, False]
+        assert tier.read("n", "c")[1] == own[0].frame
+
+    def test_hostile_keys_large_batches_and_values(self, tier: Any) -> None:
+        done = tier.commit("n", [Write(key, value(key, key[:9])) for key in HOSTILE_KEYS], now=NOW).written
+        assert tier.read_many("n", HOSTILE_KEYS)[1] == [it.frame for it in done]
+        assert dict(scan_all(tier, "n", "")) == {k: it.frame for k, it in zip(HOSTILE_KEYS, done, strict=True)}
+        keys = [f"k{n}" for n in range(1000)]
+        done = tier.commit("n", [Write(key, value(key)) for key in keys], now=NOW).written
+        assert tier.read_many("n", keys[::-1])[1] == [it.frame for it in done[::-1]]
+        large = commit(tier, Write("k0", value("k0", b"x" * 5_000_000)))
+        assert tier.read("n", "k0")[1] == large.frame
 
     def test_clear_and_bump(self, tier: Any) -> None:
         commit(tier, Write("k", value("k")))
         tier.commit("m", [Write("k", value("k", namespace="m"))], now=NOW)
-        assert tier.generation("n") == 1
+        assert tier.generation("n") == tier.generation("m") == tier.read("n", "k")[0] == 1
         assert tier.clear("n") == tier.generation("n") == tier.read("n", "k")[0] > 1
         assert tier.read("n", "k")[1] is None and tier.read("m", "k")[1] is not None
-        before = tier.generation("m")
+        assert scan_all(tier, "n", "") == [] and tier.generation("m") == 1
+        after = tier.commit("n", [Write("k", value("k", 2), 0)], now=NOW)
+        assert after.generation == tier.generation("n") and after.written[0].version
+        before = [tier.generation("n"), tier.generation("m")]
         tier.bump()
-        assert tier.generation("m") > before and tier.read("m", "k")[1] is not None
+        bumped = [tier.generation("n"), tier.generation("m")]
+        assert bumped[0] > before[0] and bumped[1] > before[1]
+        assert tier.read("n", "k") == (bumped[0], after.written[0].frame) and tier.read("m", "k")[1] is not None
+        assert tier.clear("n") > bumped[0]
 
     def test_scan_finds_each_key_once(self, tier: Any) -> None:
         keys = {f"p*{n}" for n in range(60)}
         tier.commit("n", [Write(key, value(key)) for key in sorted(keys | {"q", "pz"})], now=NOW)
-        found, cursor = list[str](), None
-        while True:
-            page = tier.scan("n", "p*", cursor, 7)
-            found += [key for key, _ in page.items]
-            if (cursor := page.cursor) is None:
-                break
-        assert set(found) == keys
+        tier.commit("m", [Write("p*other", value("p*other", namespace="m"))], now=NOW)
+        for limit in (1, 7, 60, 1000):
+            found = scan_all(tier, "n", "p*", limit)
+            assert sorted(key for key, _ in found) == sorted(keys)
+        assert [frame for _, frame in found] == tier.read_many("n", [key for key, _ in found])[1]
+
+    @pytest.mark.parametrize("prefix", ["*", "?", "[a]", "[^a", "\\", "{a}", "%", "_", "a\n", "é", "\U0001f600"])
+    def test_a_prefix_is_taken_literally(self, tier: Any, prefix: str) -> None:
+        others = ["a", "b", "ab", "aa", "a]", "xyz"]
+        tier.commit("n", [Write(key, value(key)) for key in (prefix, prefix + "x", *others)], now=NOW)
+        assert sorted(key for key, _ in scan_all(tier, "n", prefix)) == [prefix, prefix + "x"]
 
     def test_compare_and_set_loses_nothing(self, tier: Any) -> None:
         def work() -> None:
-            for _ in range(10):
+            for _ in range(5):
                 while True:
                     frame = tier.read("n", "k")[1]
                     entry = open_frame(frame, namespace_seed("n"), "k") if frame else None
@@ -191,7 +272,7 @@ class RecordContract(TierContract):
                     if commit(tier, Write("k", value("k", count + 1), entry.version if entry else 0)).version:
                         break
 
-        run_threads(work, [()] * 4)
+        run_threads(work, [()] * 8)
         assert CODEC.decode(open_frame(tier.read("n", "k")[1], namespace_seed("n"), "k").payload) == 40
 
     def test_the_journal_clears_marks_by_version_and_generation(self, tier: Any) -> None:
@@ -213,10 +294,64 @@ class RecordContract(TierContract):
         pages = [journal.pending("cache", limit=2), journal.pending("cache", limit=2, after=("n", "b"))]
         assert [[mark.key for mark in page] for page in pages] == [["a", "b"], ["c"]]
 
+    def test_marks_are_bound_to_applied_writes_and_to_their_tier(self, tier: Any) -> None:
+        if (journal := tier.journal) is None:
+            pytest.skip("no journal")
+        writes = [
+            Write("a", value("a")),
+            Write("b", value("b"), 99),
+            Write("c", tombstone(namespace_seed("n"), "c", NOW)),
+        ]
+        done = tier.commit("n", writes, marks=["one", "two"], now=NOW).written
+        for name in ("one", "two"):
+            expected = [Mark(name, "n", key, it.version, 1) for key, it in (("a", done[0]), ("c", done[2]))]
+            assert journal.pending(name, limit=10) == expected
+        journal.confirm(journal.pending("one", limit=10))
+        journal.flush()
+        assert journal.pending("one", limit=10) == [] and len(journal.pending("two", limit=10)) == 2
+
+    def test_marks_page_over_namespaces(self, tier: Any) -> None:
+        if (journal := tier.journal) is None:
+            pytest.skip("no journal")
+        for namespace in ("m", "n"):
+            writes = [Write(key, value(key, namespace=namespace)) for key in "cab"]
+            tier.commit(namespace, writes, marks=["cache"], now=NOW)
+        found: list[tuple[str, str]] = []
+        while page := journal.pending("cache", limit=2, after=found[-1] if found else None):
+            found += [(mark.namespace, mark.key) for mark in page]
+        assert found == [(namespace, key) for namespace in "mn" for key in "abc"]
+
+    def test_a_closed_record_says_so(self, tier: Any) -> None:
+        tier.close()
+        refused(tier.read, "n", "k")
+        refused(tier.read_many, "n", ["k"])
+        refused(tier.scan, "n", "", None, 10)
+        refused(tier.generation, "n")
+        refused(tier.clear, "n")
+        refused(tier.bump)
+        with pytest.raises(StoreError):
+            commit(tier, Write("k", value("k")))
+
 
 def commit(tier: Any, write: Write, *, now: int = NOW, marks: Any = ()) -> Any:
     """One write in a commit of its own."""
     return tier.commit("n", [write], marks=marks, now=now).written[0]
+
+
+def scan_all(tier: Any, namespace: str, prefix: str, limit: int = 100) -> list[tuple[str, bytes]]:
+    """Everything that `scan` finds, page by page, repeats included."""
+    page = tier.scan(namespace, prefix, None, limit)
+    found = list(page.items)
+    while page.cursor is not None:
+        page = tier.scan(namespace, prefix, page.cursor, limit)
+        found += page.items
+    return found
+
+
+def refused(operation: Any, *arguments: Any) -> None:
+    """Call `operation`, which must raise `StoreError`."""
+    with pytest.raises(StoreError):
+        operation(*arguments)
 
 
 def run_threads(work: Any, arguments: list[tuple[Any, ...]]) -> None:

@@ -24,7 +24,7 @@ for i = 2, #KEYS do
     else matches = expect_hi == 0 and expect_lo == 0 end
   end
   if hi < held_hi or (hi == held_hi and lo <= held_lo) then return {3}
-  elseif not matches then results[i - 1] = 0
+  elseif not matches then results[i - 1] = there and -1 or 0
   else
     results[i - 1] = there and 2 or 1
     plan[KEYS[i]] = frame

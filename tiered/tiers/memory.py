@@ -220,6 +220,7 @@ class MemoryTier:
         return Page(page, page[-1][0] if len(keys) > limit else None)
 
     def generation(self, namespace: str) -> int:
+        self._check_open(StoreUnavailable)
         return self._generations.get(namespace, 1)
 
     def clear(self, namespace: str) -> int:
@@ -230,6 +231,7 @@ class MemoryTier:
             return generation
 
     def bump(self) -> None:
+        self._check_open(NotApplied)
         with self.lock:
             for name in self._partitions:
                 if name.startswith("record:"):
@@ -248,7 +250,8 @@ class MemoryTier:
             self.drop(part, write.key)
         else:
             self._put(part, write.key, frame, 0)
-        return Written(self._version, frame, held is not None)
+        told = write.expect is not None or write.draft.tombstone
+        return Written(self._version, frame, told and held is not None)
 
     def _put(self, part: Partition, key: str, frame: bytes, retention: int) -> bool:
         held = part.slots.get(key)

@@ -145,7 +145,7 @@ class RedisTier:
             if isinstance(results, int):
                 self._spaces[namespace] = results
             elif 3 not in results:
-                return Commit(self.generation(namespace), list(map(_written, frames, results)))
+                return Commit(self.generation(namespace), list(map(_written, writes, frames, results)))
         raise NotApplied("other writers were faster every time", tier=self.name, reason=Reason.BUSY)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
@@ -208,8 +208,11 @@ class RedisTier:
                 return
 
 
-def _written(frame: bytes, result: int) -> Written:
-    return Written(version_of(frame), frame, result == 2) if result else Written(0, b"", True)
+def _written(write: Write, frame: bytes, result: int) -> Written:
+    if result <= 0:
+        return Written(0, b"", result < 0)
+    told = write.expect is not None or write.draft.tombstone
+    return Written(version_of(frame), frame, told and result == 2)
 
 
 def _generation_of(space: int, epoch: int) -> int:

@@ -113,6 +113,8 @@ class Link:
 
     def meet(self) -> str:
         """The run id of the server that answers now, on a connection of its own; the run to hold on to from here."""
+        if self._closed:
+            raise StoreUnavailable("closed; build a new one", tier=self.name)
         connection: Any = self._make(**self._arguments)
         try:
             connection.connect()

@@ -1,0 +1,212 @@
+"""The contract itself: a plain record passes it, and records that break one rule each fail it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from inspect import signature
+from threading import RLock
+from typing import Any
+
+import pytest
+
+from tiered.entry import Draft, expires_at_of, is_tombstone, version_of
+from tiered.errors import StoreError
+from tiered.testing.contract import RecordContract
+from tiered.tiers.base import Commit, Mark, Page, TierHealth, Write, Written
+
+
+class DictRecord:
+    """A record that is as plain as possible: one lock, a few dicts, nothing durable."""
+
+    name = "reference"
+    max_key_bytes = 1024
+
+    def __init__(self) -> None:
+        self.frames: dict[tuple[str, str], bytes] = {}
+        self.entries: dict[str, dict[str, bytes]] = {}
+        self.generations: dict[str, int] = {}
+        self.bumps = self.version = 0
+        self.marks: dict[tuple[str, str, str], Mark] = {}
+        self.journal = self
+        self.lock, self.closed = RLock(), False
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        return self.get_many(scope, [key])[0]
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        with self.opened():
+            return [self.frames.get((scope, key)) for key in keys]
+
+    def put(self, scope: str, key: str, frame: bytes) -> bool:
+        return self.put_many(scope, [(key, frame)])[0]
+
+    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+        with self.opened():
+            return [self.put_one((scope, key), frame) for key, frame in items]
+
+    def forget(self, scope: str) -> None:
+        self.frames = {place: frame for place, frame in self.frames.items() if place[0] != scope}
+
+    def probe(self) -> str:
+        with self.opened():
+            return "reference"
+
+    def health(self) -> TierHealth:
+        return TierHealth(not self.closed)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
+        generation, (frame,) = self.read_many(namespace, [key])
+        return generation, frame
+
+    def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        with self.opened():
+            held = self.entries.get(namespace, {})
+            return self.generation(namespace), [held.get(key) for key in keys]
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        with self.opened():
+            return Commit(self.generation(namespace), [self.write(namespace, it, marks, now) for it in writes])
+
+    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        with self.opened():
+            held = self.entries.get(namespace, {})
+            keys = sorted(key for key in held if key.startswith(prefix) and (cursor is None or key > cursor))
+            items = [(key, held[key]) for key in keys[:limit]]
+            return Page(items, keys[limit - 1] if len(keys) > limit else None)
+
+    def generation(self, namespace: str) -> int:
+        with self.opened():
+            return self.generations.get(namespace, 1) + self.bumps
+
+    def clear(self, namespace: str) -> int:
+        with self.opened():
+            self.entries.pop(namespace, None)
+            self.generations[namespace] = self.generations.get(namespace, 1) + 1
+            return self.generation(namespace)
+
+    def bump(self) -> None:
+        with self.opened():
+            self.bumps += 1
+
+    def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
+        marks = [it for it in self.marks.values() if it.tier == tier and (not after or (it.namespace, it.key) > after)]
+        return sorted(marks)[:limit]
+
+    def confirm(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            if self.marks.get((mark.tier, mark.namespace, mark.key)) == mark:
+                del self.marks[mark.tier, mark.namespace, mark.key]
+
+    def flush(self) -> None:
+        pass
+
+    def opened(self) -> RLock:
+        if self.closed:
+            raise StoreError("closed", tier=self.name)
+        return self.lock
+
+    def put_one(self, place: tuple[str, str], frame: bytes) -> bool:
+        newer = self.newer(frame, self.frames.get(place, b""))
+        if newer:
+            self.frames[place] = frame
+        return newer
+
+    def newer(self, frame: bytes, held: bytes) -> bool:
+        return version_of(frame) > version_of(held)
+
+    def write(self, namespace: str, write: Write, marks: Sequence[str], now: int) -> Written:
+        held = self.entries.setdefault(namespace, {})
+        before = self.living(held.get(write.key), now)
+        told = before is not None and (write.expect is not None or write.draft.tombstone)
+        if write.expect is not None and write.expect != version_of(before or b""):
+            return Written(0, b"", told)
+        self.version += 1
+        held[write.key] = frame = self.seal(write.draft)
+        for tier in marks:
+            mark = Mark(tier, namespace, write.key, self.version, self.generation(namespace))
+            self.marks[tier, namespace, write.key] = mark
+        return Written(self.version, frame, told)
+
+    def living(self, frame: bytes | None, now: int) -> bytes | None:
+        if frame is None or is_tombstone(frame) or 0 < expires_at_of(frame) <= now:
+            return None
+        return frame
+
+    def seal(self, draft: Draft) -> bytes:
+        return draft.seal(self.version)
+
+
+class TestReference(RecordContract):
+    @pytest.fixture
+    def tier(self) -> Iterator[DictRecord]:
+        tier = DictRecord()
+        yield tier
+        tier.close()
+
+
+class NoVersionCheck(DictRecord):
+    def newer(self, frame: bytes, held: bytes) -> bool:
+        return True
+
+
+class AcceptsEqual(DictRecord):
+    def newer(self, frame: bytes, held: bytes) -> bool:
+        return version_of(frame) >= version_of(held)
+
+
+class FloatVersions(DictRecord):
+    def newer(self, frame: bytes, held: bytes) -> bool:
+        return float(version_of(frame)) > float(version_of(held))
+
+
+class HalfWordVersions(DictRecord):
+    def newer(self, frame: bytes, held: bytes) -> bool:
+        return version_of(frame) % 2**32 > version_of(held) % 2**32
+
+
+class NothingExpires(DictRecord):
+    def living(self, frame: bytes | None, now: int) -> bytes | None:
+        return super().living(frame, 0)
+
+
+class ConfirmsAnyVersion(DictRecord):
+    def confirm(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            self.marks.pop((mark.tier, mark.namespace, mark.key), None)
+
+
+class VersionsRestartOnClear(DictRecord):
+    def clear(self, namespace: str) -> int:
+        self.version = 0
+        return super().clear(namespace)
+
+
+class ScanRepeats(DictRecord):
+    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        page = super().scan(namespace, prefix, cursor, limit)
+        return page._replace(items=page.items + page.items[:1])
+
+
+BROKEN = [
+    (NoVersionCheck, "test_put_if_newer_compares_versions_exactly"),
+    (NoVersionCheck, "test_a_tombstone_stays_and_refuses_what_is_older"),
+    (AcceptsEqual, "test_put_if_newer_compares_versions_exactly"),
+    (FloatVersions, "test_put_if_newer_compares_versions_exactly"),
+    (HalfWordVersions, "test_put_if_newer_compares_versions_exactly"),
+    (NothingExpires, "test_an_expired_entry_counts_as_absent"),
+    (ConfirmsAnyVersion, "test_the_journal_clears_marks_by_version_and_generation"),
+    (VersionsRestartOnClear, "test_versions_rise_over_everything"),
+    (ScanRepeats, "test_scan_finds_each_key_once"),
+]
+
+
+@pytest.mark.parametrize("broken, promise", BROKEN)
+def test_a_broken_record_fails(broken: type[DictRecord], promise: str) -> None:
+    test: Any = getattr(RecordContract(), promise)
+    assert list(signature(test).parameters) == ["tier"]
+    test(DictRecord())
+    with pytest.raises(AssertionError):
+        test(broken())
