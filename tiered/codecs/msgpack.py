@@ -53,6 +53,7 @@ class MsgpackCodec:
             OverflowError,
             ArithmeticError,
             KeyError,
+            OSError,  # ZoneInfo looks a stored name up on disk
         ) as error:
             raise Corrupt(f"not a payload of this codec: {type(error).__name__}") from error
 
