@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
 
-OPTIONS: dict[str, Callable[[str], Any]] = {
+Source = str | Path | Mapping[str, Any]
+Reader = Callable[[str], Any]
+
+OPTIONS: dict[str, Reader] = {
     "namespace": str,
     "codec": str,
     "deadline": lambda text: seconds(text),
@@ -24,37 +30,82 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 """The settings beside `url`, and how each is read from a string."""
 
+BUILT_IN = ("memory", "redis", "rediss", "unix", "file")
+DRIVER_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "db"})
+_NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)")
+_SECRET_OPTION = re.compile(r"(?i)([?&][^=&,]*(?:pass|secret|token|key)[^=&,]*=)[^&,]*")
+_EXAMPLE = "memory://,redis://localhost:6379/0,file:./data"
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """A checked tier URL. `name` is None where only the tier of a third party knows it."""
+
+    scheme: str
+    name: str | None
+    build: Callable[[bool], Tier]
+
 
 def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
-    """The tiers of a chain URL, fastest first: URLs separated by commas (a comma inside one is written %2C)."""
+    """The tiers of a chain URL, fastest first: URLs separated by commas (a comma inside one is written %2C).
+
+    Raises `ConfigError` before the first tier is built, and closes what it built if a later tier cannot be opened.
+    """
     parts = [part.strip() for part in url.split(",") if part.strip()]
     if not parts:
-        raise ConfigError('the chain is empty; give tier URLs such as "memory://,redis://localhost:6379/0,file:./data"')
-    specs = [_spec(part) for part in parts]  # every URL is checked before the first tier is built
-    return [build(shared) for build in specs]
+        raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
+    split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
+    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
+    _check_chain(specs)
+    tiers: list[Tier] = []
+    try:
+        for spec in specs:
+            tiers.append(spec.build(shared))
+    except BaseException:
+        for tier in tiers:
+            tier.close()
+        raise
+    return tiers
 
 
-def tiers_from_settings(
-    source: str | Path | Mapping[str, Any] | None, options: Mapping[str, Any]
-) -> tuple[list[Tier], dict[str, Any]]:
-    """Tiers and constructor options from a TOML file (its `[tiered]` table, or its top level) or a mapping.
+def settings_from(source: Source | None) -> dict[str, Any]:
+    """`url` and constructor options from a TOML file (its `[tiered]` table, or its top level) or a mapping.
 
-    TIERED_URL, TIERED_NAMESPACE and so on override the file; `options` override both.
+    `[[tiered.tiers]]` tables become the `url`; TIERED_URL, TIERED_NAMESPACE and so on override the source.
     """
     settings = dict(_load(source))
+    if "tiers" in settings:
+        if "url" in settings:
+            raise ConfigError("url and tiers both describe the chain; give one of them")
+        settings["url"] = _url_of(settings.pop("tiers"))
     for name in ("url", *OPTIONS):
-        if (value := os.environ.get(f"TIERED_{name.upper()}")) is not None:
+        if value := os.environ.get(f"TIERED_{name.upper()}"):
             settings[name] = value
-    settings.update(options)
+    known = ("url", "tiers", *OPTIONS)
+    for name, value in settings.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}{_meant(name, known)}; known: {', '.join(known)}")
+        settings[name] = _setting(name, value)
+    return settings
+
+
+def tiers_from_settings(source: Source | None, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
+    """Tiers and constructor options from `settings_from(source)`, overridden by `options`."""
+    settings = settings_from(source)
+    known = ("url", "clock", *OPTIONS)
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}{_meant(name, known)}; known: {', '.join(known)}")
+        settings[name] = OPTIONS[name](value) if isinstance(value, str) and name in OPTIONS else value
     url = settings.pop("url", None)
     if not isinstance(url, str):
-        raise ConfigError('no chain: set url = "memory://,file:./data" in the configuration, or TIERED_URL')
-    for name, value in settings.items():
-        if name not in OPTIONS:
-            raise ConfigError(f"unknown setting {name!r}{_meant(name, OPTIONS)}; known: url, {', '.join(OPTIONS)}")
-        if isinstance(value, str):
-            settings[name] = OPTIONS[name](value)
+        raise ConfigError(f'no chain: give --url, set TIERED_URL, or write url = "{_EXAMPLE}" in the configuration')
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
+
+
+def redact(url: str) -> str:
+    """`url` (or a chain of them) without user names, passwords and options that look secret."""
+    return ",".join(_SECRET_OPTION.sub(r"\1***", _redact_one(part)) for part in _NEXT_URL.split(url))
 
 
 def seconds(text: str) -> float:
@@ -74,6 +125,14 @@ def size(text: str) -> int:
     return round(_number(lower, text))
 
 
+def count(text: str) -> int:
+    """A whole number."""
+    number = _number(text, text)
+    if not number.is_integer():
+        raise ConfigError(f"{text!r} is not a whole number")
+    return int(number)
+
+
 def boolean(text: str) -> bool:
     """true/false, yes/no, 1/0."""
     if text.lower() in ("1", "true", "yes", "on"):
@@ -85,105 +144,147 @@ def boolean(text: str) -> bool:
 
 def _number(text: str, whole: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ConfigError(f"{whole!r} is not a number, a duration such as 250ms, or a size such as 64mb") from None
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise ConfigError(f"{whole!r} is not a number, a duration such as 250ms, or a size such as 64mb")
+    return number
 
 
-def _spec(url: str) -> Callable[[bool], Tier]:
-    """How to build the tier of one URL; raises `ConfigError` for what cannot work."""
-    parts = urlsplit(url)
-    schemes = {"memory": _memory, "redis": _redis, "rediss": _redis, "unix": _redis, "file": _file}
-    if parts.scheme in schemes:
-        return schemes[parts.scheme](url)
-    for entry in entry_points(group="tiered.tiers", name=parts.scheme or "?"):
+def _setting(name: str, value: Any) -> Any:
+    if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
+        return value
+    kinds = {"namespace": (str,), "shared": (str, bool)}.get(name, (str, int, float))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
+        raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
+    try:
+        return OPTIONS[name](str(value))
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _split(url: str) -> SplitResult:
+    """The pieces of a tier URL whose scheme is known; no message shows what might be part of a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError("a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0") from None
+    known = [*BUILT_IN, *(entry.name for entry in _third_parties())]
+    if parts.scheme in known:
+        return parts
+    if not parts.scheme or ("@" in url and "://" not in url):
+        raise ConfigError(f"a tier URL has no scheme, as in {_EXAMPLE}; a comma inside a URL is written %2C")
+    raise ConfigError(f"unknown tier {parts.scheme!r}{_meant(parts.scheme, known)}; known: {', '.join(known)}")
+
+
+def _third_parties() -> Iterable[EntryPoint]:
+    return entry_points(group="tiered.tiers")
+
+
+def _spec(url: str, parts: SplitResult) -> _Spec:
+    readers = {"memory": _memory, "redis": _redis, "rediss": _redis, "unix": _redis, "file": _file}
+    if parts.scheme in readers:
+        return readers[parts.scheme](parts)
+    entry = next(entry for entry in _third_parties() if entry.name == parts.scheme)
+    try:
         factory = entry.load()
-        return lambda _: factory(url)
-    raise ConfigError(
-        f"unknown tier {parts.scheme or url!r:.40}{_meant(parts.scheme, schemes)}; known: memory, redis, file"
-    )
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{parts.scheme}: {entry.value} cannot be imported: {error}") from error
+    return _Spec(parts.scheme, None, lambda _: factory(url))
 
 
-def _memory(url: str) -> Callable[[bool], Tier]:
-    parts = urlsplit(url)
+def _check_chain(specs: list[_Spec]) -> None:
+    names = [spec.name for spec in specs if spec.name is not None]
+    if any(spec.scheme == "memory" for spec in specs[1:]):
+        raise ConfigError("memory must be the first tier, and there can be only one")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them ?name=...")
+
+
+def _memory(parts: SplitResult) -> _Spec:
     if parts.netloc or parts.path:
         raise ConfigError("memory:// takes options only, as in memory://?max_entries=100000&max_bytes=64mb")
-    options, _ = _options(url, {"name": str, "max_entries": size, "max_bytes": size})
+    options, _ = _options(parts, {"name": str, "max_entries": count, "max_bytes": size})
 
     def build(_: bool) -> Tier:
         from tiered.tiers.memory import MemoryTier
 
         return MemoryTier(**options)
 
-    return build
+    return _Spec("memory", options.get("name", "memory"), build)
 
 
-def _redis(url: str) -> Callable[[bool], Tier]:
-    own: dict[str, Callable[[str], Any]] = {
+def _redis(parts: SplitResult) -> _Spec:
+    own: dict[str, Reader] = {
         "name": str,
         "prefix": str,
         "connect_timeout": seconds,
         "timeout": seconds,
         "max_ttl": seconds,
-        "max_connections": size,
+        "max_connections": count,
         "insecure_tls": boolean,
     }
-    drivers = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "db"}
-    options, rest = _options(url, own, drivers)
+    options, rest = _options(parts, own, DRIVER_OPTIONS)
+    name = options.get("name", "redis")
+    try:
+        _ = parts.port
+    except ValueError:
+        message = "the port is not a number from 0 to 65535; in a password write / as %2F, @ as %40, a comma as %2C"
+        raise ConfigError(f"{name}: {message}") from None
     from tiered.tiers.redis_link import check_url
 
-    check_url(rest, options.get("name", "redis"), options.get("insecure_tls", False))
+    check_url(rest, name, options.get("insecure_tls", False))
 
     def build(_: bool) -> Tier:
         from tiered.tiers.redis import RedisTier
 
         return RedisTier(rest, **options)
 
-    return build
+    return _Spec(parts.scheme, name, build)
 
 
-def _file(url: str) -> Callable[[bool], Tier]:
-    parts = urlsplit(url)
+def _file(parts: SplitResult) -> _Spec:
     if parts.netloc:
-        meant = f"file:///{parts.netloc}{parts.path} (absolute) or file:./{parts.netloc}{parts.path} (relative)"
-        raise ConfigError(f"file://{parts.netloc} names a host; write {meant}")
+        host = parts.netloc.rpartition("@")[2]
+        meant = f"file:///{host}{parts.path} (absolute) or file:./{host}{parts.path} (relative)"
+        raise ConfigError(f"file://{host} names a host; write {meant}")
     if not parts.path:
         raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
-    options, _ = _options(url, {"name": str, "sync": str})
+    options, _ = _options(parts, {"name": str, "sync": str})
 
     def build(shared: bool) -> Tier:
         from tiered.tiers.file import FileTier
 
         return FileTier(unquote(parts.path), shared=shared, **options)
 
-    return build
+    return _Spec("file", options.get("name", "file"), build)
 
 
-def _options(
-    url: str, own: Mapping[str, Callable[[str], Any]], drivers: Iterable[str] = ()
-) -> tuple[dict[str, Any], str]:
+def _options(parts: SplitResult, own: Mapping[str, Reader], drivers: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
     """The options that are ours, and the URL with the driver's only."""
-    parts = urlsplit(url)
     options, rest = dict[str, Any](), []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in own:
-            options[name] = own[name](value)
+            try:
+                options[name] = own[name](value)
+            except ConfigError as error:
+                raise ConfigError(f"{parts.scheme}: {name}: {error}") from None
         elif name in drivers:
             rest.append((name, value))
         else:
-            raise ConfigError(
-                f"{parts.scheme}: unknown option {name!r}{_meant(name, own)}; known: {', '.join(sorted(own))}"
-            )
+            known = ", ".join(sorted(own))
+            raise ConfigError(f"{parts.scheme}: unknown option {name!r}{_meant(name, own)}; known: {known}")
     return options, urlunsplit(parts._replace(query=urlencode(rest)))
 
 
-def _load(source: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _load(source: Source | None) -> Mapping[str, Any]:
     if source is None:
         return {}
     if isinstance(source, Mapping):
         return source
     try:
-        table = tomllib.loads(Path(source).read_text())
+        table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {source}: {error.strerror}") from error
     except ValueError as error:
@@ -192,6 +293,34 @@ def _load(source: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not isinstance(inner, dict):
         raise ConfigError(f"{source}: [tiered] must be a table")
     return inner
+
+
+def _url_of(tables: Any) -> str:
+    """The chain URL of `[[tiers]]` tables: `type`, `url` (Redis) or `directory` (File), and the tier's options."""
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise ConfigError('tiers must be a list of tables, as in [[tiered.tiers]] with type = "memory"')
+    return ",".join(_one_url(dict(table)) for table in tables)
+
+
+def _one_url(table: dict[str, Any]) -> str:
+    kind = table.pop("type", None)
+    if not isinstance(kind, str):
+        raise ConfigError('every tier needs a type, as in type = "redis"')
+    if kind == "file" and "directory" in table:
+        path = quote(str(table.pop("directory")))
+        base = f"file://{path}" if path.startswith("/") else f"file:{path}"
+    else:
+        base = str(table.pop("url", f"{kind}://"))
+    options = urlencode({name: str(value) for name, value in table.items()})
+    joint = "&" if "?" in base else "?"
+    return (base + joint + options if options else base).replace(",", "%2C")
+
+
+def _redact_one(url: str) -> str:
+    head, slashes, rest = url.partition("://")
+    if "@" not in rest:
+        return url if slashes or "@" not in url or head.startswith("file:") else "***@" + url.rpartition("@")[2]
+    return f"{head}://***@{rest.rpartition('@')[2]}"
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import redis
+
+from tests.servers import RedisServer
+from tiered import TieredBackend
+from tiered.cli.demo_bot import Bot
+from tiered.cli.demo_check import check
+from tiered.cli.demo_screen import Screen
 
 
 def tiered(*args: str, url: str | None = None, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -66,3 +74,87 @@ def test_demo_kills_its_redis_and_the_bot_does_not_notice() -> None:
     assert result.returncode == 0, result.stderr
     assert report["missing"] == [] and report["errors"] == 0
     assert report["written"]["redis ok"] > 0 and report["written"]["redis queued"] > 0
+
+
+def test_demo_leaves_the_redis_of_the_user_running_and_as_it_was(redis_server: RedisServer, tmp_path: Path) -> None:
+    where = ("--redis-url", redis_server.url, "--directory", str(tmp_path / "data"))
+    result = tiered("demo", "--seconds", "3", "--users", "300", "--json", *where)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0, result.stderr
+    assert report["missing"] == [] and report["errors"] == 0 and list(report["longest_ms"]) == ["before"]
+    assert report["written"]["redis ok"] > 0 and redis_server.process.poll() is None
+    with redis.Redis.from_url(redis_server.url) as client:
+        left = [client.pttl(key) for key in client.scan_iter("tiered:demo-*")]
+    assert all(0 < ttl <= 60_000 for ttl in left), "what clear() hides must also go away soon"
+
+
+def test_demo_interrupted_still_checks(tmp_path: Path) -> None:
+    env = {**os.environ, "PATH": ""}
+    command = [sys.executable, "-u", "-m", "tiered.cli", "demo", "--seconds", "60", "--users", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        while "calls" not in (line := process.stdout.readline()):  # the first progress line: the bots are at work
+            assert line, "the demo ended by itself"
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 0 and "interrupted" in rest and "OK: all" in rest
+    assert max(map(len, rest.splitlines())) <= 80
+
+
+def test_options_work_before_and_after_the_command(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert tiered("--url", url, "--namespace", "a", "set", "k", "5", "--type", "int").returncode == 0
+    assert tiered("get", "k", "--url", url, "--namespace", "a").stdout == "5\n"
+    assert tiered("get", "k", "--url", url).returncode == 1
+    config = tmp_path / "tiered.toml"
+    config.write_text(f'[tiered]\nurl = "{url}"\nnamespace = "a"\n')
+    assert json.loads(tiered("get", "k", "--config", str(config), "--json").stdout)["value"] == 5
+
+
+def test_a_value_of_the_wrong_type_is_a_usage_error_that_does_not_repeat_it(tmp_path: Path) -> None:
+    for kind in ("int", "float", "json"):
+        result = tiered("set", "k", "hunter2", "--type", kind, url=f"file:{tmp_path}/data")
+        assert result.returncode == 2 and "hunter2" not in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_values_that_json_does_not_have_are_still_printed(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert tiered("set", "k", "inf", "--type", "float", url=url).returncode == 0
+    assert json.loads(tiered("get", "k", "--json", url=url).stdout)["value"] == "inf"
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    with TieredBackend.from_url(url) as store:
+        store.set_many({f"a-rather-long-key-{number:06}": 1 for number in range(10_000)})
+    command = [sys.executable, "-m", "tiered.cli", "ls", "--url", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_version_and_help() -> None:
+    assert tiered("--version").stdout.startswith("tiered ")
+    assert "tiered set user:7" in tiered("--help").stdout
+    assert tiered("demo", "--seconds", "0").returncode == 2
+
+
+def test_the_check_of_the_demo_finds_what_is_missing_old_or_counted_wrongly(tmp_path: Path) -> None:
+    chain = ["memory://", f"file:{tmp_path}/data"]
+    with TieredBackend.from_url(",".join(chain), namespace="demo") as store:
+        store.set_many({"kept": 1, "old": 1, "messages": 4, "room:0": {"count": 2, "lines": []}})
+        bots = [Bot(store, 2, 2, number, seed=1) for number in range(2)]
+    bots[0].ledger = {"kept": 1, "old": 2, "lost": 1, "unclear": 1}
+    bots[0].unsure = {"unclear"}
+    for bot in bots:
+        bot.shared.update({"messages": 2, "room:0": 2})
+    wrong = check(chain, "demo", bots, Screen(quiet=True))
+    assert {line.partition(" through")[0].partition(",")[0] for line in wrong} == {
+        "old: old or wrong",
+        "lost: missing",
+        "room:0: old or wrong",
+    }
+    assert len(wrong) == 6  # each through the chain and from the file alone

@@ -4,178 +4,185 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
-import sys
+import signal
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tiered.backend import TieredBackend
 from tiered.cli.demo_bot import Bot
+from tiered.cli.demo_check import acknowledged, check
 from tiered.cli.demo_redis import DemoRedis, find_redis
+from tiered.cli.demo_report import longest, print_report, report
+from tiered.cli.demo_screen import Screen
+from tiered.config import redact
 
 KILL_AT, RETURN_AT = 0.4, 0.7
+MEMORY = "memory://?max_entries=2000"
+"""Less than the users need, so that the lower tiers are read as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What one run works with."""
+
+    chain: list[str]
+    namespace: str
+    redis: DemoRedis | None
+    seed: int
+    screen: Screen
+
+    def open(self, **options: Any) -> TieredBackend:
+        return TieredBackend.from_url(",".join(self.chain), namespace=self.namespace, **options)
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Run the bot, break Redis if it is ours, check; 0 if every acknowledged write is there."""
+    """Run the bot, break Redis if it is ours, check; 0 if every acknowledged write is there and no error was seen."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Redis of our own must not outlive us
     seed = args.seed if args.seed is not None else random.randrange(2**32)
-    say = _quiet if args.json else print
-    with tempfile.TemporaryDirectory(prefix="tiered-demo-") as directory:
-        redis, url = find_redis(Path(directory))
-        namespace = f"demo-{os.getpid()}-{seed}"
-        chain = ["memory://?max_entries=2000", *([url] if url else []), f"file:{directory}/data"]
-        say(f"seed {seed}; {args.users} users, {args.threads} threads, {args.seconds:g} s")
-        say(_described(redis, url))
+    screen = Screen(quiet=args.json)
+    screen.say(f"seed {seed}; {args.users:,} users, {args.threads} threads, {args.seconds:g} s; Ctrl-C ends it early")
+    with tempfile.TemporaryDirectory(prefix="tiered-demo-") as scratch, _notes_of(screen):
+        redis, url, origin = find_redis(Path(scratch), args.redis_url)
         try:
-            return _run(args, ",".join(chain), namespace, redis, seed, say)
+            data = Path(args.directory).resolve() if args.directory else Path(scratch, "data")
+            chain = [MEMORY, *([_fleeting(url, args.seconds)] if url else []), f"file://{quote(str(data))}"]
+            screen.say(_described(redis, url, origin, data))
+            return _run(args, _Stage(chain, f"demo-{os.getpid()}-{seed}", redis, seed, screen))
         finally:
             if redis is not None:
                 redis.stop()
 
 
-def _run(args: argparse.Namespace, chain: str, namespace: str, redis: DemoRedis | None, seed: int, say: Any) -> int:
-    with TieredBackend.from_url(chain, namespace=namespace, shared=False) as store:
-        bots = [Bot(store, args.users, args.threads, number, seed) for number in range(args.threads)]
-        _play(bots, args.seconds, redis, say)
-        if redis is not None:
-            _wait_for_redis(store)
-        stats = store.stats()
-    missing = _check(chain, namespace, bots, say)
-    report = _report(bots, stats, args.seconds, missing)
+def _run(args: argparse.Namespace, stage: _Stage) -> int:
+    threads = min(args.threads, args.users)
+    try:
+        with stage.open(shared=False) as store:
+            bots = [Bot(store, args.users, threads, number, stage.seed) for number in range(threads)]
+            took = _play(bots, args.seconds, stage)
+            _wait_for_tiers(store, 15 if stage.redis else 3, stage.screen)
+            stats = store.stats()
+        result = report(bots, stats, took, stage.seed)
+        result["acknowledged"] = acknowledged(bots)
+        result["missing"] = check(stage.chain, stage.namespace, bots, stage.screen)
+    finally:
+        with stage.open() as store:
+            store.clear()
     if args.json:
-        print(json.dumps(report))
+        print(json.dumps(result))
     else:
-        _print_table(report)
-    with TieredBackend.from_url(chain, namespace=namespace) as store:
-        store.clear()
-    return 1 if missing or report["errors"] else 0
+        print_report(result, stage.screen)
+    return 1 if result["missing"] or result["errors"] else 0
 
 
-def _play(bots: list[Bot], seconds: float, redis: DemoRedis | None, say: Any) -> None:
+def _play(bots: list[Bot], seconds: float, stage: _Stage) -> float:
+    """Let the bots work for `seconds`, with the outage if Redis is ours; returns how long it was."""
     stop = threading.Event()
     threads = [threading.Thread(target=bot.run, args=(stop,), daemon=True) for bot in bots]
-    started, state = time.monotonic(), "up"
+    started = time.monotonic()
     for thread in threads:
         thread.start()
     try:
         while (elapsed := time.monotonic() - started) < seconds:
-            time.sleep(0.25)
-            if redis is not None and state == "up" and elapsed > KILL_AT * seconds:
-                redis.kill()
-                state = "killed"
-                say(f"\n{elapsed:5.1f} s  Redis is killed (SIGKILL). {_worst(bots, reset=True)}")
-            elif redis is not None and state == "killed" and elapsed > RETURN_AT * seconds:
-                redis.start()
-                state = "back"
-                say(f"\n{elapsed:5.1f} s  Redis is back, empty. {_worst(bots, reset=True)}")
-            _progress(bots, elapsed, seconds, say)
+            _outage(bots, elapsed, seconds, stage)
+            stage.screen.progress(_progress(bots, elapsed))
+            time.sleep(min(0.25, seconds / 20))
     except KeyboardInterrupt:
-        say("\ninterrupted: checking what was acknowledged so far")
-    stop.set()
-    for thread in threads:
-        thread.join()
-    say("")
+        stage.screen.say("interrupted: checking what was acknowledged so far")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    return time.monotonic() - started
 
 
-def _worst(bots: list[Bot], *, reset: bool) -> str:
-    worst, errors = max(bot.longest for bot in bots), sum(bot.errors for bot in bots)
+def _outage(bots: list[Bot], elapsed: float, seconds: float, stage: _Stage) -> None:
+    """At its time, kill our Redis or start it again, and say what the bots noticed."""
+    if stage.redis is None:
+        return
+    phase = bots[0].phase
+    if phase == "before" and elapsed > KILL_AT * seconds:
+        _enter("outage", bots)
+        stage.redis.kill()
+        stage.screen.say(f"{elapsed:6.1f} s Redis is killed (SIGKILL). {_noticed(bots, 'before')}")
+    elif phase == "outage" and elapsed > RETURN_AT * seconds:
+        _enter("after", bots)
+        try:
+            stage.redis.start()
+        except (OSError, RuntimeError) as error:
+            stage.screen.say(f"{elapsed:6.1f} s Redis stays away: {error}", colour="bad")
+        else:
+            stage.screen.say(f"{elapsed:6.1f} s Redis is back, empty. {_noticed(bots, 'outage')}")
+
+
+def _enter(phase: str, bots: list[Bot]) -> None:
     for bot in bots:
-        bot.longest = 0.0 if reset else bot.longest
-    return f"Until now: longest call {worst * 1000:.0f} ms, errors {errors}."
+        bot.phase = phase
 
 
-def _progress(bots: list[Bot], elapsed: float, seconds: float, say: Any) -> None:
-    done = sum(bot.operations for bot in bots)
-    if sys.stdout.isatty() and say is print:
-        bar = "█" * int(24 * min(1.0, elapsed / seconds))
-        print(f"\r{elapsed:5.1f} s  [{bar:<24}] {done:>9,} operations  {done / elapsed:>8,.0f}/s", end="", flush=True)
-    elif elapsed > 1 and int(elapsed * 4) % 20 == 0:
-        say(f"{elapsed:5.1f} s  {done:,} operations, {done / elapsed:,.0f}/s")
+def _noticed(bots: list[Bot], phase: str) -> str:
+    when = "Before that" if phase == "before" else "Without it"
+    errors = sum(bot.errors for bot in bots)
+    return f"{when}: longest call {longest(bots, phase) * 1000:.1f} ms; errors the bot saw: {errors}"
 
 
-def _wait_for_redis(store: TieredBackend) -> None:
-    """Give the background probe the time it needs, so that the check reads through a Redis in service."""
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        state = store.health()["redis"]
-        if state["breaker"] == "closed" and not state["owed"]:
-            return
+def _progress(bots: list[Bot], elapsed: float) -> str:
+    done, reads = sum(bot.operations for bot in bots), sum(bot.reads for bot in bots)
+    hits = sum(bot.memory_reads for bot in bots) / max(reads, 1)
+    rate = done / max(elapsed, 0.001)
+    return f"{elapsed:6.1f} s {done:>10,} calls {rate:>8,.0f}/s   {hits:5.1%} of reads from memory"
+
+
+def _wait_for_tiers(store: TieredBackend, seconds: float, screen: Screen) -> None:
+    """Give the background probe the time it needs, so that the check reads through tiers in service."""
+    deadline = time.monotonic() + seconds
+    while True:
+        states = {name: state for name, state in store.health().items() if "breaker" in state}
+        late = [name for name, state in states.items() if state["breaker"] != "closed" or state["owed"]]
+        if not late or time.monotonic() > deadline:
+            break
+        screen.progress(f"waiting for {', '.join(late)} to be given what was written meanwhile")
         time.sleep(0.1)
+    for name in late:
+        screen.say(f"{name} is not in service ({states[name]['owed']:,} writes owed); the file has them all")
 
 
-def _check(chain: str, namespace: str, bots: list[Bot], say: Any) -> list[str]:
-    """Read every acknowledged write back through a fresh store, and from the file alone."""
-    wanted: dict[str, Any] = {}
-    for bot in bots:
-        wanted.update(bot.ledger)
-    wanted["messages"] = sum(bot.messages for bot in bots)
-    missing: list[str] = []
-    tiers = chain.split(",")
-    for way, part in (("all tiers", tiers), ("the file alone", tiers[-1:])):
-        with TieredBackend.from_url(",".join(part), namespace=namespace) as store:
-            held = store.get_many(wanted)
-        wrong = [key for key, value in wanted.items() if held.get(key) != value]
-        missing += [f"{key} through {way}" for key in wrong]
-        say(f"check through {way}: {len(wanted) - len(wrong):,} of {len(wanted):,} acknowledged entries are there")
-    return missing
+def _fleeting(url: str, seconds: float) -> str:
+    """`url` with a short `max_ttl`: `clear` hides our keys at once, but leaves it to Redis to expire them."""
+    url = url.replace(",", "%2C")
+    if "max_ttl=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}max_ttl={max(60.0, 2 * seconds):g}s"
 
 
-def _report(bots: list[Bot], stats: dict[str, Any], seconds: float, missing: list[str]) -> dict[str, Any]:
-    times: dict[str, list[float]] = {}
-    tiers: dict[str, list[float]] = {}
-    written: Counter[tuple[str, str]] = Counter()
-    for bot in bots:
-        written.update(bot.written)
-        for name, values in bot.times.items():
-            times.setdefault(name, []).extend(values)
-        for name, values in bot.read_times.items():
-            tiers.setdefault(name, []).extend(values)
-    return {
-        "operations": sum(bot.operations for bot in bots),
-        "per_second": round(sum(bot.operations for bot in bots) / seconds),
-        "errors": sum(bot.errors for bot in bots),
-        "missing": missing,
-        "latency_us": {name: _percentiles(values) for name, values in sorted(times.items())},
-        "reads_by_tier": {name: _percentiles(values) for name, values in tiers.items()},
-        "written": {f"{tier} {outcome}": count for (tier, outcome), count in sorted(written.items())},
-        "tiers": stats["tiers"],
-    }
+@contextmanager
+def _notes_of(screen: Screen) -> Iterator[None]:
+    """What tiered logs, on the screen between the progress lines instead of across them."""
+    logger = logging.getLogger("tiered")
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(screen.handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen.handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
-    values.sort()
-    pick = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    row = {name: round(values[min(len(values) - 1, int(share * len(values)))] * 1e6, 1) for name, share in pick.items()}
-    return {"count": len(values), **row}
-
-
-def _print_table(report: dict[str, Any]) -> None:
-    print(f"\n{report['operations']:,} operations, {report['per_second']:,} a second, {report['errors']} errors\n")
-    print(f"{'operation':<14}{'count':>10}{'p50 µs':>12}{'p99 µs':>12}{'max µs':>12}")
-    for name, row in report["latency_us"].items():
-        print(f"{name:<14}{row['count']:>10,}{row['p50']:>12,.1f}{row['p99']:>12,.1f}{row['max']:>12,.0f}")
-    total = sum(row["count"] for row in report["reads_by_tier"].values()) or 1
-    print(f"\n{'read from':<14}{'share':>10}{'p50 µs':>12}{'p99 µs':>12}")
-    for name, row in report["reads_by_tier"].items():
-        print(f"{name:<14}{row['count'] / total:>10.1%}{row['p50']:>12,.1f}{row['p99']:>12,.1f}")
-    print("\nwritten: " + ", ".join(f"{count:,} {name}" for name, count in report["written"].items()))
-    for line in report["missing"][:5]:
-        print(f"MISSING: {line}")
-    print(
-        "\nEVERY ACKNOWLEDGED WRITE IS THERE" if not report["missing"] else f"\n{len(report['missing'])} ENTRIES LOST"
-    )
-
-
-def _described(redis: DemoRedis | None, url: str | None) -> str:
+def _described(redis: DemoRedis | None, url: str | None, origin: str, data: Path) -> str:
     if redis is not None:
-        return "memory → Redis (our own, killed in the middle) → file"
-    return "memory → Redis (yours, left alone) → file" if url else "memory → file (no REDIS_URL, no redis-server here)"
-
-
-def _quiet(*_: object, **__: object) -> None:
-    return
+        return f"memory → Redis (our own, port {redis.port}, killed in the middle) → file {data}"
+    if url:
+        return f"memory → Redis (yours, {redact(url)}, never stopped) → file {data}"
+    return f"memory → file {data}; WITHOUT Redis: {origin}"

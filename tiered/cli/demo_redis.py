@@ -1,4 +1,4 @@
-"""The demo's Redis: the user's by REDIS_URL, or one of its own that it may kill."""
+"""The demo's Redis: the user's by URL, or one of its own that it may kill."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import time
 from pathlib import Path
 
 
-def find_redis(directory: Path) -> tuple[DemoRedis | None, str | None]:
-    """Our own server if we could start one, and the URL of the Redis to use if there is any."""
-    if url := os.environ.get("REDIS_URL"):
-        return None, url
-    binary = shutil.which("redis-server")
+def find_redis(directory: Path, url: str | None) -> tuple[DemoRedis | None, str | None, str]:
+    """Our own server if we could start one, the URL of the Redis to use if there is any, and where it comes from."""
+    if url := url or os.environ.get("REDIS_URL"):
+        return None, url, "yours"
+    local = Path(".redis/usr/bin/redis-server")
+    binary = shutil.which("redis-server") or (str(local.resolve()) if os.access(local, os.X_OK) else None)
     if binary is None:
-        return None, None
+        return None, None, "no --redis-url, no REDIS_URL and no redis-server here"
     redis = DemoRedis(binary, directory)
-    redis.start()
-    return redis, f"redis://127.0.0.1:{redis.port}/0"
+    try:
+        redis.start()
+    except (OSError, RuntimeError) as error:
+        redis.stop()
+        return None, None, str(error)
+    return redis, f"redis://127.0.0.1:{redis.port}/0", "our own"
 
 
 class DemoRedis:
@@ -33,10 +38,15 @@ class DemoRedis:
             self.port: int = probe.getsockname()[1]
 
     def start(self) -> None:
-        """Start it and wait until it accepts connections."""
+        """Start it and wait until it accepts connections; raises `RuntimeError` or `OSError`."""
         where = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory), "--save", "")
-        self._process = subprocess.Popen([self._binary, *where], stdout=subprocess.DEVNULL)
+        # A session of its own: Ctrl-C is for the demo, which still has to check what was acknowledged.
+        self._process = subprocess.Popen(
+            [self._binary, *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         for _ in range(500):
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self._binary} ended at once with code {self._process.returncode}")
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
@@ -51,4 +61,5 @@ class DemoRedis:
             self._process.wait()
 
     def stop(self) -> None:
+        """End it for good. Idempotent."""
         self.kill()

@@ -23,31 +23,26 @@ EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. Errors are one line on standard error."""
     args = _parser().parse_args(argv)
     args.json = getattr(args, "json", False)
-    if args.command == "demo":
-        from tiered.cli.demo import demo
-
-        return demo(args)
     try:
-        return _store_command(args)
+        code = _run(args)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # `tiered ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
 
 
-def _store_command(args: argparse.Namespace) -> int:
-    from tiered.backend import TieredBackend
+def _run(args: argparse.Namespace) -> int:
     from tiered.errors import ConfigError, InvalidKey, InvalidValue, StoreError, TieredError
 
-    options = {name: value for name in ("url", "namespace") if (value := getattr(args, name, None)) is not None}
     try:
-        with TieredBackend.from_config(getattr(args, "config", None), **options) as store:
-            code: int = args.run(store, args)
-            sys.stdout.flush()
-            return code
-    except (ConfigError, InvalidKey, InvalidValue, ValueError) as error:
+        return _demo(args) if args.command == "demo" else _store_command(args)
+    except (ConfigError, InvalidKey, InvalidValue) as error:
         return _fail(error, USAGE)
     except StoreError as error:
         return _fail(error, UNREACHABLE)
@@ -55,8 +50,23 @@ def _store_command(args: argparse.Namespace) -> int:
         return _fail(error, PROBLEMS)
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"tiered: {error}", file=sys.stderr)
+def _demo(args: argparse.Namespace) -> int:
+    from tiered.cli.demo import demo
+
+    return demo(args)
+
+
+def _store_command(args: argparse.Namespace) -> int:
+    from tiered.backend import TieredBackend
+
+    options = {name: value for name in ("url", "namespace") if (value := getattr(args, name, None)) is not None}
+    with TieredBackend.from_config(getattr(args, "config", None), **options) as store:
+        code: int = args.run(store, args)
+        return code
+
+
+def _fail(error: object, code: int) -> int:
+    print("tiered: " + " ".join(str(error).split()), file=sys.stderr)
     return code
 
 
@@ -67,16 +77,25 @@ def _get(store: Any, args: argparse.Namespace) -> int:
     elif found.found:
         print(found.value if isinstance(found.value, str) else repr(found.value))
     else:
-        print(f"tiered: no such key: {args.key}", file=sys.stderr)
+        _fail(f"no such key: {args.key}", PROBLEMS)
     return OK if found.found else PROBLEMS
 
 
 def _set(store: Any, args: argparse.Namespace) -> int:
-    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "json": json.loads}
-    outcome = store.set(args.key, convert[args.type](args.value), args.ttl)
+    outcome = store.set(args.key, _converted(args.value, args.type), args.ttl)
     if args.json:
-        _print_json({"version": outcome.version, "tiers": outcome.tiers})
+        _print_json({"version": outcome.version, "tiers": dict(outcome.tiers)})
     return OK
+
+
+def _converted(text: str, kind: str) -> Any:
+    from tiered.errors import InvalidValue
+
+    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "json": json.loads}
+    try:
+        return convert[kind](text)
+    except ValueError:
+        raise InvalidValue(f"VALUE is not {'valid JSON' if kind == 'json' else f'of type {kind}'}") from None
 
 
 def _del(store: Any, args: argparse.Namespace) -> int:
@@ -84,7 +103,7 @@ def _del(store: Any, args: argparse.Namespace) -> int:
     if args.json:
         _print_json(existed)
     for key in [key for key, was_there in existed.items() if not was_there]:
-        print(f"tiered: no such key: {key}", file=sys.stderr)
+        _fail(f"no such key: {key}", PROBLEMS)
     return OK if all(existed.values()) else PROBLEMS
 
 
@@ -96,8 +115,22 @@ def _ls(store: Any, args: argparse.Namespace) -> int:
     return OK
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, default=repr, allow_nan=False))
+def _print_json(value: dict[str, Any]) -> None:
+    try:
+        text = json.dumps(value, default=repr, allow_nan=False)
+    except (TypeError, ValueError):  # a stored value with keys or numbers that JSON does not have
+        text = json.dumps({**value, "value": repr(value["value"])})
+    print(text)
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not greater than zero")
+        return value
+
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,7 +165,7 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     put = commands.add_parser("set", parents=[common], help="store a value")
     put.add_argument("key")
     put.add_argument("value")
-    put.add_argument("--ttl", type=float, metavar="SECONDS")
+    put.add_argument("--ttl", type=_positive(float), metavar="SECONDS")
     put.add_argument("--type", choices=("str", "int", "float", "json"), default="str")
     put.set_defaults(run=_set)
     delete = commands.add_parser("del", parents=[common], help="remove keys")
@@ -140,13 +173,23 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     delete.set_defaults(run=_del)
     ls = commands.add_parser("ls", parents=[common], help="list keys")
     ls.add_argument("prefix", nargs="?", default="")
-    ls.add_argument("--limit", type=int, default=math.inf)
+    ls.add_argument("--limit", type=_positive(int), default=math.inf, metavar="N", help="at most N keys")
     ls.set_defaults(run=_ls)
 
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
-    demo = commands.add_parser("demo", parents=[common], help="a bot with thousands of users on real parts")
-    demo.add_argument("--seconds", type=float, default=20.0)
-    demo.add_argument("--users", type=int, default=5000)
-    demo.add_argument("--threads", type=int, default=4)
-    demo.add_argument("--seed", type=int, default=None)
+    demo = commands.add_parser(
+        "demo",
+        parents=[common],
+        help="a bot with thousands of users on real parts",
+        description="A bot on memory, Redis and File. A Redis of its own is killed in the middle; at the end every "
+        "acknowledged write is read back. Exit code 1 if one is missing or the bot saw an error.",
+        epilog="examples:\n  tiered demo --seconds 5\n  tiered demo --redis-url redis://localhost:6379/0 --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument("--seconds", type=_positive(float), default=20.0, help="default: 20")
+    demo.add_argument("--users", type=_positive(int), default=5000, help="default: 5000")
+    demo.add_argument("--threads", type=_positive(int), default=4, help="default: 4; at most one per user")
+    demo.add_argument("--directory", help="where the file tier lives (default: a temporary directory)")
+    demo.add_argument("--redis-url", help="a Redis to use and never stop (default: REDIS_URL, else one of its own)")
+    demo.add_argument("--seed", type=int, help="repeat the choices of an earlier run")

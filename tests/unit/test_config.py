@@ -1,0 +1,150 @@
+"""Chains and settings from text: what works, and what is refused before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiered import ConfigError, FileTier, MemoryTier
+from tiered.config import redact, seconds, settings_from, size, tiers_from_settings, tiers_from_url
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "NAMESPACE", "DEADLINE", "STALENESS", "SHARED", "CODEC", "MAX_VALUE_BYTES"):
+        monkeypatch.delenv(f"TIERED_{name}", raising=False)
+
+
+def test_a_chain_is_built_in_its_order_with_its_options(tmp_path: Path) -> None:
+    url = f"memory://?max_entries=10&max_bytes=2mb,redis://localhost:1/0?timeout=250ms&name=near,file:{tmp_path}/a%2Cb"
+    memory, redis, file = tiers_from_url(url, shared=False)
+    assert isinstance(memory, MemoryTier) and (memory.max_entries, memory.max_bytes) == (10, 2 * 2**20)
+    assert redis.name == "near"
+    assert isinstance(file, FileTier) and file.directory == tmp_path / "a,b"
+    for tier in (memory, redis, file):
+        tier.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "empty"),
+        (" , ", "empty"),
+        ("redsi://localhost", "did you mean 'redis'"),
+        ("localhost", "no scheme"),
+        ("memory://?max_entires=5", "did you mean 'max_entries'"),
+        ("memory://?max_entires=5", "known: max_bytes, max_entries, name"),
+        ("memory://?max_bytes=lots", "max_bytes"),
+        ("memory://?max_bytes=nan", "max_bytes"),
+        ("memory://?max_bytes=1e999", "max_bytes"),
+        ("memory://?max_entries=-1", "max_entries"),
+        ("memory://?max_entries=1.5", "whole"),
+        ("memory://host", "options only"),
+        ("redis://localhost?timeout=soon", "timeout"),
+        ("redis://localhost?max_connections=many", "max_connections"),
+        ("redis://localhost:99999", "port"),
+        ("redis://localhost:0", "port"),
+        ("redis://localhost:http", "port"),
+        ("redis://[::1", "IPv6"),
+        ("file:./x,memory://", "memory must be the first"),
+        ("memory://,memory://?name=b,file:./x", "memory must be the first"),
+        ("redis://a,redis://b,file:./x", "names must differ"),
+        ("file://data", "file:./data"),
+        ("file://data/x", "file:///data/x"),
+        ("file:", "directory"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_advice(url: str, says: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        tiers_from_url(url, shared=False)
+    assert says in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2,hunter3@localhost,file:./x",
+        "redis://:hunter2/hunter3@localhost:99999",
+        "redis://user:hunter2@localhost:hunter3",
+        "redsi://user:hunter2@localhost",
+        "redis://user:hunter2@localhost?password=hunter3",
+        "file://user:hunter2@host/x",
+        "user:hunter2@localhost",
+        "//user:hunter2@localhost",
+    ],
+)
+def test_no_message_holds_a_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tiers_from_url(url, shared=False)
+    assert "hunter" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__cause__ is None
+
+
+def test_redact_keeps_the_host_and_hides_the_rest() -> None:
+    chain = "memory://?max_bytes=1mb,redis://u:p%2Cw@h:6379/0?password=x&timeout=1s,file:./data"
+    assert redact(chain) == "memory://?max_bytes=1mb,redis://***@h:6379/0?password=***&timeout=1s,file:./data"
+    assert redact("redis://:a,b/c@d@h") == "redis://***@h"
+
+
+def test_durations_and_sizes() -> None:
+    assert [seconds(text) for text in ("250ms", "1.5s", "2m", "1h", "3")] == [0.25, 1.5, 120, 3600, 3]
+    assert [size(text) for text in ("64mb", "1.5KB", "1gb", "7")] == [64 * 2**20, 1536, 2**30, 7]
+
+
+def test_toml_with_a_url_and_the_environment_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tiered.toml"
+    path.write_text('[tiered]\nurl = "memory://"\nnamespace = "a"\ndeadline = "250ms"\nstaleness = 2\nshared = false\n')
+    wanted = {"url": "memory://", "namespace": "a", "deadline": 0.25, "staleness": 2.0, "shared": False}
+    assert settings_from(path) == wanted
+    monkeypatch.setenv("TIERED_NAMESPACE", "b")
+    monkeypatch.setenv("TIERED_SHARED", "yes")
+    monkeypatch.setenv("TIERED_DEADLINE", "2s")
+    assert settings_from(str(path)) == {**wanted, "namespace": "b", "shared": True, "deadline": 2.0}
+
+
+def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
+    path = tmp_path / "tiered.toml"
+    path.write_text(
+        '[[tiered.tiers]]\ntype = "memory"\nmax_entries = 7\n'
+        '[[tiered.tiers]]\ntype = "redis"\nurl = "redis://:a,b@localhost/0"\ntimeout = "50ms"\n'
+        f'[[tiered.tiers]]\ntype = "file"\ndirectory = "{tmp_path}/with, comma"\n'
+    )
+    tiers, settings = tiers_from_settings(path, {})
+    assert [tier.name for tier in tiers] == ["memory", "redis", "file"] and settings == {}
+    assert isinstance(tiers[0], MemoryTier) and tiers[0].max_entries == 7
+    assert isinstance(tiers[2], FileTier) and tiers[2].directory == tmp_path / "with, comma"
+    for tier in tiers:
+        tier.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ({"urll": "memory://"}, "did you mean 'url'"),
+        ({"url": "memory://", "namspace": "a"}, "did you mean 'namespace'"),
+        ({"url": "memory://", "deadline": "soon"}, "deadline"),
+        ({"url": "memory://", "deadline": True}, "deadline"),
+        ({"url": "memory://", "namespace": 7}, "namespace"),
+        ({"url": "memory://", "shared": "perhaps"}, "shared"),
+        ({"url": "memory://", "tiers": []}, "one of them"),
+        ({"tiers": [{"max_entries": 1}]}, "type"),
+        ({"tiers": "memory"}, "list of tables"),
+        ({"namespace": "a"}, "no chain"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_advice(source: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tiers_from_settings(source, {})
+    assert says in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_or_parsed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
+        settings_from(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("=")
+    with pytest.raises(ConfigError, match="not TOML"):
+        settings_from(tmp_path / "bad.toml")
