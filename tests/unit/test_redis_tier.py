@@ -1,0 +1,337 @@
+"""RedisTier against real servers: what it stores, what it refuses, and which error tells what."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests.servers import RedisServer, free_port
+from tiered import RedisTier
+from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.base import RETENTION_MS, Write
+
+SCOPE = "n:1"
+SEED = namespace_seed("n")
+SLOW = 5.0
+"""A time limit that a loaded machine does not reach."""
+
+
+def value(key: str, payload: bytes = b"v", keep_until: int = 0) -> Draft:
+    return draft(SEED, key, payload, 1, expires_at=keep_until, keep_until=keep_until)
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
+
+
+@pytest.fixture
+def tier(server: RedisServer) -> Iterator[RedisTier]:
+    tier = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW)
+    yield tier
+    tier.close()
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[Any]:
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+@pytest.mark.parametrize("version", [2, 2**32 - 1, 2**32, 2**32 + 1, 2**53, 2**53 + 1, 2**63 - 1])
+def test_only_a_newer_version_replaces(tier: RedisTier, version: int) -> None:
+    frames = {v: value("k").seal(v) for v in (version - 1, version)}
+    assert tier.put(SCOPE, "k", frames[version - 1]) is True
+    assert tier.put(SCOPE, "k", frames[version]) is True
+    assert tier.put(SCOPE, "k", frames[version]) is False
+    assert tier.put(SCOPE, "k", frames[version - 1]) is False
+    assert tier.get(SCOPE, "k") == frames[version]
+
+
+@pytest.mark.parametrize("foreign", [b"", b"x", b"\xff" * 40, b"\xf5t\x02" + b"\xff" * 40])
+def test_bytes_that_are_no_frame_are_replaced(tier: RedisTier, raw: Any, foreign: bytes) -> None:
+    raw.set("tiered:n:1:k", foreign)
+    assert tier.get(SCOPE, "k") == foreign
+    assert tier.put(SCOPE, "k", value("k").seal(1)) is True
+
+
+def test_writers_that_race_leave_the_newest(tier: RedisTier) -> None:
+    def write(first: int) -> None:
+        for version in range(first, 400, 4):
+            tier.put(SCOPE, "k", value("k").seal(version))
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert version_of(tier.get(SCOPE, "k") or b"") == 399
+
+
+def test_scripts_come_back_after_a_flush(tier: RedisTier, raw: Any) -> None:
+    tier.put(SCOPE, "k", value("k").seal(1))
+    raw.script_flush()
+    assert tier.put(SCOPE, "k", value("k").seal(2)) is True
+    raw.script_flush()
+    assert tier.put_many(SCOPE, [(f"k{n}", value(f"k{n}").seal(1)) for n in range(450)]) == [True] * 450
+    raw.script_flush()
+    assert tier.commit("n", [Write("r", value("r"))], now=now()).written[0].version
+
+
+def test_every_key_of_the_cache_role_expires(tier: RedisTier, raw: Any) -> None:
+    until = now() + 10_000
+    tier.put_many(
+        SCOPE,
+        [
+            ("for ever", value("for ever").seal(1)),
+            ("soon", value("soon", keep_until=until).seal(1)),
+            ("late", value("late", keep_until=until + 10**11).seal(1)),
+            ("grave", tombstone(SEED, "grave", now()).seal(1)),
+        ],
+    )
+    left = {key: raw.pttl(f"tiered:n:1:{key}") for key in ("for ever", "soon", "late", "grave")}
+    assert 86_000_000 < left["for ever"] <= 86_400_000 and 86_000_000 < left["late"] <= 86_400_000
+    assert RETENTION_MS < left["soon"] <= RETENTION_MS + 10_000
+    assert 0 < left["grave"] <= RETENTION_MS
+
+
+def test_the_record_role_keeps_entries_without_expiry(tier: RedisTier, raw: Any) -> None:
+    writes = [Write("k", value("k")), Write("t", value("t", keep_until=now() + 10**11)), Write("d", value("d"))]
+    tier.commit("n", writes, now=now())
+    tier.commit("n", [Write("d", tombstone(SEED, "d", now()))], now=now())
+    assert raw.pttl("tiered:n:1:k") == -1
+    assert raw.pttl("tiered:n:1:t") > 10**11
+    assert 0 < raw.pttl("tiered:n:1:d") <= RETENTION_MS
+
+
+def test_a_hung_server_costs_no_more_than_the_time_limit(server: RedisServer) -> None:
+    tier = RedisTier(server.url, timeout=0.2, connect_timeout=0.2)
+    tier.get(SCOPE, "k")
+    server.freeze()
+    started = time.monotonic()
+    with pytest.raises(Ambiguous) as written:  # on the connection that was open
+        tier.put(SCOPE, "k", value("k").seal(1))
+    with pytest.raises(StoreUnavailable) as read:
+        tier.get(SCOPE, "k")
+    assert time.monotonic() - started < 2.0
+    assert read.value.reason is Reason.TIMEOUT and written.value.reason is Reason.TIMEOUT
+    assert read.value.tier == "redis" and read.value.reason.trips_breaker
+    server.thaw()
+    tier.close()
+
+
+def test_a_late_reply_never_answers_another_question(server: RedisServer) -> None:
+    tier = RedisTier(server.url, timeout=0.3, connect_timeout=SLOW)
+    tier.put_many(SCOPE, [(key, value(key).seal(1)) for key in "ab"])
+    server.freeze()
+    with pytest.raises(StoreUnavailable):
+        tier.get(SCOPE, "a")
+    server.thaw()
+    assert [tier.get(SCOPE, "b") for _ in range(5)] == [value("b").seal(1)] * 5
+    tier.close()
+
+
+def test_a_killed_server_and_its_return(tier: RedisTier, server: RedisServer) -> None:
+    tier.put(SCOPE, "k", value("k").seal(1))
+    server.kill()
+    with pytest.raises(StoreUnavailable) as first:
+        tier.get(SCOPE, "k")
+    with pytest.raises(NotApplied) as refused:  # no connection: it was never sent
+        tier.put(SCOPE, "k", value("k").seal(2))
+    assert first.value.reason is Reason.CONNECTION and refused.value.reason is Reason.CONNECTION
+    server.start()
+    assert tier.get(SCOPE, "k") is None
+
+
+def test_a_write_whose_connection_broke_is_ambiguous(tier: RedisTier, server: RedisServer) -> None:
+    tier.put(SCOPE, "k", value("k").seal(1))
+    server.kill()
+    with pytest.raises(Ambiguous):
+        tier.put(SCOPE, "k", value("k").seal(2))
+
+
+def test_another_run_of_the_server_is_not_believed(tier: RedisTier, server: RedisServer) -> None:
+    run = tier.probe()
+    server.restart()
+    with pytest.raises(StoreUnavailable):
+        tier.get(SCOPE, "k")
+    with pytest.raises(StoreUnavailable) as caught:
+        tier.get(SCOPE, "k")
+    assert caught.value.reason is Reason.RESTARTED
+    assert tier.probe() != run
+    assert tier.get(SCOPE, "k") is None
+
+
+def test_a_password_that_is_missing_or_wrong_is_told_and_not_shown() -> None:
+    server = RedisServer("--requirepass", "s3cret")
+    try:
+        for url in (server.url, server.url.replace("//", "//:wr0ng@")):
+            tier = RedisTier(url, timeout=SLOW, connect_timeout=SLOW)
+            with pytest.raises(StoreUnavailable, match="redis://:PASSWORD@host") as caught:
+                tier.get(SCOPE, "k")
+            assert caught.value.reason is Reason.AUTH and not caught.value.reason.trips_breaker
+            assert "wr0ng" not in str(caught.value) + repr(tier) + str(tier.health())
+            assert not tier.health().ok
+            tier.close()
+        good = RedisTier(server.url.replace("//", "//:s3cret@"), timeout=SLOW, connect_timeout=SLOW)
+        assert good.put(SCOPE, "k", value("k").seal(1)) and "s3cret" not in repr(good)
+        good.close()
+    finally:
+        server.stop()
+
+
+def test_a_user_without_permission_is_misuse(tier: RedisTier, raw: Any, server: RedisServer) -> None:
+    raw.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+get", "+info")
+    reader = RedisTier(server.url.replace("//", "//reader:pw@"), timeout=SLOW, connect_timeout=SLOW)
+    assert reader.get(SCOPE, "k") is None
+    with pytest.raises(NotApplied) as caught:
+        reader.put(SCOPE, "k", value("k").seal(1))
+    assert caught.value.reason is Reason.MISUSE
+    reader.close()
+
+
+def test_a_read_only_replica_trips(tier: RedisTier, raw: Any) -> None:
+    raw.replicaof("127.0.0.1", str(free_port()))
+    with pytest.raises(NotApplied) as caught:
+        tier.put(SCOPE, "k", value("k").seal(1))
+    assert caught.value.reason is Reason.OTHER and caught.value.reason.trips_breaker
+
+
+def test_a_full_server_says_so_and_still_reads(tier: RedisTier, raw: Any) -> None:
+    tier.put(SCOPE, "k", value("k").seal(1))
+    raw.config_set("maxmemory", 1)
+    with pytest.raises(NotApplied, match="maxmemory") as caught:
+        tier.put(SCOPE, "k", value("k").seal(2))
+    assert caught.value.reason is Reason.FULL
+    with pytest.raises(NotApplied):
+        tier.commit("n", [Write("k", value("k"))], now=now())
+    assert tier.get(SCOPE, "k") == value("k").seal(1)
+
+
+def test_a_key_of_another_type_is_misuse_and_left_alone(tier: RedisTier, raw: Any) -> None:
+    raw.rpush("tiered:n:1:k", "theirs")
+    with pytest.raises(StoreUnavailable) as read:
+        tier.get(SCOPE, "k")
+    with pytest.raises(NotApplied) as written:
+        tier.put(SCOPE, "k", value("k").seal(1))
+    assert read.value.reason is Reason.MISUSE and written.value.reason is Reason.MISUSE
+    assert raw.lrange("tiered:n:1:k", 0, -1) == [b"theirs"]
+    assert tier.get_many(SCOPE, ["k", "x"]) == [None, None]
+
+
+def test_a_full_pool_is_not_the_servers_failure(server: RedisServer) -> None:
+    tier = RedisTier(server.url, timeout=0.5, connect_timeout=SLOW, max_connections=1)
+    tier.get(SCOPE, "k")
+    server.freeze()
+    failures: list[StoreError] = []
+
+    def read() -> None:
+        with pytest.raises(StoreUnavailable) as caught:
+            tier.get(SCOPE, "k")
+        failures.append(caught.value)
+
+    first = threading.Thread(target=read)
+    first.start()
+    while tier._link._idle:
+        time.sleep(0.001)
+    tier._link._timeout = 0.01
+    read()
+    first.join()
+    server.thaw()
+    assert [error.reason for error in failures] == [Reason.BUSY, Reason.TIMEOUT]
+    assert not Reason.BUSY.trips_breaker
+    tier.close()
+
+
+def test_versions_only_rise_also_when_their_counter_and_the_entries_are_lost(tier: RedisTier, raw: Any) -> None:
+    versions = [w.version for w in tier.commit("n", [Write(k, value(k)) for k in "abc"], now=now()).written]
+    assert versions == sorted(set(versions)) and versions[0] > 10**15
+    raw.flushdb()
+    again = tier.commit("n", [Write("a", value("a"))], now=now()).written[0]
+    assert versions[-1] < again.version < 2**53
+    raw.set("tiered:n:versions", again.version + 10**12)  # a server whose clock was ahead
+    assert tier.commit("n", [Write("a", value("a"))], now=now()).written[0].version > again.version + 10**12
+
+
+def test_a_clear_is_seen_by_a_tier_that_believes_the_old_generation(tier: RedisTier, server: RedisServer) -> None:
+    other = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW)
+    tier.commit("n", [Write("k", value("k"))], now=now())
+    new = other.clear("n")
+    assert tier.read("n", "k") == (new, None)
+    other.clear("n")
+    done = tier.commit("n", [Write("k", value("k"))], now=now())
+    assert done.generation == other.generation("n") > new
+    assert other.read("n", "k")[1] == done.written[0].frame
+    other.close()
+
+
+def test_a_bump_keeps_the_entries(tier: RedisTier) -> None:
+    before = tier.commit("n", [Write("k", value("k"))], now=now())
+    tier.bump()
+    assert tier.read("n", "k") == (before.generation + 1, before.written[0].frame)
+
+
+def test_a_scan_takes_its_prefix_literally(tier: RedisTier) -> None:
+    keys = ["a*b", "axb", "a?", "a[x]", "a\\", "ä:1"]
+    tier.commit("n", [Write(key, value(key)) for key in keys], now=now())
+
+    def scan(prefix: str) -> set[str]:
+        found: set[str] = set()
+        cursor: str | None = None
+        while True:
+            page = tier.scan("n", prefix, cursor, 2)
+            found |= {key for key, _ in page.items}
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    assert scan("") == set(keys)
+    assert scan("a*") == {"a*b"} and scan("a[") == {"a[x]"} and scan("a\\") == {"a\\"} and scan("ä") == {"ä:1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redsi://:s3cret@host", "redsi"),
+        ("redis://:s3cret@host:99999", "port"),
+        ("redis://:s3cret@host:x", "port"),
+        ("redis://:s3cret@host/one", "database"),
+        ("rediss://:s3cret@host/0?ssl_cert_reqs=none", "insecure_tls"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_at_once(url: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        RedisTier(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_construction_and_closing_need_no_server() -> None:
+    tier = RedisTier(f"redis://127.0.0.1:{free_port()}/0")
+    tier.close()
+    tier.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        tier.get(SCOPE, "k")
+
+
+def test_a_fork_leaves_the_parents_connections_alone(tier: RedisTier) -> None:
+    tier.put(SCOPE, "k", value("k").seal(1))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if all(tier.get(SCOPE, "k") == value("k").seal(1) for _ in range(20)) else 2
+        finally:
+            os._exit(code)
+    assert all(tier.get(SCOPE, "k") == value("k").seal(1) for _ in range(20))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
