@@ -41,6 +41,10 @@ class RedisServer:
                 time.sleep(0.01)
         raise RuntimeError("redis-server did not come up")
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

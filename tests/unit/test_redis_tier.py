@@ -335,3 +335,80 @@ def test_a_fork_leaves_the_parents_connections_alone(tier: RedisTier) -> None:
             os._exit(code)
     assert all(tier.get(SCOPE, "k") == value("k").seal(1) for _ in range(20))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_missing_password_means_not_applied(tier: RedisTier) -> None:
+    server = RedisServer("--requirepass", "s3cret")
+    try:
+        locked = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW)
+        with pytest.raises(NotApplied) as caught:
+            locked.put(SCOPE, "k", value("k").seal(1))
+        assert caught.value.reason is Reason.AUTH
+        locked.close()
+    finally:
+        server.stop()
+
+
+def test_a_batch_that_fails_has_stored_nothing(tier: RedisTier, raw: Any) -> None:
+    raw.rpush("tiered:n:1:bad", "theirs")
+    with pytest.raises(NotApplied):
+        tier.put_many(SCOPE, [("good", value("good").seal(1)), ("bad", value("bad").seal(1))])
+    assert tier.get(SCOPE, "good") is None
+
+
+def test_a_batch_of_which_a_part_was_stored_is_ambiguous(tier: RedisTier, raw: Any) -> None:
+    raw.rpush("tiered:n:1:bad", "theirs")
+    items = [(f"k{n}", value(f"k{n}").seal(1)) for n in range(200)]
+    with pytest.raises(Ambiguous) as caught:
+        tier.put_many(SCOPE, [*items, ("bad", value("bad").seal(1))])
+    assert caught.value.reason is Reason.MISUSE and tier.get(SCOPE, "k0")
+
+
+def test_a_batch_keeps_the_newest_of_one_key(tier: RedisTier) -> None:
+    frames = [("k", value("k").seal(version)) for version in (5, 4, 7, 6)]
+    assert tier.put_many(SCOPE, frames) == [True, False, True, False]
+    assert version_of(tier.get(SCOPE, "k") or b"") == 7
+
+
+def test_a_commit_tells_the_generation_it_was_made_in(tier: RedisTier, server: RedisServer) -> None:
+    """PROTOCOL R8: a clear after the commit must not lend its generation to the frame."""
+    other = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW)
+    run = tier._link.script
+
+    def then_clear(script: Any, *args: Any, **options: Any) -> Any:
+        result = run(script, *args, **options)
+        if "writes of one commit" in script.text:
+            other.clear("n")
+        return result
+
+    tier._link.script = then_clear  # type: ignore[method-assign]
+    done = tier.commit("n", [Write("k", value("k"))], now=now())
+    assert done.generation == 1 and other.generation("n") > 1
+    other.close()
+
+
+@pytest.mark.parametrize("key", ["tiered:n:generation", "tiered:epoch"])
+def test_a_generation_of_another_program_is_misuse(tier: RedisTier, raw: Any, key: str) -> None:
+    raw.set(key, "theirs")
+    with pytest.raises(StoreUnavailable) as caught:
+        tier.read("n", "k")
+    assert caught.value.reason is Reason.MISUSE
+    with pytest.raises(NotApplied):
+        tier.commit("n", [Write("k", value("k"))], now=now())
+
+
+@pytest.mark.parametrize(
+    ("query", "told"), [("client_nme=x", "client_name"), ("ssl_cafile=x", "unknown"), ("ssl_ca_certs=x", "rediss")]
+)
+def test_an_unknown_option_is_refused_at_once(query: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        RedisTier(f"redis://:s3cret@host/0?{query}")
+
+
+def test_a_client_tells_the_address_and_is_left_open(server: RedisServer, raw: Any) -> None:
+    tier = RedisTier(client=raw, timeout=SLOW, connect_timeout=SLOW)
+    assert tier.put(SCOPE, "k", value("k").seal(1)) and tier.get(SCOPE, "k")
+    tier.close()
+    assert raw.ping()
+    with pytest.raises(ConfigError):
+        RedisTier(server.url, client=raw)

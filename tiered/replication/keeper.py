@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, tombstone
+from tiered.entry import MAX_VERSION, expires_at_of, tombstone, version_of
 from tiered.errors import StoreError
 from tiered.replication.guard import Guard
 from tiered.tiers.base import Mark
@@ -164,10 +164,12 @@ class Keeper:
 
     def _put(self, guard: Guard, space: Space, keys: dict[str, int]) -> None:
         generation, frames = self._chain.record.read_many(space.name, list(keys))
-        items = []
+        items, now = [], self._chain.clock.now()
         for (key, version), frame in zip(keys.items(), frames, strict=True):
+            if frame is not None and 0 < expires_at_of(frame) <= now:
+                version, frame = version_of(frame), None
             if frame is None and 0 < version < MAX_VERSION:
-                frame = tombstone(space.seed, key, self._chain.clock.now()).seal(version)
+                frame = tombstone(space.seed, key, now).seal(version)
             if frame is not None:
                 items.append((key, frame))
         if items:

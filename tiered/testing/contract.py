@@ -95,6 +95,11 @@ class TierContract:
         assert tier.get("n:1", "k") == grave
         assert tier.put("n:1", "k", value("k", "again").seal(6)) is True
 
+    def test_a_frame_past_its_retention_still_replaces_what_is_older(self, tier: Any) -> None:
+        tier.put("n:1", "k", value("k", "old").seal(1))
+        tier.put("n:1", "k", value("k", "new", expires_at=NOW - 1_000_000).seal(2))
+        assert tier.get("n:1", "k") != value("k", "old").seal(1)
+
     def test_batches_keep_their_order_and_apply_in_it(self, tier: Any) -> None:
         items = [(f"k{n}", value(f"k{n}", n).seal(n + 1)) for n in range(1000)]
         assert tier.put_many("n:1", items) == [True] * 1000

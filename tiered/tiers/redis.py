@@ -13,14 +13,17 @@ from struct import Struct
 from threading import Thread
 from typing import Any
 
+import redis
+
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
-from tiered.errors import ConfigError, NotApplied, Reason, StoreError
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_link import Arg, Link, Script
 
 ATTEMPTS = 20
 BATCH = 200
+BATCH_BYTES = 1_000_000
 EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
@@ -32,7 +35,9 @@ _abandoned: list[Any] = []
 
 
 class RedisTier:
-    """Redis or Valkey at `url` (redis://, rediss://, unix://). Thread-safe; connects on first use.
+    """Redis or Valkey at `url` (redis://, rediss://, unix://), or where `client` connects to, on connections of its own.
+
+    Thread-safe; connects on first use. The default is redis://localhost:6379/0.
 
     Timeouts and `max_ttl` are seconds; `max_ttl` bounds how long a cache tier's key lives. As the store of record its
     durability is that of the server's persistence, and entries without expiry stay.
@@ -43,8 +48,9 @@ class RedisTier:
 
     def __init__(
         self,
-        url: str = "redis://localhost:6379/0",
+        url: str | None = None,
         *,
+        client: redis.Redis | None = None,
         name: str = "redis",
         prefix: str = "tiered",
         connect_timeout: float = 0.1,
@@ -60,6 +66,7 @@ class RedisTier:
         self._prefix, self._clock, self._max_px = prefix, clock, int(max_ttl * 1000)
         self._link = Link(
             url,
+            client=client,
             name=name,
             connect_timeout=connect_timeout,
             timeout=timeout,
@@ -85,13 +92,21 @@ class RedisTier:
         return self.put_many(scope, ((key, frame),))[0]
 
     def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
-        accepted: list[bool] = []
+        accepted = [False] * len(items)
         now = self._clock.now()
-        for start in range(0, len(items), BATCH):
-            batch = items[start : start + BATCH]
-            keys = [f"{self._prefix}:{scope}:{key}" for key, _ in batch]
-            args = [arg for _, frame in batch for arg in (frame, self._px(frame, now))]
-            accepted += map(bool, self._link.script(_PUT, keys, args, write=True))
+        live = [(n, key, frame, self._px(frame, now)) for n, (key, frame) in enumerate(items)]
+        for batch in _batches(live):
+            keys = [f"{self._prefix}:{scope}:{key}" for _, key, _, _ in batch]
+            args = [arg for _, _, frame, px in batch for arg in (frame, px)]
+            try:
+                results = self._link.script(_PUT, keys, args, write=True)
+            except NotApplied as error:
+                if not any(accepted):
+                    raise
+                # `NotApplied` would deny the batches before this one.
+                raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+            for (n, _, _, _), result in zip(batch, results, strict=True):
+                accepted[n] = bool(result)
         return accepted
 
     def forget(self, scope: str) -> None:
@@ -125,27 +140,33 @@ class RedisTier:
             epoch, found, *frames = self._link.call(
                 "MGET", f"{self._prefix}:epoch", self._generation(namespace), *names
             )
-            self._spaces[namespace] = now = int(found or 1)
+            self._spaces[namespace] = now = self._number(found, 1)
             if now == space:
-                return _generation_of(now, int(epoch or 0)), frames
+                return _generation_of(now, self._number(epoch, 0)), frames
         raise StoreError("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         for _ in range(ATTEMPTS):
-            last = int(
-                self._link.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [len(writes)], write=True)
-            )
+            last = self._reserve(namespace, len(writes))
             frames = [w.draft.seal(last - len(writes) + 1 + n) for n, w in enumerate(writes)]
             space = self._spaces.get(namespace, 1)
             args: list[Arg] = [space, now]
             for write, frame in zip(writes, frames, strict=True):
                 args += frame, self._record_px(write, now), b"" if write.expect is None else _U64.pack(write.expect)
-            keys = [self._generation(namespace), *(self._name(namespace, space, write.key) for write in writes)]
+            keys = [
+                self._generation(namespace),
+                f"{self._prefix}:epoch",
+                *(self._name(namespace, space, write.key) for write in writes),
+            ]
             results = self._link.script(_COMMIT, keys, args, write=True)
             if isinstance(results, int):
                 self._spaces[namespace] = results
-            elif 3 not in results:
-                return Commit(self.generation(namespace), list(map(_written, writes, frames, results)))
+                continue
+            epoch, applied = results
+            if 3 not in applied:
+                # From the script, not asked afterwards: a clear in between would lend its generation to older frames.
+                generation = _generation_of(space, self._number(epoch, 0))
+                return Commit(generation, list(map(_written, writes, frames, applied)))
         raise NotApplied("other writers were faster every time", tier=self.name, reason=Reason.BUSY)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
@@ -161,8 +182,8 @@ class RedisTier:
 
     def generation(self, namespace: str) -> int:
         epoch, found = self._link.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
-        self._spaces[namespace] = int(found or 1)
-        return _generation_of(self._spaces[namespace], int(epoch or 0))
+        self._spaces[namespace] = self._number(found, 1)
+        return _generation_of(self._spaces[namespace], self._number(epoch, 0))
 
     def clear(self, namespace: str) -> int:
         self._link.call("SET", self._generation(namespace), "1", "NX", write=True)
@@ -177,8 +198,23 @@ class RedisTier:
     # Private
 
     def _px(self, frame: bytes, now: int) -> int:
+        """A frame past its retention still replaces what is older, and is gone at once."""
         keep_until = keep_until_of(frame)
         return max(1, min(self._max_px, keep_until - now + RETENTION_MS)) if keep_until else self._max_px
+
+    def _reserve(self, namespace: str, count: int) -> int:
+        """The last of `count` versions that nobody else gets; losing some changes no entry."""
+        try:
+            return int(self._link.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
+        except Ambiguous as error:
+            raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
+
+    def _number(self, found: bytes | None, default: int) -> int:
+        try:
+            return default if found is None else int(found)
+        except ValueError as error:
+            message = f"a generation under {self._prefix!r} is no number; another program uses these keys: set prefix="
+            raise StoreUnavailable(message, tier=self.name, reason=Reason.MISUSE) from error
 
     def _record_px(self, write: Write, now: int) -> int:
         keep_until = write.draft.keep_until
@@ -206,6 +242,23 @@ class RedisTier:
                 yield names
             if cursor == b"0":
                 return
+
+
+_Put = tuple[int, str, bytes, int]
+
+
+def _batches(items: list[_Put]) -> Iterator[list[_Put]]:
+    """Runs of at most `BATCH` items and about `BATCH_BYTES` bytes: a script blocks the server while it runs."""
+    batch: list[_Put] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == BATCH or size + len(item[2]) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item[2])
+    if batch:
+        yield batch
 
 
 def _written(write: Write, frame: bytes, result: int) -> Written:

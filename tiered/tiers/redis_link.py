@@ -5,6 +5,7 @@ Here driver errors become `StoreError`, once. There are no retries: the next tie
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import threading
 from collections import deque
@@ -20,6 +21,13 @@ from redis.retry import Retry
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 
 Arg = bytes | str | int
+_REPLIES = (redis.AuthenticationError, redis.exceptions.BusyLoadingError)
+"""redis-py calls these connection errors, but the server sent them: it ran nothing."""
+_OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
+_TLS_OPTIONS = (
+    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"),
+    *("ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_validate_ocsp"),
+)
 _INFO = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
 
 
@@ -27,21 +35,31 @@ class Link:
     """A bounded LIFO pool of connections to one server. Thread-safe; connects on first use."""
 
     def __init__(
-        self, url: str, *, name: str, connect_timeout: float, timeout: float, max_connections: int, insecure_tls: bool
+        self,
+        url: str | None,
+        *,
+        client: redis.Redis | None,
+        name: str,
+        connect_timeout: float,
+        timeout: float,
+        max_connections: int,
+        insecure_tls: bool,
     ) -> None:
-        check_url(url, name, insecure_tls)
         self.name, self._timeout = name, timeout
-        pool = redis.ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=connect_timeout,
-            socket_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
-            health_check_interval=0,
-            protocol=2,
-        )
-        # The pool only parses the URL: it would count every connection ever made against its limit.
-        self._make, self._arguments = pool.connection_class, pool.connection_kwargs
+        pool = _pool(url, client, name, insecure_tls)
+        # The pool only knows the address: it would count every connection ever made against its limit.
+        self._make = pool.connection_class
+        self._arguments = {
+            **pool.connection_kwargs,
+            "socket_connect_timeout": connect_timeout,
+            "socket_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_timeout": False,
+            "retry_on_error": [],
+            "health_check_interval": 0,
+            "protocol": 2,
+            "driver_info": None,  # two CLIENT SETINFO per connection otherwise
+        }
         self._limit = max_connections
         self.reset()
 
@@ -81,7 +99,7 @@ class Link:
                 connection.disconnect()  # a late reply must never meet the next command
             if not isinstance(error, (redis.RedisError, OSError)):
                 raise
-            kind: type[StoreError] = Ambiguous if write and sent else failed
+            kind: type[StoreError] = Ambiguous if write and sent and not isinstance(error, _REPLIES) else failed
             raise kind(_words(error), tier=self.name, reason=reason_of(error)) from error
         else:
             self._idle.append(connection)
@@ -167,7 +185,10 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
     """Refuse a URL that cannot work; no message holds its password."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ConfigError(f"{name}: unknown scheme {parts.scheme!r}; use redis://, rediss:// or unix://")
+        close = difflib.get_close_matches(parts.scheme, ("redis", "rediss", "unix"), 1)
+        meant = f"; did you mean {close[0]}://?" if close else "; use redis://, rediss:// or unix://"
+        raise ConfigError(f"{name}: unknown scheme {parts.scheme!r}{meant}")
+    _check_options(name, parts.scheme, list(parse_qs(parts.query, keep_blank_values=True)))
     try:
         port = parts.port
     except ValueError as error:
@@ -184,6 +205,28 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
         raise ConfigError(
             f"{name}: ssl_cert_reqs=none lets anyone pose as the server; if you mean it, insecure_tls=True"
         )
+
+
+def _check_options(name: str, scheme: str, given: list[str]) -> None:
+    known = _OPTIONS + _TLS_OPTIONS if scheme == "rediss" else _OPTIONS
+    for option in given:
+        if option in known:
+            continue
+        if option in _TLS_OPTIONS:
+            raise ConfigError(f"{name}: {option} in the Redis URL needs rediss://")
+        close = difflib.get_close_matches(option, known, 1)
+        meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+        raise ConfigError(f"{name}: unknown option {option!r} in the Redis URL{meant} (time limits: timeout=)")
+
+
+def _pool(url: str | None, client: redis.Redis | None, name: str, insecure_tls: bool) -> Any:
+    if client is not None:
+        if url is not None or not isinstance(client, redis.Redis):
+            raise ConfigError(f"{name}: give a URL or client=, a redis.Redis (not asyncio, not cluster)")
+        return client.connection_pool
+    url = url or "redis://localhost:6379/0"
+    check_url(url, name, insecure_tls)
+    return redis.ConnectionPool.from_url(url)
 
 
 def reason_of(error: BaseException) -> Reason:
