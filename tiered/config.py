@@ -232,7 +232,7 @@ def _redis(parts: SplitResult) -> _Spec:
     except ValueError:
         message = "the port is not a number from 0 to 65535; in a password write / as %2F, @ as %40, a comma as %2C"
         raise ConfigError(f"{name}: {message}") from None
-    from tiered.tiers.redis_link import check_url
+    from tiered.tiers.redis_url import check_url
 
     check_url(rest, name, options.get("insecure_tls", False))
 

@@ -19,16 +19,16 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
-from tiered.tiers.redis_link import Arg, Link, Script
+from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
+from tiered.tiers.redis_url import target
+from tiered.tiers.redis_wire import Arg
 
 ATTEMPTS = 20
-BATCH = 200
-BATCH_BYTES = 1_000_000
 EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
 _U64 = Struct(">Q")
-_PUT, _COMMIT, _VERSIONS = Script("put_if_newer.lua"), Script("commit.lua"), Script("versions.lua")
+_COMMIT, _VERSIONS = Script("commit.lua"), Script("versions.lua")
 _open_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
@@ -64,15 +64,10 @@ class RedisTier:
             raise ConfigError(f"{name}: timeouts, max_ttl and max_connections must be greater than zero")
         self.name = name
         self._prefix, self._clock, self._max_px = prefix, clock, int(max_ttl * 1000)
-        self._link = Link(
-            url,
-            client=client,
-            name=name,
-            connect_timeout=connect_timeout,
-            timeout=timeout,
-            max_connections=max_connections,
-            insecure_tls=insecure_tls,
+        where = target(
+            url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
+        self._link = Link(where, name=name, timeout=timeout, max_connections=max_connections)
         self._spaces: dict[str, int] = {}
         _open_tiers.add(self)
 
@@ -83,30 +78,22 @@ class RedisTier:
         return frame
 
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
-        if not keys:
-            return []
-        frames: list[bytes | None] = self._link.call("MGET", *[f"{self._prefix}:{scope}:{key}" for key in keys])
-        return frames
+        return self._link.fetch([f"{self._prefix}:{scope}:{key}" for key in keys]) if keys else []
 
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]
 
     def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
-        accepted = [False] * len(items)
-        now = self._clock.now()
-        live = [(n, key, frame, self._px(frame, now)) for n, (key, frame) in enumerate(items)]
-        for batch in _batches(live):
-            keys = [f"{self._prefix}:{scope}:{key}" for _, key, _, _ in batch]
-            args = [arg for _, _, frame, px in batch for arg in (frame, px)]
+        now, accepted = self._clock.now(), list[bool]()
+        puts = [Put(f"{self._prefix}:{scope}:{key}", frame, self._px(frame, now)) for key, frame in items]
+        for batch in batches(puts):
             try:
-                results = self._link.script(_PUT, keys, args, write=True)
+                accepted += self._link.put(batch, "")
             except NotApplied as error:
                 if not any(accepted):
                     raise
                 # `NotApplied` would deny the batches before this one.
                 raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
-            for (n, _, _, _), result in zip(batch, results, strict=True):
-                accepted[n] = bool(result)
         return accepted
 
     def forget(self, scope: str) -> None:
@@ -242,23 +229,6 @@ class RedisTier:
                 yield names
             if cursor == b"0":
                 return
-
-
-_Put = tuple[int, str, bytes, int]
-
-
-def _batches(items: list[_Put]) -> Iterator[list[_Put]]:
-    """Runs of at most `BATCH` items and about `BATCH_BYTES` bytes: a script blocks the server while it runs."""
-    batch: list[_Put] = []
-    size = 0
-    for item in items:
-        if batch and (len(batch) == BATCH or size + len(item[2]) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += len(item[2])
-    if batch:
-        yield batch
 
 
 def _written(write: Write, frame: bytes, result: int) -> Written:

@@ -1,0 +1,63 @@
+"""What redis-py raises, in the terms of `tiered`: one translation, in one place."""
+
+from __future__ import annotations
+
+import redis
+from redis import exceptions
+
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+
+_REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
+"""Errors that the server sent, whatever redis-py derives them from: the command was not run."""
+_ADVICE = {
+    Reason.AUTH: "; check the password: redis://:PASSWORD@host or redis://USER:PASSWORD@host",
+    Reason.FULL: "; raise maxmemory or set an eviction policy such as volatile-lru",
+    Reason.MISUSE: "; another program uses these keys, or the user's ACL lacks a command",
+}
+
+
+class Restarted(Exception):
+    """A new connection reached another run of the server."""
+
+
+class Late(Exception):
+    """A write reached the server after its time and was refused (PROTOCOL R6)."""
+
+
+def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> StoreError:
+    """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
+    kind: type[StoreError] = StoreUnavailable
+    if write:
+        answered = not sent or isinstance(error, (*_REPLIES, Late))
+        kind = NotApplied if answered else Ambiguous
+    return kind(_words(error), tier=tier, reason=reason_of(error))
+
+
+def reason_of(error: BaseException) -> Reason:
+    """The kind of a redis-py error."""
+    text = str(error)
+    if isinstance(error, Restarted):
+        return Reason.RESTARTED
+    if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
+        return Reason.TIMEOUT
+    if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return Reason.AUTH
+    if isinstance(error, (exceptions.BusyLoadingError, exceptions.ReadOnlyError)):
+        return Reason.OTHER
+    if isinstance(error, (redis.ConnectionError, OSError)):
+        return Reason.CONNECTION
+    if isinstance(error, exceptions.OutOfMemoryError) or "OOM " in text:
+        return Reason.FULL
+    if isinstance(error, exceptions.NoPermissionError) or "WRONGTYPE" in text or "NOPERM" in text:
+        return Reason.MISUSE
+    return Reason.OTHER
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, Restarted):
+        return "the server was restarted or replaced; its data is not believed until a probe has looked at it"
+    if isinstance(error, Late):
+        return "the write reached the server after its time and was refused"
+    if isinstance(error, BlockingIOError):
+        return "TimeoutError: no answer in time"
+    return f"{type(error).__name__}: {error}{_ADVICE.get(reason_of(error), '')}"

@@ -1,0 +1,79 @@
+"""One conversation with a Redis server, on a connection that redis-py opened and authenticated.
+
+redis-py's own send and read paths cost as much as the network; from the handshake on, this talks to the socket and to
+hiredis itself. A plain socket keeps its time limit in the kernel, which saves a poll() before every send and receive.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from typing import Any
+
+import hiredis
+import redis
+from redis.exceptions import InvalidResponse
+
+Arg = bytes | str | int
+BUFFER = 65_536
+PATIENCE = 10
+"""A reply that keeps coming may take this many times the timeout, and no longer."""
+
+_MORE = object()
+pack = hiredis.pack_command
+
+
+class Wire:
+    """A connection after its handshake. For one thread at a time; broken after any error that is not a reply."""
+
+    __slots__ = ("_buffer", "_connection", "_feed", "_gets", "_recv_into", "_send", "_timeout", "sock")
+
+    def __init__(self, connection: Any, timeout: float) -> None:
+        self._connection, self._timeout = connection, timeout
+        self.sock: socket.socket = connection._sock
+        if not isinstance(self.sock, ssl.SSLSocket):
+            self.sock.settimeout(None)
+            limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
+        )
+        self._buffer = bytearray(BUFFER)
+        self._send, self._recv_into = self.sock.sendall, self.sock.recv_into
+        self._gets, self._feed = reader.gets, reader.feed
+
+    def ask(self, packed: bytes) -> Any:
+        """Send one command and return its reply; raises the server's error, `OSError` or `redis.ConnectionError`."""
+        self._send(packed)
+        reply = self.reply()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def ask_many(self, packed: list[bytes]) -> list[Any]:
+        """Send commands at once and return their replies; a server's error is returned in its place."""
+        self._send(b"".join(packed))
+        return [self.reply() for _ in packed]
+
+    def reply(self) -> Any:
+        """The next reply; the server's error is returned, not raised."""
+        reply, started = self._gets(False), 0.0
+        while reply is _MORE:
+            count = self._recv_into(self._buffer)
+            if not count:
+                raise redis.ConnectionError("the server closed the connection")
+            self._feed(self._buffer, 0, count)
+            reply = self._gets(False)
+            if reply is _MORE:  # a second chunk: only now is it worth a look at the clock
+                now = time.monotonic()
+                started = started or now
+                if now - started > PATIENCE * self._timeout:
+                    raise TimeoutError("the reply keeps coming, but too slowly")
+        return reply
+
+    def close(self) -> None:
+        """Close the connection; a late reply must never meet the next command."""
+        self._connection.disconnect()
