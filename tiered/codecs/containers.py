@@ -8,12 +8,13 @@ from typing import Any
 from msgspec import Raw
 from msgspec.msgpack import Encoder, Ext
 
+from tiered.codecs.base import MAX_DEPTH
 from tiered.codecs.scalars import BODIES
 from tiered.errors import InvalidValue
 
 TUPLE, SET, FROZENSET, DICT = range(1, 5)
 
-ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+ATOMS: frozenset[type] = frozenset({str, bytes, int, float, bool, type(None)})
 """What MessagePack keeps as it is: only int and str may still turn out to be beyond it."""
 _CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
 _SORTABLE = frozenset({str, bytes, int})
@@ -22,15 +23,20 @@ _encode = Encoder().encode
 
 def plain(value: Any, room: int) -> bool:
     """Whether `value` is a list or dict that MessagePack keeps without loss, of at most `room` levels."""
-    if room <= 0:
+    # Written out for speed: every value that is stored passes here, and a generator would double its time.
+    if not room:
         return False
     if type(value) is dict:
         for key, item in value.items():
-            if type(key) is not str or (type(item) not in ATOMS and not plain(item, room - 1)):
+            if type(key) is not str:
+                return False
+            if type(item) not in ATOMS and not plain(item, room - 1):
                 return False
         return True
     if type(value) is list:
-        for item in value:
+        if len(value) > 8 and ATOMS.issuperset(map(type, value)):
+            return True
+        for item in value:  # noqa: SIM110
             if type(item) not in ATOMS and not plain(item, room - 1):
                 return False
         return True
@@ -39,12 +45,16 @@ def plain(value: Any, room: int) -> bool:
 
 def shallow(value: Any, room: int) -> bool:
     """Whether the container `value` has at most `room` levels."""
-    if room <= 0:
+    if not room:
         return False
     if type(value) is dict:
-        if not shallow(list(value.values()), room):
-            return False
-    for item in value:
+        for key, item in value.items():
+            if type(item) in _CONTAINERS and not shallow(item, room - 1):
+                return False
+            if type(key) is not str and type(key) in _CONTAINERS and not shallow(key, room - 1):
+                return False
+        return True
+    for item in value:  # noqa: SIM110
         if type(item) in _CONTAINERS and not shallow(item, room - 1):
             return False
     return True
@@ -63,7 +73,7 @@ def pack(value: Any, room: int, kept: frozenset[type]) -> Any:
     if kind not in _CONTAINERS:
         raise InvalidValue(_not_storable(kind))
     if room <= 0:
-        raise InvalidValue("is nested too deeply, or contains itself; store the parts separately")
+        raise InvalidValue(f"is nested deeper than {MAX_DEPTH} levels, or contains itself; store the parts separately")
     if kind is list:
         return _pack_items(value, room, kept)
     if kind is dict:

@@ -98,6 +98,8 @@ def _reason(value: Any, room: int) -> str | None:
         return str(error)
     except (ValueError, OverflowError):
         return "is too large for MessagePack (4 GiB)"
+    except RuntimeError:  # another thread changed it again
+        return None
     return None
 
 

@@ -30,16 +30,18 @@ def refusal(value: Any, room: int, reason: Callable[[Any, int], str | None]) -> 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     kind = type(value)
+    if path.startswith(("key of ", "element of ")):
+        path = f"({path})"
     if kind is dict:
         for key, item in list(value.items()):
-            yield f"(key of {path})", key
+            yield f"key of {path}", key
             yield f"{path}[{_shown(key)}]", item
     elif kind is list or kind is tuple:
         for index, item in enumerate(value):
             yield f"{path}[{index}]", item
     elif kind is set or kind is frozenset:
         for item in list(value):
-            yield f"(element of {path})", item
+            yield f"element of {path}", item
 
 
 def _shown(key: Any) -> str:
@@ -47,8 +49,8 @@ def _shown(key: Any) -> str:
         return type(key).__name__
     if type(key) is int and key.bit_length() > 64:
         return "int"  # Python refuses to print very long ones
-    text = repr(key[:_MAX_KEY] if isinstance(key, (str, bytes)) else key)
-    return text if len(text) <= _MAX_KEY + 3 else f"{text[:_MAX_KEY]}…"
+    text = repr(key[:_MAX_KEY] if isinstance(key, (str, bytes)) else key)[: _MAX_KEY + 2]
+    return f"{text}…" if isinstance(key, (str, bytes)) and len(key) > _MAX_KEY else text
 
 
 def _shortened(path: str) -> str:

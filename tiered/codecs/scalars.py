@@ -26,7 +26,7 @@ def _big_int(value: int) -> bytes:
 
 
 def _clock(value: datetime | time) -> bytes:
-    naive = value.replace(tzinfo=None, fold=0)
+    naive = value.replace(tzinfo=None, fold=0) if value.tzinfo is not None or value.fold else value
     return _encode([naive.isoformat(), value.fold, zone_of(value)])
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 import re
-from datetime import datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tiered.errors import InvalidValue
 
+_UTC = [0, 0, 0]
 _KEY = re.compile(r"[A-Za-z0-9_+-]{1,64}(/[A-Za-z0-9_+-]{1,64}){0,3}")
 
 
@@ -18,6 +19,8 @@ def zone_of(value: datetime | time) -> Any:
     zone = value.tzinfo
     if zone is None:
         return None
+    if zone is UTC:
+        return _UTC
     if type(zone) is timezone:
         return _offset_and_name(zone)
     if type(zone) is ZoneInfo:
@@ -29,6 +32,8 @@ def restore_zone(stored: Any) -> tzinfo | None:
     """The zone that `zone_of` stored; raises ValueError, TypeError or ArithmeticError for anything else."""
     if stored is None:
         return None
+    if stored == _UTC:
+        return UTC
     if type(stored) is str:
         return _zone_by_key(stored)
     return timezone(timedelta(*stored[:3]), *stored[3:])
