@@ -159,7 +159,8 @@ def zone_data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     with_data = request.param.startswith("with ")
     ZoneInfo.clear_cache()
     if not with_data:
-        monkeypatch.setitem(sys.modules, "tzdata", None)
+        for name in {"tzdata", *(name for name in sys.modules if name.startswith("tzdata."))}:
+            monkeypatch.setitem(sys.modules, name, None)
         zoneinfo.reset_tzpath(to=[])
     yield with_data
     zoneinfo.reset_tzpath()
