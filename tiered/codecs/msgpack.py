@@ -4,8 +4,8 @@ str, bytes, bool, None, float, int of 64 bits, list, and dict with str keys are 
 extension whose body is MessagePack again or a short text, so nothing stored is ever executed.
 
 Equal values of the same types in the same order have the same payload. `decode` takes what `encode` writes, and besides
-only spellings that are harmless and costly to tell from it: longer headers than needed, a plain map that has a key twice
-(the last counts) or a key that is no str. Each of them is a value that `encode` accepts.
+only spellings that are harmless and costly to tell from it: longer headers than needed, a float of 32 bits, a set out of
+order, a plain map that has a key twice (the last counts) or a key that is no str. What they give, `encode` accepts.
 """
 
 from __future__ import annotations
