@@ -1,13 +1,18 @@
-"""What a codec is, and which values may be shared by reference."""
+"""What a codec is, how deep a value may nest, and which values may be shared by reference."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+MAX_DEPTH = 64
+"""How many containers may lie inside one another, the outermost included."""
+
 _ATOMS = frozenset({str, bytes, int, float, bool, type(None), complex, datetime, date, time, timedelta, Decimal, UUID})
+_FROZEN = frozenset({tuple, frozenset})
 
 
 class Codec(Protocol):
@@ -25,8 +30,16 @@ class Codec(Protocol):
 
 
 def immutable(value: Any) -> bool:
-    """Whether `value` can be shared between callers: an atom, or a tuple or frozenset of such."""
+    """Whether `value` can be shared between callers: an atom, or a tuple or frozenset of such, nested within reason."""
     kind = type(value)
-    if kind in _ATOMS:
-        return True
-    return kind in (tuple, frozenset) and all(map(immutable, value))
+    return kind in _ATOMS or (kind in _FROZEN and _all_immutable(value, MAX_DEPTH))
+
+
+def _all_immutable(items: Iterable[Any], room: int) -> bool:
+    if room <= 0:
+        return False  # possibly immutable, but nobody may recurse as deep as a value likes
+    for item in items:
+        kind = type(item)
+        if kind not in _ATOMS and not (kind in _FROZEN and _all_immutable(item, room - 1)):
+            return False
+    return True

@@ -1,190 +1,130 @@
 """The default codec: MessagePack with types. What goes in comes out as what it was, or does not go in.
 
 str, bytes, bool, None, float, int of 64 bits, list, and dict with str keys are plain MessagePack. Everything else is an
-extension whose body is MessagePack again, so nothing stored is ever executed.
+extension whose body is MessagePack again or a short text, so nothing stored is ever executed.
+
+Equal values of the same types in the same order have the same payload. `decode` takes what `encode` writes, and besides
+only spellings that are harmless and costly to tell from it: longer headers than needed, a float of 32 bits, a set out of
+order, a plain map that has a key twice (the last counts) or a key that is no str. What they give, `encode` accepts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec.msgpack import Decoder, Encoder, Ext
+from msgspec.msgpack import Decoder, Encoder
 
+from tiered.codecs.base import MAX_DEPTH
+from tiered.codecs.containers import ATOMS, pack, plain, shallow, unpack, unpack_exactly
+from tiered.codecs.refusal import refusal
+from tiered.codecs.scalars import RESTORERS, restore_exactly
 from tiered.errors import Corrupt, InvalidValue
 
-MAX_DEPTH = 64
-_PLAIN = frozenset({bool, type(None), float, bytes})
-_INT64 = range(-(2**63), 2**64)
-
-TUPLE, SET, FROZENSET, DICT, BIG_INT, BYTEARRAY, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, COMPLEX = range(1, 14)
+_NO_INT = ATOMS - {int}
+_NOT_A_HEADER = bytes(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
+"""Every byte that opens neither an array nor a map."""
+_TIMESTAMP = re.compile(
+    rb"[\xd6\xd7]\xff|\xc7[\x04\x08\x0c]\xff|\xc8\x00[\x04\x08\x0c]\xff|\xc9\x00\x00\x00[\x04\x08\x0c]\xff"
+)
+"""MessagePack's own timestamp, which msgspec reads by itself; or a part of a number, a text or bytes."""
+_DAMAGE = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class MsgpackCodec:
-    """Typed MessagePack. Thread-safe."""
+    """Typed MessagePack. Thread-safe, as long as nobody changes a value while it is encoded."""
 
     id = 1
     name = "msgpack"
 
     def __init__(self) -> None:
-        self._encode = Encoder().encode
-        self.decode_trusted: Callable[[bytes], Any] = Decoder(ext_hook=_restore).decode
+        self.decode_trusted: Callable[[bytes], Any] = _decode_trusted
         """`decode` for payloads that this process has checked already: as fast as it gets."""
 
     def encode(self, value: Any) -> bytes:
         """The payload of `value`; raises `InvalidValue` for what could not come back the same."""
-        return self._encode(_plain(value, "value", 0))
+        try:
+            if type(value) in ATOMS or plain(value, MAX_DEPTH):
+                return _encode(value)
+        except (OverflowError, UnicodeEncodeError, RuntimeError):  # RuntimeError: a dict that another thread changed
+            pass
+        return _encode_typed(value)
 
     def decode(self, payload: bytes) -> Any:
         """The value of `payload`; raises `Corrupt`."""
         try:
-            return self.decode_trusted(payload)
-        except (
-            msgspec.DecodeError,
-            msgspec.ValidationError,
-            RecursionError,
-            ValueError,
-            TypeError,
-            OverflowError,
-            ArithmeticError,
-            KeyError,
-            OSError,  # ZoneInfo looks a stored name up on disk
-        ) as error:
-            raise Corrupt(f"not a payload of this codec: {type(error).__name__}") from error
-
-
-def _plain(value: Any, path: str, depth: int) -> Any:
-    """`value` in terms of what MessagePack keeps without loss; the same object where nothing has to change."""
-    kind = type(value)
-    if kind in _PLAIN:
+            value = _decode_exactly(payload)
+            if type(value) in ATOMS or (len(payload) <= MAX_DEPTH and 255 not in payload):
+                return value
+            _check(value, payload)
+        except _DAMAGE as error:
+            # Not chained: these errors quote what is stored.
+            raise Corrupt(f"not a payload of this codec: {_kind_of(error)}") from None
         return value
-    if kind is str:
-        return _text(value, path)
-    if kind is int:
-        return value if value in _INT64 else Ext(BIG_INT, _signed(value))
-    if depth >= MAX_DEPTH:
-        raise InvalidValue(
-            f"{path:.200}: nested deeper than {MAX_DEPTH}, or contains itself; store the parts separately"
-        )
-    if kind is list:
-        return _list(value, path, depth + 1)
-    if kind is dict:
-        return _dict(value, path, depth + 1)
-    pack = _PACKERS.get(kind)
-    if pack is None:
-        raise InvalidValue(
-            f"{path:.200} is a {kind.__module__}.{kind.__qualname__}, which would not come back as what it is; "
-            "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID"
-        )
-    return pack(value, path, depth + 1)
 
 
-def _text(value: str, path: str) -> str:
-    if not value.isascii():
+_encode = Encoder().encode
+
+
+def _encode_typed(value: Any) -> bytes:
+    try:
         try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidValue(f"{path:.200} has a lone surrogate, which no encoding can store") from None
-    return value
+            return _encode(pack(value, MAX_DEPTH, ATOMS))
+        except OverflowError:  # an int of more than 64 bits is somewhere in it
+            return _encode(pack(value, MAX_DEPTH, _NO_INT))
+    except RecursionError:
+        raise
+    except (ValueError, OverflowError, RuntimeError):
+        raise InvalidValue(refusal(value, MAX_DEPTH, _reason)) from None
 
 
-def _list(value: list[Any], path: str, depth: int) -> list[Any]:
-    return [_plain(item, f"{path}[{i}]" if depth < 9 else path, depth) for i, item in enumerate(value)]
-
-
-def _dict(value: dict[Any, Any], path: str, depth: int) -> Any:
-    if all(type(key) is str for key in value):
-        return {_text(key, path): _plain(item, f"{path}[{key!r:.40}]", depth) for key, item in value.items()}
-    pairs = [part for pair in value.items() for part in pair]
-    return Ext(DICT, _pack_list(pairs, path, depth))
-
-
-def _pack_list(value: Any, path: str, depth: int) -> bytes:
-    return _ENCODE(_list(list(value), path, depth))
-
-
-def _signed(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True)
-
-
-def _zone(value: datetime | time, path: str) -> Any:
-    zone = value.tzinfo
-    if zone is None:
+def _reason(value: Any, room: int) -> str | None:
+    """Why `value` cannot be stored with `room` levels left; None if it can."""
+    try:
+        _encode(pack(value, room, _NO_INT))
+    except UnicodeEncodeError:
+        return "has a lone surrogate, which no encoding can store"
+    except InvalidValue as error:
+        return str(error)
+    except (ValueError, OverflowError):
+        return "is too large for MessagePack (4 GiB)"
+    except RuntimeError:  # another thread changed it again
         return None
-    if type(zone) is timezone:
-        offset = zone.utcoffset(None)
-        return [offset.days, offset.seconds, offset.microseconds]
-    if type(zone) is ZoneInfo and zone.key:
-        return zone.key
-    raise InvalidValue(f"{path:.200} has a time zone of type {type(zone).__name__}; use datetime.timezone or ZoneInfo")
-
-
-def _pack_datetime(value: datetime, path: str, depth: int) -> Ext:
-    naive = value.replace(tzinfo=None, fold=0).isoformat()
-    return Ext(DATETIME, _ENCODE([naive, value.fold, _zone(value, path)]))
-
-
-def _pack_time(value: time, path: str, depth: int) -> Ext:
-    return Ext(TIME, _ENCODE([value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value, path)]))
-
-
-_ENCODE = Encoder().encode
-_PACKERS: dict[type, Callable[[Any, str, int], Ext]] = {
-    tuple: lambda v, path, depth: Ext(TUPLE, _pack_list(v, path, depth)),
-    set: lambda v, path, depth: Ext(SET, _pack_list(v, path, depth)),
-    frozenset: lambda v, path, depth: Ext(FROZENSET, _pack_list(v, path, depth)),
-    bytearray: lambda v, path, depth: Ext(BYTEARRAY, bytes(v)),
-    datetime: _pack_datetime,
-    date: lambda v, path, depth: Ext(DATE, v.isoformat().encode()),
-    time: _pack_time,
-    timedelta: lambda v, path, depth: Ext(TIMEDELTA, _ENCODE([v.days, v.seconds, v.microseconds])),
-    Decimal: lambda v, path, depth: Ext(DECIMAL, str(v).encode()),
-    UUID: lambda v, path, depth: Ext(UUID_, v.bytes),
-    complex: lambda v, path, depth: Ext(COMPLEX, _ENCODE([v.real, v.imag])),
-}
+    return None
 
 
 def _restore(code: int, body: memoryview) -> Any:
-    restore = _RESTORERS.get(code)
-    if restore is None:
-        raise ValueError(f"unknown extension {code}")
-    return restore(bytes(body))
+    restore = RESTORERS.get(code)
+    return unpack(code, _decode_trusted(body)) if restore is None else restore(bytes(body))
 
 
-def _restore_zone(zone: Any) -> Any:
-    if zone is None:
-        return None
-    return ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(*zone)) if any(zone) else UTC
+def _restore_exactly(code: int, body: memoryview) -> Any:
+    if code in RESTORERS:
+        return restore_exactly(code, bytes(body))
+    return unpack_exactly(code, _decode_exactly(body))
 
 
-def _restore_clock(kind: Any, body: bytes) -> Any:
-    text, fold, zone = _DECODE(body)
-    return kind.fromisoformat(text).replace(fold=fold, tzinfo=_restore_zone(zone))
+_decode_trusted = Decoder(ext_hook=_restore).decode
+_decode_exactly = Decoder(ext_hook=_restore_exactly).decode
 
 
-def _restore_dict(body: bytes) -> dict[Any, Any]:
-    parts = _DECODE(body)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+def _check(value: Any, payload: bytes) -> None:
+    """Refuse what the decoder took but `encode` never writes, as far as a glance at the bytes cannot rule it out."""
+    if len(payload.translate(None, _NOT_A_HEADER)) > MAX_DEPTH and not shallow(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    if 255 in payload and _TIMESTAMP.search(payload) and _encode_typed(value) != payload:
+        raise ValueError("a timestamp extension")
 
 
-_DECODE = Decoder(ext_hook=_restore).decode
-_RESTORERS: dict[int, Callable[[bytes], Any]] = {
-    TUPLE: lambda body: tuple(_DECODE(body)),
-    SET: lambda body: set(_DECODE(body)),
-    FROZENSET: lambda body: frozenset(_DECODE(body)),
-    DICT: _restore_dict,
-    BIG_INT: lambda body: int.from_bytes(body, "big", signed=True),
-    BYTEARRAY: bytearray,
-    DATETIME: lambda body: _restore_clock(datetime, body),
-    DATE: lambda body: date.fromisoformat(body.decode()),
-    TIME: lambda body: _restore_clock(time, body),
-    TIMEDELTA: lambda body: timedelta(*_DECODE(body)),
-    DECIMAL: lambda body: Decimal(body.decode()),
-    UUID_: lambda body: UUID(bytes=body),
-    COMPLEX: lambda body: complex(*_DECODE(body)),
-}
+def _kind_of(error: BaseException) -> str:
+    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
