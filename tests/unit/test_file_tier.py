@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import pytest
 from tests.clocks import HandClock
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
-from tiered.tiers import file_store
+from tiered.tiers import file_place, file_store
 from tiered.tiers.base import RETENTION_MS, Record, Tier, Write
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file import FileTier
@@ -43,6 +46,12 @@ def put(tier: FileTier, key: str, payload: bytes = b"v", *, expect: int | None =
 
 def frame(key: str, version: int, keep_until: int = 0) -> bytes:
     return draft(SEED, key, b"v", 1, keep_until=keep_until).seal(version)
+
+
+def connection(tier: FileTier) -> sqlite3.Connection:
+    """The one that writes."""
+    assert tier._writer._session is not None
+    return tier._writer._session.connection
 
 
 def files() -> int:
@@ -149,8 +158,7 @@ def test_put_accepts_only_newer(tier: FileTier) -> None:
     assert not tier.put("s", "k", frame("k", 5))
     items = [("k", frame("k", 4)), ("k", frame("k", 6)), ("x", b"junk"), ("x", frame("x", 1))]
     assert tier.put_many("s", items) == [False, True, False, True]
-    assert tier._writer is not None
-    tier._writer.execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
+    connection(tier).execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
     assert tier.put("s", "x", frame("x", 1))
     assert tier.get_many("s", ["k", "y"]) == [frame("k", 6), None]
 
@@ -213,8 +221,8 @@ def test_concurrent_writers_all_get_versions_of_their_own(tier: FileTier) -> Non
 
 
 def test_a_failing_write_does_not_fail_the_others_in_its_batch(tier: FileTier) -> None:
-    jobs = [Job(lambda c: tier._put(c, "s", [("a", frame("a", 1))])), Job(lambda c: 1 // 0), Job(lambda c: "fine")]
-    tier._transact(jobs)
+    jobs = [Job(lambda s: s.put("s", [("a", frame("a", 1))])), Job(lambda s: 1 // 0), Job(lambda s: "fine")]
+    tier._writer._transact(jobs)
     assert jobs[0].result == [True] and jobs[0].error is None
     assert isinstance(jobs[1].error, ZeroDivisionError)
     assert jobs[2].result == "fine" and jobs[2].error is None
@@ -225,47 +233,74 @@ def test_an_interrupted_leader_never_reports_success_to_its_followers(tier: File
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    jobs = [Job(lambda c: tier._put(c, "s", [("a", frame("a", 1))])), Job(interrupt)]
+    jobs = [Job(lambda s: s.put("s", [("a", frame("a", 1))])), Job(interrupt)]
     with pytest.raises(KeyboardInterrupt):
-        tier._transact(jobs)
+        tier._writer._transact(jobs)
     assert isinstance(jobs[0].error, NotApplied)
     assert tier.get("s", "a") is None
     assert put(tier, "k") > 0
 
 
-def test_an_interrupted_waiter_leaves_the_queue_usable() -> None:
-    class Interrupted:
-        """A lock whose wait is interrupted, before or after it was taken."""
+class Interrupted(BaseException):
+    """What a signal handler raises."""
 
-        def __init__(self, lock: object, taken: bool) -> None:
-            self.lock, self.taken, self.calls = lock, taken, 0
 
-        def acquire(self) -> None:
-            self.calls += 1
-            if self.taken:
-                self.lock.acquire()  # type: ignore[attr-defined]  # a raw lock
-            raise KeyboardInterrupt
+def test_signals_anywhere_in_the_main_thread_leave_nobody_waiting() -> None:
+    def settle(batch: list[Job]) -> None:
+        for job in batch:
+            assert job.work is not None
+            job.result, job.settled = job.work(None), True
 
-        def release(self) -> None:
-            self.lock.release()  # type: ignore[attr-defined]  # a raw lock
+    def run(batch: list[Job]) -> None:
+        try:
+            time.sleep(0)  # lets the others come and go
+            settle(batch)
+        except Interrupted:
+            settle(batch)
+            raise
 
-    for taken in (False, True):
-        combiner = Combiner(lambda batch: None)
-        combiner.pause()
-        job = Job(None)
-        job.done = Interrupted(job.done, taken)  # type: ignore[assignment]  # a double
-        thread = threading.Thread(target=combiner.resume)
-        if taken:
-            threading.Timer(0.05, combiner.resume).start()
-        with pytest.raises(KeyboardInterrupt):
-            combiner._enter(job)
-        if taken:
-            assert job.leads
-            combiner.resume()
-        else:
-            thread.start()
-            thread.join()
-        assert combiner.submit(lambda c: None) is None
+    def interrupt(*_: object) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise Interrupted
+
+    def work(number: int) -> None:
+        while not stop.is_set():
+            try:
+                if combiner.submit(lambda _: number) != number:
+                    wrong.append(number)
+            except NotApplied:
+                continue
+
+    combiner, stop, armed, wrong, interrupted = Combiner(run), threading.Event(), False, list[int](), 0
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    gc.collect()
+    gc.disable()  # what is raised in a finalizer goes nowhere
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for n in range(3000):
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + n % 97))
+            try:
+                armed = True
+                combiner.submit(lambda _: None)
+                armed = False
+            except Interrupted:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.enable()
+    combiner.pause()
+    combiner.resume()
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert interrupted > 0 and wrong == []
+    assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
+    assert combiner.submit(lambda _: "still there") == "still there"
 
 
 def test_a_pause_gets_its_turn_between_batches(tier: FileTier) -> None:
@@ -279,10 +314,10 @@ def test_a_pause_gets_its_turn_between_batches(tier: FileTier) -> None:
     for thread in threads:
         thread.start()
     for _ in range(20):
-        tier._combiner.pause()
+        tier._writer._combiner.pause()
         before = tier.read("n", "k")
         assert tier.read("n", "k") == before
-        tier._combiner.resume()
+        tier._writer._combiner.resume()
     stop.set()
     for thread in threads:
         thread.join()
@@ -293,20 +328,19 @@ def test_a_pause_gets_its_turn_between_batches(tier: FileTier) -> None:
 
 def test_a_full_disk_is_not_applied_and_passes(tier: FileTier) -> None:
     put(tier, "k")
-    assert tier._writer is not None
-    (pages,) = tier._writer.execute("PRAGMA page_count").fetchone()
-    tier._writer.execute(f"PRAGMA max_page_count={pages}")
+    (pages,) = connection(tier).execute("PRAGMA page_count").fetchone()
+    connection(tier).execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(NotApplied) as caught:
         put(tier, "big", b"x" * 1_000_000)
     assert caught.value.reason is Reason.FULL and "free some space" in str(caught.value)
     assert tier.read("n", "big")[1] is None
-    tier._writer.execute("PRAGMA max_page_count=1000000")
+    connection(tier).execute("PRAGMA max_page_count=1000000")
     assert put(tier, "big", b"x" * 1_000_000) > 0
 
 
 def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_store, "BUSY_TIMEOUT", 0.05)
-    tier._drop_writer()
+    tier._writer._drop()
     other = sqlite3.connect(tier._path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotApplied) as caught:
@@ -333,8 +367,8 @@ class FailingCommit:
 
 def test_a_failed_commit_is_ambiguous_and_the_connection_is_replaced(tier: FileTier) -> None:
     version = put(tier, "k")
-    assert tier._writer is not None
-    tier._writer = FailingCommit(tier._writer)  # type: ignore[assignment]  # a double
+    assert tier._writer._session is not None
+    tier._writer._session.connection = FailingCommit(connection(tier))  # type: ignore[assignment]  # a double
     with pytest.raises(Ambiguous):
         put(tier, "k")
     assert put(tier, "k") > version
@@ -390,15 +424,14 @@ def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("file", "link", "foreign", "junk"):
         with pytest.raises(ConfigError):
             FileTier(tmp_path / name)
-    monkeypatch.setattr(file_store, "file_system", lambda directory: "nfs4")
+    monkeypatch.setattr(file_place, "file_system", lambda directory: "nfs4")
     with pytest.raises(ConfigError, match="local disk"):
         FileTier(tmp_path / "net")
 
 
 def test_refuses_a_newer_schema(tmp_path: Path) -> None:
     it = FileTier(tmp_path)
-    assert it._writer is not None
-    it._writer.execute("PRAGMA user_version=99")
+    connection(it).execute("PRAGMA user_version=99")
     it.close()
     with pytest.raises(ConfigError, match="upgrade"):
         FileTier(tmp_path)
@@ -444,8 +477,7 @@ def test_a_restored_backup_starts_generations_and_versions_of_its_own(tier: File
     tier.backup(path)
     assert path.stat().st_mode & 0o777 == 0o600 and len(list(path.parent.iterdir())) == 1
     restored = FileTier(path.parent)
-    assert restored._writer is not None
-    assert restored._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection(restored).execute("PRAGMA journal_mode").fetchone() == ("wal",)
     generation, held = restored.read("n", "k")
     assert generation == 1 + 2**20 and version_of(held or b"") == version
     assert put(restored, "k") > version + 2**32 - 2000
