@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tiered.errors import ConfigError, StoreUnavailable
 from tiered.tiers.file_errors import CLOSED
-from tiered.tiers.file_store import Database
+from tiered.tiers.file_store import READER_CACHE_KIB, Database
 
 FORK_PATIENCE = 1.0
 
@@ -111,7 +111,7 @@ class Readers:
             if self._closed:
                 raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
             try:
-                cursor = self._database.connect().cursor()
+                cursor = self._database.connect(READER_CACHE_KIB).cursor()
             except (sqlite3.Error, ConfigError) as error:
                 raise self._database.errors.unreadable(error) from error
             self._open.add(cursor)

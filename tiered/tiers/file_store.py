@@ -14,6 +14,10 @@ from tiered.tiers.file_lock import DirectoryLock
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT = 5.0
+READER_CACHE_KIB = 2000
+"""Of each read connection. More is not faster: the system's page cache is as near as a page cache that no longer fits
+the processor's. Memory mapping would be, but turns a disk error, or a file that somebody truncates, into SIGBUS."""
+WRITER_CACHE_KIB = 8000
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -43,13 +47,13 @@ class Database:
         self.errors = errors
         self._lock = lock
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
         self._lock.acquire()
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
-            connection.execute("PRAGMA cache_size=-8000")
+            connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         except BaseException:
             connection.close()
             raise
