@@ -25,9 +25,9 @@ def _for_each_count(before: str, row: str, after: str) -> list[str]:
 
 
 _PUT = _for_each_count(
-    "INSERT INTO entries VALUES",
+    "INSERT INTO entries (space, key, frame, purge_at) VALUES",
     "(?, ?, ?, ?)",
-    "ON CONFLICT DO UPDATE SET frame = excluded.frame, purge_at = excluded.purge_at",
+    "ON CONFLICT (space, key) DO UPDATE SET frame = excluded.frame, purge_at = excluded.purge_at",
 )
 _MARK = _for_each_count(
     "INSERT INTO pending VALUES",

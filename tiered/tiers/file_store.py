@@ -15,19 +15,22 @@ APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT = 5.0
 READER_CACHE_KIB = 2000
-"""Of each read connection. More is not faster: the system's page cache is as near as a page cache that no longer fits
-the processor's. Memory mapping would be, but turns a disk error, or a file that somebody truncates, into SIGBUS."""
+"""Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
+too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
 WRITER_CACHE_KIB = 8000
 
+# `entries` has an index of keys beside its rows. With the rows in the tree of the keys (WITHOUT ROWID) that tree would
+# branch only as often as rows fit into a page: the more and the larger the entries, the more pages a read would touch.
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE namespaces (
     name TEXT PRIMARY KEY NOT NULL, space INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE entries (
-    space INTEGER NOT NULL, key TEXT NOT NULL, frame BLOB NOT NULL, purge_at INTEGER NOT NULL,
-    PRIMARY KEY (space, key)
-) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL, key TEXT NOT NULL, purge_at INTEGER NOT NULL, frame BLOB NOT NULL,
+    UNIQUE (space, key)
+);
 CREATE INDEX entries_purge_at ON entries (purge_at) WHERE purge_at > 0;
 CREATE TABLE pending (
     tier TEXT NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL,
