@@ -19,14 +19,14 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: Reason.MISUSE,
 }
 _ADVICE = {
-    sqlite3.SQLITE_FULL: "; free some space, then write again",
+    sqlite3.SQLITE_FULL: "; free some space, then try again",
     sqlite3.SQLITE_BUSY: "; another process holds the write lock for too long",
     sqlite3.SQLITE_CORRUPT: "; the file is damaged: restore a backup",
     sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: restore a backup",
     sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
     sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
     sqlite3.SQLITE_CANTOPEN: "; check that the directory is there, its owner and its mode",
-    sqlite3.SQLITE_IOERR: "; check the disk and the system's log",
+    sqlite3.SQLITE_IOERR: "; check the disk, and the system's log",
 }
 
 
@@ -70,5 +70,6 @@ def reason(error: BaseException) -> Reason:
 
 
 def _code(error: BaseException) -> int:
-    """SQLite's primary code."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    """SQLite's primary code; a full disk that keeps the index of the log from growing is told as an I/O error."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
