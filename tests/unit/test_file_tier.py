@@ -1,52 +1,24 @@
-"""The file tier, on a real disk."""
+"""The file tier, on a real disk: reading and writing, as a record and as a cache; the journal; backups."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sqlite3
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.clocks import HandClock
-from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
-from tiered.tiers import file_store
+from tests.file_tier import NOW, SEED, connection, frame, open_tier, put, value
+from tiered.entry import tombstone, version_of
+from tiered.errors import ConfigError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Record, Tier, Write
-from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file import FileTier
-
-SEED = namespace_seed("n")
-NOW = 1_000_000
 
 
 @pytest.fixture
 def tier(tmp_path: Path) -> Iterator[FileTier]:
-    it = FileTier(tmp_path / "store", clock=HandClock(NOW / 1000 - 1_700_000_000))
-    yield it
-    it.close()
-
-
-def value(key: str, payload: bytes = b"v", expires_at: int = 0) -> Draft:
-    return draft(SEED, key, payload, 1, expires_at=expires_at)
-
-
-def put(tier: FileTier, key: str, payload: bytes = b"v", *, expect: int | None = None, expires_at: int = 0) -> int:
-    done = tier.commit("n", [Write(key, value(key, payload, expires_at), expect)], now=NOW)
-    return done.written[0].version
-
-
-def frame(key: str, version: int, keep_until: int = 0) -> bytes:
-    return draft(SEED, key, b"v", 1, keep_until=keep_until).seal(version)
-
-
-def files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    with closing(open_tier(tmp_path / "store")) as it:
+        yield it
 
 
 # Reading and writing
@@ -149,8 +121,7 @@ def test_put_accepts_only_newer(tier: FileTier) -> None:
     assert not tier.put("s", "k", frame("k", 5))
     items = [("k", frame("k", 4)), ("k", frame("k", 6)), ("x", b"junk"), ("x", frame("x", 1))]
     assert tier.put_many("s", items) == [False, True, False, True]
-    assert tier._writer is not None
-    tier._writer.execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
+    connection(tier).execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
     assert tier.put("s", "x", frame("x", 1))
     assert tier.get_many("s", ["k", "y"]) == [frame("k", 6), None]
 
@@ -196,245 +167,7 @@ def test_pending_pages(tier: FileTier) -> None:
     assert [mark.key for mark in first + rest] == ["a", "b", "c"]
 
 
-# Group commit
-
-
-def test_concurrent_writers_all_get_versions_of_their_own(tier: FileTier) -> None:
-    versions: list[int] = []
-    threads = [
-        threading.Thread(target=lambda n=n: versions.extend(put(tier, f"k{n}") for _ in range(20))) for n in range(16)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(versions)) == 320
-    assert all(tier.read("n", f"k{n}")[1] for n in range(16))
-
-
-def test_a_failing_write_does_not_fail_the_others_in_its_batch(tier: FileTier) -> None:
-    jobs = [Job(lambda c: tier._put(c, "s", [("a", frame("a", 1))])), Job(lambda c: 1 // 0), Job(lambda c: "fine")]
-    tier._transact(jobs)
-    assert jobs[0].result == [True] and jobs[0].error is None
-    assert isinstance(jobs[1].error, ZeroDivisionError)
-    assert jobs[2].result == "fine" and jobs[2].error is None
-    assert tier.get("s", "a") == frame("a", 1)
-
-
-def test_an_interrupted_leader_never_reports_success_to_its_followers(tier: FileTier) -> None:
-    def interrupt(_: object) -> None:
-        raise KeyboardInterrupt
-
-    jobs = [Job(lambda c: tier._put(c, "s", [("a", frame("a", 1))])), Job(interrupt)]
-    with pytest.raises(KeyboardInterrupt):
-        tier._transact(jobs)
-    assert isinstance(jobs[0].error, NotApplied)
-    assert tier.get("s", "a") is None
-    assert put(tier, "k") > 0
-
-
-def test_an_interrupted_waiter_leaves_the_queue_usable() -> None:
-    class Interrupted:
-        """A lock whose wait is interrupted, before or after it was taken."""
-
-        def __init__(self, lock: object, taken: bool) -> None:
-            self.lock, self.taken, self.calls = lock, taken, 0
-
-        def acquire(self) -> None:
-            self.calls += 1
-            if self.taken:
-                self.lock.acquire()  # type: ignore[attr-defined]  # a raw lock
-            raise KeyboardInterrupt
-
-        def release(self) -> None:
-            self.lock.release()  # type: ignore[attr-defined]  # a raw lock
-
-    for taken in (False, True):
-        combiner = Combiner(lambda batch: None)
-        combiner.pause()
-        job = Job(None)
-        job.done = Interrupted(job.done, taken)  # type: ignore[assignment]  # a double
-        thread = threading.Thread(target=combiner.resume)
-        if taken:
-            threading.Timer(0.05, combiner.resume).start()
-        with pytest.raises(KeyboardInterrupt):
-            combiner._enter(job)
-        if taken:
-            assert job.leads
-            combiner.resume()
-        else:
-            thread.start()
-            thread.join()
-        assert combiner.submit(lambda c: None) is None
-
-
-def test_a_pause_gets_its_turn_between_batches(tier: FileTier) -> None:
-    stop = threading.Event()
-
-    def write() -> None:
-        while not stop.is_set():
-            put(tier, "k")
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for _ in range(20):
-        tier._combiner.pause()
-        before = tier.read("n", "k")
-        assert tier.read("n", "k") == before
-        tier._combiner.resume()
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-
-# Failures
-
-
-def test_a_full_disk_is_not_applied_and_passes(tier: FileTier) -> None:
-    put(tier, "k")
-    assert tier._writer is not None
-    (pages,) = tier._writer.execute("PRAGMA page_count").fetchone()
-    tier._writer.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(NotApplied) as caught:
-        put(tier, "big", b"x" * 1_000_000)
-    assert caught.value.reason is Reason.FULL and "free some space" in str(caught.value)
-    assert tier.read("n", "big")[1] is None
-    tier._writer.execute("PRAGMA max_page_count=1000000")
-    assert put(tier, "big", b"x" * 1_000_000) > 0
-
-
-def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_store, "BUSY_TIMEOUT", 0.05)
-    tier._drop_writer()
-    other = sqlite3.connect(tier._path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(NotApplied) as caught:
-        put(tier, "k")
-    assert caught.value.reason is Reason.BUSY
-    other.close()
-    assert put(tier, "k") > 0
-
-
-class FailingCommit:
-    """A connection whose COMMIT fails, as a failed fsync does."""
-
-    def __init__(self, inner: sqlite3.Connection) -> None:
-        self.inner = inner
-
-    def execute(self, sql: str, *rest: object) -> object:
-        if sql == "COMMIT":
-            raise sqlite3.OperationalError("disk I/O error")
-        return self.inner.execute(sql, *rest)  # type: ignore[arg-type]  # passed on as it is
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.inner, name)
-
-
-def test_a_failed_commit_is_ambiguous_and_the_connection_is_replaced(tier: FileTier) -> None:
-    version = put(tier, "k")
-    assert tier._writer is not None
-    tier._writer = FailingCommit(tier._writer)  # type: ignore[assignment]  # a double
-    with pytest.raises(Ambiguous):
-        put(tier, "k")
-    assert put(tier, "k") > version
-
-
-def test_a_damaged_file_says_restore_a_backup(tmp_path: Path) -> None:
-    it = FileTier(tmp_path)
-    path = it._path
-    put(it, "k", b"x" * 100_000)
-    it.close()
-    path.write_bytes(path.read_bytes()[:4096] + os.urandom(path.stat().st_size - 4096))
-    with pytest.raises((StoreUnavailable, ConfigError), match="restore a backup"):
-        it = FileTier(tmp_path)
-        try:
-            it.read("n", "k")
-        finally:
-            it.close()
-
-
-def test_closed_says_closed_and_leaks_nothing(tmp_path: Path) -> None:
-    before, threads = files(), threading.active_count()
-    it = FileTier(tmp_path)
-    put(it, "k")
-    it.read("n", "k")
-    it.close()
-    it.close()
-    with pytest.raises(StoreUnavailable, match="closed"):
-        it.read("n", "k")
-    with pytest.raises(NotApplied, match="closed"):
-        put(it, "k")
-    assert not it.health().ok
-    assert (files(), threading.active_count()) == (before, threads)
-
-
-# Opening
-
-
-def test_everything_is_private(tier: FileTier) -> None:
-    put(tier, "k")
-    assert tier.directory.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in tier.directory.iterdir()} == {0o600}
-
-
-def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "foreign").mkdir()
-    other = sqlite3.connect(tmp_path / "foreign" / "tiered.sqlite3")
-    other.execute("CREATE TABLE theirs (x)")
-    other.close()
-    (tmp_path / "junk").mkdir()
-    (tmp_path / "junk" / "tiered.sqlite3").write_bytes(b"no database" * 1000)
-    for name in ("file", "link", "foreign", "junk"):
-        with pytest.raises(ConfigError):
-            FileTier(tmp_path / name)
-    monkeypatch.setattr(file_store, "file_system", lambda directory: "nfs4")
-    with pytest.raises(ConfigError, match="local disk"):
-        FileTier(tmp_path / "net")
-
-
-def test_refuses_a_newer_schema(tmp_path: Path) -> None:
-    it = FileTier(tmp_path)
-    assert it._writer is not None
-    it._writer.execute("PRAGMA user_version=99")
-    it.close()
-    with pytest.raises(ConfigError, match="upgrade"):
-        FileTier(tmp_path)
-
-
-def test_a_refused_opening_leaks_no_descriptor(tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "tiered.sqlite3")
-    other.execute("CREATE TABLE theirs (x)")
-    other.close()
-    before = files()
-    with pytest.raises(ConfigError):
-        FileTier(tmp_path)
-    assert files() == before
-
-
-def test_exclusive_openers_exclude_and_die_with_their_process(tmp_path: Path) -> None:
-    code = "import sys; from tiered.tiers.file import FileTier; t = FileTier(sys.argv[1], shared=False); print(1, flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline()
-        for shared in (True, False):
-            with pytest.raises(ConfigError, match="in use"):
-                FileTier(tmp_path, shared=shared)
-        process.kill()
-    one, two = FileTier(tmp_path), FileTier(tmp_path)
-    with pytest.raises(ConfigError, match="in use"):
-        FileTier(tmp_path, shared=False)
-    one.close()
-    two.close()
-
-
-# Backups and forks
+# Backups
 
 
 def test_a_restored_backup_starts_generations_and_versions_of_its_own(tier: FileTier, tmp_path: Path) -> None:
@@ -444,8 +177,7 @@ def test_a_restored_backup_starts_generations_and_versions_of_its_own(tier: File
     tier.backup(path)
     assert path.stat().st_mode & 0o777 == 0o600 and len(list(path.parent.iterdir())) == 1
     restored = FileTier(path.parent)
-    assert restored._writer is not None
-    assert restored._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection(restored).execute("PRAGMA journal_mode").fetchone() == ("wal",)
     generation, held = restored.read("n", "k")
     assert generation == 1 + 2**20 and version_of(held or b"") == version
     assert put(restored, "k") > version + 2**32 - 2000
@@ -460,59 +192,3 @@ def test_a_failed_backup_leaves_nothing(tier: FileTier, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         tier.backup(tmp_path / "missing" / "copy")
     assert not (tmp_path / "taken.part").exists()
-
-
-def _child(tier: FileTier, connection: object) -> None:
-    found = tier.read("n", "k")[1] is not None
-    connection.send((found, put(tier, "child")))  # type: ignore[attr-defined]  # a Connection
-    tier.close()
-
-
-def test_a_forked_child_reads_and_writes(tier: FileTier) -> None:
-    version = put(tier, "k")
-    context = multiprocessing.get_context("fork")
-    mine, theirs = context.Pipe()
-    child = context.Process(target=_child, args=(tier, theirs))
-    child.start()
-    child_version = 0
-    try:
-        assert mine.poll(20), "the child hangs"
-        found, child_version = mine.recv()
-        assert found
-    finally:
-        child.join(20)
-        mine.close()
-        theirs.close()
-    assert child.exitcode == 0
-    assert version < child_version < put(tier, "k")
-    assert tier.read("n", "child")[1] is not None
-
-
-def test_forks_while_others_write_and_read(tier: FileTier) -> None:
-    stop, errors = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            while not stop.is_set():
-                put(tier, "k")
-                tier.read("n", "k")
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    codes = []
-    for _ in range(5):
-        pid = os.fork()
-        if pid == 0:
-            ok = False
-            try:
-                ok = put(tier, "child") > 0 and tier.read("n", "child")[1] is not None
-            finally:
-                os._exit(0 if ok else 1)
-        codes.append(os.waitpid(pid, 0)[1])
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert codes == [0] * 5 and errors == []

@@ -1,8 +1,12 @@
 """Group commit: callers that wait at the same moment share one transaction.
 
 The first caller leads and runs everything that waits with it. When it is done, the next in the queue becomes the
-leader before the followers are woken, so that the disk is never idle while threads are. A caller that meets nobody
-pays for two uncontended mutex operations.
+leader before the followers are woken, so that the disk is never idle while threads are. Each follower wakes the next
+one: woken all at once they would only queue again, for the interpreter's lock, in front of the new leader. A caller
+that meets nobody pays for two uncontended mutex operations.
+
+A signal handler may raise between any two steps of the main thread. Whatever must happen afterwards is therefore
+written so that it can be repeated, and is repeated until it was done.
 """
 
 from __future__ import annotations
@@ -10,59 +14,83 @@ from __future__ import annotations
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
+
+from tiered.errors import NotApplied
 
 MAX_BATCH = 64
 
+_done = allocate_lock()  # never waited for: stands in for the lock of a job that was never queued
+
 
 class Job:
-    """One caller's work. `done` is released once: when the job is over, or when its caller is to lead.
+    """One caller's work. `done` is released when the job is over, or when its caller is to lead.
 
     `lazy` work may be lost in a power cut; a batch of nothing else need not wait for the disk.
     """
 
-    __slots__ = ("done", "error", "lazy", "leads", "over", "queued", "result", "settled", "work")
+    __slots__ = ("done", "error", "lazy", "led", "next", "over", "queued", "result", "settled", "successor", "work")
 
     def __init__(self, work: Callable[[Any], Any] | None, lazy: bool = False) -> None:
         self.work = work
         self.lazy = lazy
         self.result: Any = None
         self.error: BaseException | None = None
-        self.leads = False
-        self.over = False
+        self.settled = False  # by `run`: whether the outcome is certain
+        self.done = _done
         self.queued = False
-        self.settled = False  # for `run`: whether the outcome is certain
-        self.done = allocate_lock()
-        self.done.acquire()
+        self.led = False
+        self.over = False
+        self.successor: Job | None = None
+        self.next: Job | None = None
 
 
 class Combiner:
-    """Runs jobs in batches, one batch at a time. `run` gets a batch and sets each job's result or error.
+    """Runs jobs in batches, one batch at a time. `run` gets a batch; it sets each job's result and `settled`, or its error.
 
-    `run` may raise what is meant for its own caller only (the first job), after it has settled all the others.
+    `run` may raise what is meant for its own caller only (the first job), after it has told all the others. Those
+    that it never came to, because a signal handler raised before, raise `NotApplied` with `name` as the tier.
     """
 
-    def __init__(self, run: Callable[[list[Job]], None]) -> None:
+    def __init__(self, run: Callable[[list[Job]], None], name: str = "") -> None:
         self._run = run
+        self._name = name
         self._mutex = allocate_lock()  # guards the two below; never held while a batch runs
-        self._waiting: deque[Job] = deque()
-        self._busy = False
+        self._waiting: deque[Job] = deque()  # pauses before all others
+        self._leader: Job | None = None
 
     def submit(self, work: Callable[[Any], Any], *, lazy: bool = False) -> Any:
         """Run `work` in the next batch and return its result, or raise its error."""
         job = Job(work, lazy)
         batch = [job]
+        interrupt: BaseException | None = None
         try:
-            self._enter(job)
-            if job.leads:
-                self._gather(batch)
+            if self._enter(job):
+                self.gather(batch)
                 self._run(batch)
-        finally:  # whatever a signal handler raises: never leave a leader behind that nobody plays
-            if job.leads:
-                self._hand_over(batch[1:])
+        finally:
+            while not job.over or job.next is not None:
+                try:
+                    self._settle(job, batch)
+                except BaseException as error:
+                    interrupt = error
+        if interrupt is not None:
+            raise interrupt
         if job.error is not None:
             raise job.error
         return job.result
+
+    def gather(self, batch: list[Job]) -> None:
+        """For `run`: add those who have arrived meanwhile to the batch it was given; its leader wakes them."""
+        waiting = self._waiting
+        if not waiting:
+            return
+        with self._mutex:
+            if waiting and waiting[0].work is not None:  # a pause is never part of a batch, and nobody overtakes it
+                count = min(len(waiting), MAX_BATCH - len(batch))
+                # One call, so that no signal handler runs while a job is in neither of the two.
+                batch.extend(map(deque.popleft, repeat(waiting, count)))
 
     def pause(self) -> None:
         """Wait for the running batch and let no other start until `resume`."""
@@ -70,53 +98,74 @@ class Combiner:
         try:
             self._enter(job)
         except BaseException:
-            if job.leads:
-                self._hand_over([])
+            while not job.over:  # with no followers
+                self._settle(job, [job])
             raise
 
     def resume(self) -> None:
         """Let the next batch start; only after `pause`."""
-        self._hand_over([])
+        job = self._leader
+        assert job is not None
+        self._settle(job, [job])
 
-    def _enter(self, job: Job) -> None:
-        """Returns when `job` is over, or when its caller leads."""
-        try:
+    def _enter(self, job: Job) -> bool:
+        """Wait until `job` is over (False), or its caller is to lead (True)."""
+        with self._mutex:
+            if self._leader is None:
+                self._leader = job
+                return True
+            done = job.done = allocate_lock()
+            done.acquire()
+            if job.work is None:
+                self._waiting.appendleft(job)
+            else:
+                self._waiting.append(job)
+            job.queued = True
+        done.acquire()
+        return not job.over
+
+    def _settle(self, job: Job, batch: list[Job]) -> None:
+        """End a turn: hand the lead over, or leave the queue, or wait for whoever works on `job`; then wake the next.
+
+        Repeating it after an interrupt, wherever that came, completes it.
+        """
+        if not job.over:
             with self._mutex:
-                job.leads = not self._busy
-                self._busy = True
-                if not job.leads:
-                    job.queued = True
-                    self._waiting.append(job)
-            if not job.leads:
+                self._step_down(job)
+            if job.led:
+                if job.successor is not None:
+                    _wake(job.successor)
+                before = job
+                for follower in batch[1:]:
+                    if not follower.settled and follower.error is None:
+                        follower.error = NotApplied("interrupted before it was begun", tier=self._name)
+                    follower.over = True
+                    before.next = follower
+                    before = follower
+            elif job.queued:
                 job.done.acquire()
-        except BaseException:  # a signal handler raised
-            self._leave(job)
-            raise
+            job.over = True
+        if job.next is not None:
+            _wake(job.next)
+            job.next = None
 
-    def _leave(self, job: Job) -> None:
-        """Take `job` out of the queue, or wait while somebody else works on it."""
-        with self._mutex:
-            waiting = job in self._waiting
-            if waiting:
-                self._waiting.remove(job)
-        # `done` may already have been taken before the interrupt: it is released only once.
-        if job.queued and not (waiting or job.leads or job.over):
-            job.done.acquire()
+    def _step_down(self, job: Job) -> None:
+        """Under the mutex: `job` neither leads nor waits any more."""
+        waiting = self._waiting
+        if self._leader is job:
+            job.successor = waiting[0] if waiting else None
+            job.led = True
+            self._leader = job.successor
+        if job.led:
+            if waiting and waiting[0] is job.successor:
+                waiting.popleft()
+        elif job in waiting:
+            job.queued = False
+            waiting.remove(job)
 
-    def _gather(self, batch: list[Job]) -> None:
-        with self._mutex:
-            # A pause is never part of a batch: it stays first in the queue and gets the next turn.
-            while self._waiting and self._waiting[0].work is not None and len(batch) < MAX_BATCH:
-                batch.append(self._waiting.popleft())
 
-    def _hand_over(self, followers: list[Job]) -> None:
-        with self._mutex:
-            successor = self._waiting.popleft() if self._waiting else None
-            self._busy = successor is not None
-            if successor is not None:
-                successor.leads = True  # under the mutex: `_leave` must never see it neither waiting nor leading
-        if successor is not None:
-            successor.done.release()
-        for follower in followers:
-            follower.over = True
-            follower.done.release()
+def _wake(job: Job) -> None:
+    try:
+        job.done.release()
+    except RuntimeError:  # it was woken before an interrupt
+        return

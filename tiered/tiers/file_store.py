@@ -1,32 +1,36 @@
-"""The SQLite database of a FileTier: where it may live, how it is opened, what is in it."""
+"""The SQLite database of a file tier: how it is opened, what is in it, how it is copied."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
-import stat
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from tiered.errors import ConfigError
+from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_lock import DirectoryLock
 
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT = 5.0
-NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.gluster", "afs", "lustre")
+READER_CACHE_KIB = 2000
+"""Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
+too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
+WRITER_CACHE_KIB = 8000
 
+# `entries` has an index of keys beside its rows. With the rows in the tree of the keys (WITHOUT ROWID) that tree would
+# branch only as often as rows fit into a page: the more and the larger the entries, the more pages a read would touch.
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE namespaces (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, space INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL
-);
-CREATE TABLE entries (
-    space INTEGER NOT NULL, key TEXT NOT NULL, frame BLOB NOT NULL, purge_at INTEGER NOT NULL,
-    PRIMARY KEY (space, key)
+    name TEXT PRIMARY KEY NOT NULL, space INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL, key TEXT NOT NULL, purge_at INTEGER NOT NULL, frame BLOB NOT NULL,
+    UNIQUE (space, key)
+);
 CREATE INDEX entries_purge_at ON entries (purge_at) WHERE purge_at > 0;
 CREATE TABLE pending (
     tier TEXT NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL,
@@ -37,48 +41,44 @@ CREATE TABLE dead_spaces (space INTEGER PRIMARY KEY);
 """
 
 
-def prepare(directory: Path, name: str) -> Path:
-    """Make or check the directory; returns the database's path. Raises `ConfigError` before anything is opened."""
-    _refuse_symlink(directory, name)
-    if directory.exists() and not directory.is_dir():
-        raise ConfigError(f"{name}: {directory} is not a directory; give FileTier a directory of its own")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot make the directory {directory}: {error.strerror}") from error
-    kind = file_system(directory)
-    if kind.startswith(NETWORK_FILE_SYSTEMS):
-        raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
-    path = directory / "tiered.sqlite3"
-    _refuse_symlink(path, name)
-    try:
-        # Never open and close an existing database: that would drop every POSIX lock this process has on it.
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot write {path}: {error.strerror}; check its owner and the mount") from error
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{name}: {path} is not a regular file")
-    return path
+class Database:
+    """One database file, which is opened only while this process holds the lock on its directory. Thread-safe."""
 
+    def __init__(self, path: Path, sync: Literal["full", "normal"], lock: DirectoryLock, errors: FileErrors) -> None:
+        self.path = path
+        self.sync = sync
+        self.errors = errors
+        self._lock = lock
 
-def open_database(path: Path, sync: Literal["full", "normal"]) -> sqlite3.Connection:
-    """A connection for one user at a time, in autocommit mode."""
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
-        connection.execute("PRAGMA cache_size=-8000")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
+        """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
+        self._lock.acquire()
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
+            connection.execute(f"PRAGMA cache_size=-{cache_kib}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
+    def open(self) -> tuple[sqlite3.Connection, str]:
+        """The first connection, and the store's id: refuses what is not ours, creates what is empty. `ConfigError`."""
+        connection = None
+        try:
+            connection = self.connect()
+            identity = self._identity(connection)
+            connection.execute("PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self.errors.unusable(error) from error
+            raise
+        return connection, identity
 
-def initialise(connection: sqlite3.Connection, path: Path, name: str) -> str:
-    """Create the schema in an empty database, or check that it is ours; returns the store's id."""
-    try:
+    def _identity(self, connection: sqlite3.Connection) -> str:
+        name, path = self.errors.name, self.path
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
             if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
@@ -87,28 +87,25 @@ def initialise(connection: sqlite3.Connection, path: Path, name: str) -> str:
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema > SCHEMA_VERSION:
             raise ConfigError(f"{name}: {path} was written by a newer tiered (schema {schema}); upgrade this one")
-        (identity,) = connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"{name}: cannot open {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigError(f"{name}: {path} is damaged or no SQLite database ({error}); restore a backup") from error
-    return str(identity)
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            row = connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
+            if row:
+                return str(row[0])
+        raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
 
 
-def file_system(directory: Path) -> str:
-    """The type of the file system that holds `directory`; empty where the system does not tell."""
+def copy(source: sqlite3.Connection, part: Path) -> None:
+    """Copy the database to the file `part`, under generations and versions that no cache has seen."""
+    target = sqlite3.connect(part, isolation_level=None)
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    target, best, kind = str(directory.resolve()), "", ""
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        mount = fields.split()[4]
-        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, rest.split()[0]
-    return kind
+        source.backup(target)
+        target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        target.execute("BEGIN")
+        target.execute("UPDATE namespaces SET generation = generation + 1048576")
+        target.execute("UPDATE meta SET value = value + 4294967296 WHERE name = 'high'")
+        target.execute("COMMIT")
+    finally:
+        target.close()
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -122,8 +119,3 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     connection.execute("COMMIT")
-
-
-def _refuse_symlink(path: Path, name: str) -> None:
-    if path.is_symlink():
-        raise ConfigError(f"{name}: {path} is a symbolic link, which could lead anywhere; give the real path")

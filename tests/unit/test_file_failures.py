@@ -1,0 +1,147 @@
+"""What a file tier says when something fails, and what it refuses to open."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.file_tier import connection, files, open_tier, put
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
+from tiered.tiers import file_place, file_store
+from tiered.tiers.file import FileTier
+
+
+@pytest.fixture
+def tier(tmp_path: Path) -> Iterator[FileTier]:
+    with closing(open_tier(tmp_path / "store")) as it:
+        yield it
+
+
+# Failures
+
+
+def test_a_full_disk_is_not_applied_and_passes(tier: FileTier) -> None:
+    put(tier, "k")
+    (pages,) = connection(tier).execute("PRAGMA page_count").fetchone()
+    connection(tier).execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(NotApplied) as caught:
+        put(tier, "big", b"x" * 1_000_000)
+    assert caught.value.reason is Reason.FULL and "free some space" in str(caught.value)
+    assert tier.read("n", "big")[1] is None
+    connection(tier).execute("PRAGMA max_page_count=1000000")
+    assert put(tier, "big", b"x" * 1_000_000) > 0
+
+
+def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "BUSY_TIMEOUT", 0.05)
+    tier._writer._drop()
+    other = sqlite3.connect(tier._path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(NotApplied) as caught:
+        put(tier, "k")
+    assert caught.value.reason is Reason.BUSY
+    other.close()
+    assert put(tier, "k") > 0
+
+
+class FailingCommit:
+    """A connection whose COMMIT fails, as a failed fsync does."""
+
+    def __init__(self, inner: sqlite3.Connection) -> None:
+        self.inner = inner
+
+    def execute(self, sql: str, *rest: object) -> object:
+        if sql == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.inner.execute(sql, *rest)  # type: ignore[arg-type]  # passed on as it is
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+def test_a_failed_commit_is_ambiguous_and_the_connection_is_replaced(tier: FileTier) -> None:
+    version = put(tier, "k")
+    assert tier._writer._session is not None
+    tier._writer._session.connection = FailingCommit(connection(tier))  # type: ignore[assignment]  # a double
+    with pytest.raises(Ambiguous):
+        put(tier, "k")
+    assert put(tier, "k") > version
+
+
+def test_a_damaged_file_says_restore_a_backup(tmp_path: Path) -> None:
+    it = FileTier(tmp_path)
+    path = it._path
+    put(it, "k", b"x" * 100_000)
+    it.close()
+    path.write_bytes(path.read_bytes()[:4096] + os.urandom(path.stat().st_size - 4096))
+    with pytest.raises((StoreUnavailable, ConfigError), match="restore a backup"):
+        it = FileTier(tmp_path)
+        try:
+            it.read("n", "k")
+        finally:
+            it.close()
+
+
+def test_closed_says_closed_and_leaks_nothing(tmp_path: Path) -> None:
+    before, threads = files(), threading.active_count()
+    it = FileTier(tmp_path)
+    put(it, "k")
+    it.read("n", "k")
+    it.close()
+    it.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        it.read("n", "k")
+    with pytest.raises(NotApplied, match="closed"):
+        put(it, "k")
+    assert not it.health().ok
+    assert (files(), threading.active_count()) == (before, threads)
+
+
+# Opening
+
+
+def test_everything_is_private(tier: FileTier) -> None:
+    put(tier, "k")
+    assert tier.directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in tier.directory.iterdir()} == {0o600}
+
+
+def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "foreign").mkdir()
+    other = sqlite3.connect(tmp_path / "foreign" / "tiered.sqlite3")
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "tiered.sqlite3").write_bytes(b"no database" * 1000)
+    for name in ("file", "link", "foreign", "junk"):
+        with pytest.raises(ConfigError):
+            FileTier(tmp_path / name)
+    monkeypatch.setattr(file_place, "file_system", lambda directory: "nfs4")
+    with pytest.raises(ConfigError, match="local disk"):
+        FileTier(tmp_path / "net")
+
+
+def test_refuses_a_newer_schema(tmp_path: Path) -> None:
+    it = FileTier(tmp_path)
+    connection(it).execute("PRAGMA user_version=99")
+    it.close()
+    with pytest.raises(ConfigError, match="upgrade"):
+        FileTier(tmp_path)
+
+
+def test_a_refused_opening_leaks_no_descriptor(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "tiered.sqlite3")
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    before = files()
+    with pytest.raises(ConfigError):
+        FileTier(tmp_path)
+    assert files() == before

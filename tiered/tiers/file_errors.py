@@ -1,0 +1,75 @@
+"""What an error of SQLite means for the callers of a file tier, and what to do about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
+
+CLOSED = "closed; build a new one"
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: Reason.FULL,
+    sqlite3.SQLITE_BUSY: Reason.BUSY,
+    sqlite3.SQLITE_CORRUPT: Reason.SERIALIZATION,
+    sqlite3.SQLITE_NOTADB: Reason.SERIALIZATION,
+    sqlite3.SQLITE_READONLY: Reason.MISUSE,
+    sqlite3.SQLITE_PERM: Reason.MISUSE,
+    sqlite3.SQLITE_CANTOPEN: Reason.MISUSE,
+}
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "; free some space, then try again",
+    sqlite3.SQLITE_BUSY: "; another process holds the write lock for too long",
+    sqlite3.SQLITE_CORRUPT: "; the file is damaged: restore a backup",
+    sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: restore a backup",
+    sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
+    sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
+    sqlite3.SQLITE_CANTOPEN: "; check that the directory is there, its owner and its mode",
+    sqlite3.SQLITE_IOERR: "; check the disk, and the system's log",
+}
+
+
+class FileErrors:
+    """Turns errors of SQLite, and of a directory that another process holds, into typed ones for one database."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+
+    def unusable(self, error: sqlite3.Error) -> ConfigError:
+        return ConfigError(f"{self.name}: cannot use {self.path}: {error}{_ADVICE.get(_code(error), '')}")
+
+    def unreadable(self, error: Exception) -> StoreUnavailable:
+        if isinstance(error, ConfigError):
+            return StoreUnavailable(self._bare(error), tier=self.name, reason=Reason.MISUSE)
+        return StoreUnavailable(self._say("cannot read {}", error), tier=self.name, reason=reason(error))
+
+    def not_applied(self, error: Exception) -> NotApplied:
+        if isinstance(error, ConfigError):
+            return NotApplied(self._bare(error), tier=self.name, reason=Reason.MISUSE)
+        return NotApplied(self._say("nothing was written to {}", error), tier=self.name, reason=reason(error))
+
+    def ambiguous(self, error: sqlite3.Error) -> Ambiguous:
+        message = self._say("the commit to {} failed and may or may not be on disk", error)
+        return Ambiguous(message, tier=self.name, reason=reason(error))
+
+    def not_copied(self, target: Path, error: sqlite3.Error) -> StoreUnavailable:
+        message = f"the backup of {self.path} to {target} failed: {error}{_ADVICE.get(_code(error), '')}"
+        return StoreUnavailable(message, tier=self.name, reason=reason(error))
+
+    def _say(self, what: str, error: Exception) -> str:
+        return f"{what.format(self.path)}: {error}{_ADVICE.get(_code(error), '')}"
+
+    def _bare(self, error: ConfigError) -> str:
+        return str(error).removeprefix(f"{self.name}: ")
+
+
+def reason(error: BaseException) -> Reason:
+    return _REASONS.get(_code(error), Reason.OTHER)
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary code; a full disk that keeps the index of the log from growing is told as an I/O error."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF

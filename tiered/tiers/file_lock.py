@@ -1,0 +1,73 @@
+"""The lock on a file tier's directory: held with others, or alone, by one process until it closes or dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from threading import Lock
+
+from tiered.errors import ConfigError
+from tiered.tiers.file_place import explain
+
+
+class DirectoryLock:
+    """Held from `acquire` until `release`, or until the process ends, kill -9 included. Thread-safe.
+
+    It belongs to the process that acquired it. A forked child `disown`s it; its first use then acquires one of its
+    own, which for a lock that excludes others fails for as long as the parent has it.
+    """
+
+    def __init__(self, directory: Path, name: str, *, shared: bool) -> None:
+        self._directory = directory
+        self._name = name
+        self._shared = shared
+        self._descriptor = -1
+        self._inherited = 0
+        self._mutex = Lock()  # guards the descriptor
+
+    def acquire(self) -> None:
+        """Returns at once if it is held already; raises `ConfigError`."""
+        with self._mutex:
+            if self._descriptor < 0:
+                self._descriptor = self._lock(self._open())
+
+    def release(self) -> None:
+        with self._mutex:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def disown(self) -> None:
+        """In a forked child, which has one thread: let go of what belongs to the parent, and leave it locked."""
+        self._mutex = Lock()
+        self._inherited = os.getppid()
+        self.release()  # closing only: LOCK_UN would unlock the parent's
+
+    def _open(self) -> int:
+        path = self._directory / "lock"
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"{self._name}: cannot open {path}: {explain(error)}") from error
+
+    def _lock(self, descriptor: int) -> int:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ConfigError(f"{self._name}: {self._directory} is in use by {self._holder()}") from error
+        except OSError as error:
+            os.close(descriptor)
+            raise ConfigError(f"{self._name}: cannot lock {self._directory}: {explain(error)}") from error
+        return descriptor
+
+    def _holder(self) -> str:
+        if self._shared:
+            return "a process that asked for it alone (shared=False); stop it or use another directory"
+        if self._inherited:
+            return (
+                f"the process {self._inherited} that this one was forked from, which asked for it alone (shared=False);"
+                " build the store after forking, or with shared=True"
+            )
+        return "another process; stop it or use another directory"

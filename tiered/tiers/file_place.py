@@ -1,0 +1,104 @@
+"""Where a file tier may live: a directory of its own, on a local and writable disk, with no links to elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from tiered.errors import ConfigError
+
+DATABASE = "tiered.sqlite3"
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.gluster", "afs", "lustre")
+
+_ADVICE = {
+    errno.EROFS: "mount it read-write, or choose another directory",
+    errno.EACCES: "check its owner and mode, or choose another directory",
+    errno.EPERM: "check its owner, mode and attributes, or choose another directory",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or raise the quota",
+    errno.ENOTDIR: "a part of the path is a file; choose another directory",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def prepare(directory: Path, name: str) -> Path:
+    """Make or check the directory; returns the database's path. Raises `ConfigError` before anything is opened."""
+    try:
+        _refuse_symlink(directory, name)
+        if directory.exists() and not directory.is_dir():
+            raise ConfigError(f"{name}: {directory} is not a directory; give FileTier a directory of its own")
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error)}") from error
+    kind = file_system(directory)
+    if kind.startswith(NETWORK_FILE_SYSTEMS):
+        raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
+    path = directory / DATABASE
+    _refuse_symlink(path, name)
+    try:
+        _create(path)
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot write {path}: {explain(error)}") from error
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ConfigError(f"{name}: {path} is not a regular file; move it away, or choose another directory")
+    return path
+
+
+def explain(error: OSError | ValueError) -> str:
+    """What went wrong, and what to do about it."""
+    if not isinstance(error, OSError):
+        return str(error)
+    advice = _ADVICE.get(error.errno or 0, "check the directory and its mount")
+    return f"{error.strerror}; {advice}"
+
+
+def file_system(directory: Path) -> str:
+    """The type of the file system that holds `directory`; empty where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return ""
+    return mounted(os.fsdecode(mounts), str(directory.resolve()))
+
+
+def mounted(mountinfo: str, target: str) -> str:
+    """The type of the file system that holds the path `target`, from the text of Linux' mountinfo."""
+    best, kind = "", ""
+    for line in mountinfo.split("\n"):
+        fields, _, rest = line.partition(" - ")
+        if not rest:
+            continue
+        mount = _unescape(fields.split(" ")[4])
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):  # of two mounts on one directory, the later covers the earlier
+            best, kind = mount, _unescape(rest.split(" ")[0])
+    return kind
+
+
+def _unescape(field: str) -> str:
+    """The kernel writes blanks, tabs, newlines, backslashes and # as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _create(path: Path) -> None:
+    # Never open and close an existing database: that would drop every POSIX lock this process has on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    code = 0
+    if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+        code = errno.EROFS
+    elif not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        code = errno.EACCES
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _refuse_symlink(path: Path, name: str) -> None:
+    if path.is_symlink():
+        raise ConfigError(f"{name}: {path} is a symbolic link, which could lead anywhere; give the real path")

@@ -1,0 +1,128 @@
+"""The read connections of a file tier: a pool, one borrower each, so that readers wait for nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any, TypeVar
+
+from tiered.errors import ConfigError, StoreUnavailable
+from tiered.tiers.file_errors import CLOSED
+from tiered.tiers.file_store import READER_CACHE_KIB, Database
+
+FORK_PATIENCE = 1.0
+
+_abandoned: list[Any] = []
+"""Readers that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
+
+_Result = TypeVar("_Result")
+
+
+class Readers:
+    """Cursors, each on a connection of its own, opened when all others are busy. Thread-safe.
+
+    The methods that read raise `StoreUnavailable`. The number of connections is that of the threads that read at one moment.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._idle: deque[sqlite3.Cursor] = deque()
+        self._open: set[sqlite3.Cursor] = set()
+        self._gate = Lock()  # held to open one, and for as long as a fork is under way
+        self._closed = False
+
+    def row(self, sql: str, values: Sequence[object]) -> Any:
+        """The only row of a query, or None."""
+        try:
+            cursor = self._idle.pop()
+        except IndexError:
+            cursor = self._another()
+        try:
+            row = cursor.execute(sql, values).fetchone()
+        except sqlite3.Error as error:
+            self._discard(cursor)
+            raise self._database.errors.unreadable(error) from error
+        except BaseException:
+            self._discard(cursor)
+            raise
+        self._idle.append(cursor)
+        if self._closed:
+            self._close_idle()
+        return row
+
+    def snapshot(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
+        """What `look` finds, all of it in one state of the store."""
+        try:
+            cursor = self._idle.pop()
+        except IndexError:
+            cursor = self._another()
+        try:
+            cursor.execute("BEGIN")
+            result = look(cursor)
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._discard(cursor)
+            raise self._database.errors.unreadable(error) from error
+        except BaseException:
+            self._discard(cursor)
+            raise
+        self._idle.append(cursor)
+        if self._closed:
+            self._close_idle()
+        return result
+
+    @contextmanager
+    def lend(self) -> Iterator[sqlite3.Connection]:
+        """A connection that is not of the pool; what its borrower raises passes through."""
+        cursor = self._another()
+        try:
+            yield cursor.connection
+        finally:
+            self._discard(cursor)
+
+    def close(self) -> None:
+        """Close what nobody is using; whoever is still reading closes its own when it is done."""
+        self._closed = True
+        self._close_idle()
+
+    def stop(self) -> None:
+        """Before a fork: close every connection and let nobody open one; waits a moment for those that are busy."""
+        self._gate.acquire()
+        until = time.monotonic() + FORK_PATIENCE
+        self._close_idle()
+        while self._open and time.monotonic() < until:
+            time.sleep(0.0005)
+            self._close_idle()
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        self._gate.release()
+
+    def abandon(self) -> None:
+        """After a fork, in the child, which goes on with another pool."""
+        _abandoned.extend(self._open)
+
+    def _another(self) -> sqlite3.Cursor:
+        with self._gate:
+            if self._closed:
+                raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
+            try:
+                cursor = self._database.connect(READER_CACHE_KIB).cursor()
+            except (sqlite3.Error, ConfigError) as error:
+                raise self._database.errors.unreadable(error) from error
+            self._open.add(cursor)
+            return cursor
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._discard(self._idle.pop())
+
+    def _discard(self, cursor: sqlite3.Cursor) -> None:
+        """For one that may be inside a transaction, or broken: it never goes back into the pool."""
+        self._open.discard(cursor)
+        cursor.connection.close()

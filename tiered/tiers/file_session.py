@@ -1,0 +1,234 @@
+"""What can be done inside a write transaction of a file tier, with as few statements as it takes.
+
+Values that are written unconditionally, and marks, gather in memory and go into the database by one statement for up
+to `CHUNK` of them: before anything in the transaction looks, and before it ends. Namespaces and a range of versions
+are remembered from one transaction to the next, until `PRAGMA data_version` tells that another connection wrote.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from tiered.entry import expires_at_of, keep_until_of, version_of
+from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
+
+RESERVE = 1000
+CHUNK = 32
+SPACES = 1000
+VACUUM_PAGES = 100
+
+
+def _for_each_count(before: str, row: str, after: str) -> list[str]:
+    """The statement for one row, for two, … up to `CHUNK`; the connection keeps those in use prepared."""
+    return ["", *(f"{before} {', '.join([row] * count)} {after}" for count in range(1, CHUNK + 1))]
+
+
+_PUT = _for_each_count(
+    "INSERT INTO entries (space, key, frame, purge_at) VALUES",
+    "(?, ?, ?, ?)",
+    "ON CONFLICT (space, key) DO UPDATE SET frame = excluded.frame, purge_at = excluded.purge_at",
+)
+_MARK = _for_each_count(
+    "INSERT INTO pending VALUES",
+    "(?, ?, ?, ?, ?)",
+    "ON CONFLICT DO UPDATE SET version = excluded.version, generation = excluded.generation",
+)
+_CONFIRM = "DELETE FROM pending WHERE tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?"
+_DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING frame"
+
+
+class Session:
+    """The writing connection and what is known of its database. For one thread at a time; raises `sqlite3.Error`.
+
+    Every method but `begin`, `roll_back` and `close` is for use inside a transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._rows: list[object] = []
+        self._marks: list[object] = []
+        self._spaces: dict[str, tuple[int, int]] = {}
+        self._next = self._reserved = 0
+        self._data_version = -1
+
+    # The transaction
+
+    def begin(self) -> None:
+        execute = self.connection.execute
+        execute("BEGIN IMMEDIATE")
+        (data_version,) = execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version:
+            self._forget()
+            self._data_version = data_version
+
+    def end(self) -> None:
+        """Commit. After an error `in_transaction` tells whether SQLite kept the transaction open."""
+        self.flush()
+        self.connection.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        self._forget()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def flush(self) -> None:
+        """Bring the database up to date with what was asked for."""
+        if self._rows:
+            self._insert(_PUT, 4, self._rows)
+        if self._marks:
+            self._insert(_MARK, 5, self._marks)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    # As a store of record
+
+    def commit(self, namespace: str, writes: Sequence[Write], marks: Sequence[str], now: int) -> Commit:
+        space, generation = self._spaces.get(namespace) or self._space(namespace)
+        version = self._versions(len(writes))
+        rows, written = self._rows, list[Written]()
+        for key, draft, expect in writes:
+            if expect is None and not draft.flags:
+                frame = draft.seal(version)
+                rows += (space, key, frame, draft.keep_until)
+                written.append(Written(version, frame, False))
+            else:
+                written.append(self._apply(space, Write(key, draft, expect), version, now))
+            version += 1
+        for tier in marks:
+            for write, it in zip(writes, written, strict=True):
+                if it.version:
+                    self._marks += (tier, namespace, write.key, it.version, generation)
+        return Commit(generation, written)
+
+    def clear(self, namespace: str) -> int:
+        self.flush()
+        space, generation = self._space(namespace)
+        self.connection.execute("INSERT INTO dead_spaces VALUES (?)", (space,))
+        self.connection.execute(
+            "UPDATE namespaces SET space = ?, generation = ? WHERE name = ?",
+            (self._new_space(), generation + 1, namespace),
+        )
+        self._spaces.clear()
+        return generation + 1
+
+    def bump(self) -> None:
+        self.connection.execute("UPDATE namespaces SET generation = generation + 1")
+        self._spaces.clear()
+
+    # As a cache tier
+
+    def put(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+        self.flush()
+        space, _ = self._space(scope)
+        accepted = []
+        for key, frame in items:
+            held = self._held(space, key)
+            newer = (version_of(held) if held is not None else 0) < version_of(frame)
+            if newer:
+                keep_until = keep_until_of(frame)
+                self.connection.execute(_PUT[1], (space, key, frame, keep_until and keep_until + RETENTION_MS))
+            accepted.append(newer)
+        return accepted
+
+    def forget(self, scope: str) -> None:
+        self.flush()
+        self.connection.execute("INSERT INTO dead_spaces SELECT space FROM namespaces WHERE name = ?", (scope,))
+        self.connection.execute("DELETE FROM namespaces WHERE name = ?", (scope,))
+        self._spaces.clear()
+
+    # The journal and expiry
+
+    def confirm(self, marks: Sequence[Mark]) -> None:
+        self.flush()
+        self.connection.executemany(_CONFIRM, marks)
+
+    def expire(self, now: int, limit: int) -> int:
+        self.flush()
+        execute = self.connection.execute
+        sql = "SELECT space, key FROM entries WHERE purge_at > 0 AND purge_at <= ? LIMIT ?"
+        rows = execute(sql, (now, limit)).fetchall()
+        dead = execute("SELECT space FROM dead_spaces LIMIT 1").fetchone()
+        if dead and len(rows) < limit:
+            sql = "SELECT space, key FROM entries WHERE space = ? LIMIT ?"
+            cleared = execute(sql, (dead[0], limit - len(rows))).fetchall()
+            if not cleared:
+                execute("DELETE FROM dead_spaces WHERE space = ?", dead)
+            rows += cleared
+        self.connection.executemany("DELETE FROM entries WHERE space = ? AND key = ?", rows)
+        if rows:
+            execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        return len(rows)
+
+    # Private
+
+    def _insert(self, statements: list[str], width: int, values: list[object]) -> None:
+        step = CHUNK * width
+        for start in range(0, len(values), step):
+            chunk = values[start : start + step]
+            self.connection.execute(statements[len(chunk) // width], chunk)
+        values.clear()
+
+    def _apply(self, space: int, write: Write, version: int, now: int) -> Written:
+        """A delete, or a write with a condition."""
+        self.flush()
+        key, draft, expect = write
+        if expect is None:
+            deleted = self.connection.execute(_DELETE, (space, key)).fetchall()
+            return Written(version, draft.seal(version), bool(deleted) and not 0 < expires_at_of(deleted[0][0]) <= now)
+        held = self._held(space, key)
+        if held is not None and 0 < expires_at_of(held) <= now:
+            held = None
+        if expect != (version_of(held) if held is not None else 0):
+            return Written(0, b"", held is not None)
+        frame = draft.seal(version)
+        if draft.tombstone:
+            self.connection.execute(_DELETE, (space, key)).fetchall()
+        else:
+            self.connection.execute(_PUT[1], (space, key, frame, draft.keep_until))
+        return Written(version, frame, held is not None)
+
+    def _held(self, space: int, key: str) -> bytes | None:
+        sql = "SELECT frame FROM entries WHERE space = ? AND key = ?"
+        row = self.connection.execute(sql, (space, key)).fetchone()
+        return row[0] if row else None
+
+    def _space(self, namespace: str) -> tuple[int, int]:
+        """The number under which the namespace's entries are, and its generation; new if there is none."""
+        known = self._spaces.get(namespace)
+        if known is not None:
+            return known
+        sql = "SELECT space, generation FROM namespaces WHERE name = ?"
+        row: tuple[int, int] | None = self.connection.execute(sql, (namespace,)).fetchone()
+        if row is None:
+            row = self._new_space(), 1
+            self.connection.execute(
+                "INSERT INTO namespaces (name, space, generation) VALUES (?, ?, ?)", (namespace, *row)
+            )
+        if len(self._spaces) >= SPACES:
+            self._spaces.clear()
+        self._spaces[namespace] = row
+        return row
+
+    def _new_space(self) -> int:
+        sql = "UPDATE meta SET value = value + 1 WHERE name = 'spaces' RETURNING value"
+        return int(self.connection.execute(sql).fetchall()[0][0])
+
+    def _versions(self, count: int) -> int:
+        """The first of `count` versions, all higher than any that any process was given before."""
+        if self._next + count > self._reserved:
+            amount = max(RESERVE, count)
+            sql = "UPDATE meta SET value = value + ? WHERE name = 'high' RETURNING value"
+            high = int(self.connection.execute(sql, (amount,)).fetchall()[0][0])
+            self._next, self._reserved = high - amount + 1, high + 1
+        first = self._next
+        self._next += count
+        return first
+
+    def _forget(self) -> None:
+        """Nothing that is remembered is certain any more: not the range of versions either."""
+        self._rows.clear()
+        self._marks.clear()
+        self._spaces.clear()
+        self._reserved = 0
