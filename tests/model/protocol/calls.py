@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.model.protocol.link import OK, put_if_newer, send
-from tests.model.protocol.model import NAMES, Model, Steps, owe, paid, put
+from tests.model.protocol.model import NAMES, Model, Steps, become, begin, owe, paid
 from tests.model.protocol.state import CLOSED, HALF_OPEN, MAX_VERSION, OPEN, Frame, Op, Process, Put, World
 
 READS, WRITES = ("get", "batch"), ("set", "delete")
@@ -42,7 +42,7 @@ def _read(m: Model, w: World, i: int, call: str) -> Steps:
     lead = next((op for op in p.ops if op.leader), None)
     if call == "get" and lead is not None and (lead.age < 2 or not m.rules.r11_join):
         joined = lead._replace(seen=max(lead.seen, p.seen), due=max(lead.due, w.due))
-        yield f"{who} joins the read under way", w.process(i, put(p, lead, joined))
+        yield f"{who} joins the read under way", w.process(i, become(p, lead, joined))
         return
     due = w.due if w.due > p.seen else 0
     yield from _begin(m, w, i, Op(call, "", seen=p.seen, due=due, leader=call == "get"))
@@ -57,7 +57,7 @@ def _begin(m: Model, w: World, i: int, op: Op) -> Steps:
     if skip:
         op = op._replace(gen=0, run=0)
     at, how = ("record", f"skips Redis ({skip})") if skip else ("ask", "starts")
-    yield f"{who} {how}", w.process(i, p._replace(ops=tuple(sorted([*p.ops, op._replace(at=at, skip=skip)]))))
+    yield f"{who} {how}", w.process(i, begin(p, op._replace(at=at, skip=skip)))
 
 
 def _ask(m: Model, w: World, i: int, op: Op) -> Steps:
@@ -71,7 +71,7 @@ def _ask(m: Model, w: World, i: int, op: Op) -> Steps:
             new, how = op._replace(at="record", skip="missed", gen=0, run=0), "misses in Redis"
         else:
             new, how = op._replace(at="finish", frame=held, gen=0, run=0), f"gets {_words(held)} from Redis"
-        yield f"{who} {how}", after.process(i, put(p, op, new))
+        yield f"{who} {how}", after.process(i, become(p, op, new))
 
 
 def _record(m: Model, w: World, i: int, op: Op) -> Steps:
@@ -82,9 +82,10 @@ def _record(m: Model, w: World, i: int, op: Op) -> Steps:
     new = op._replace(at="finish", frame=frame, skip="")
     if op.skip == "missed" and frame.value:
         new = new._replace(at="promote", gen=gen, run=w.record.run if m.rules.r15_recorded else p.run)
-    p = put(p, op, new)
+    p = become(p, op, new)
     p = m.learn(p, w.record.gen)
-    if _owes(m, op.skip):
+    unsaid = m.rules.r17 and op.skip == "missed" and not frame.value and w.record.marks
+    if unsaid or _owes(m, op.skip):
         p = owe(p, frame.version or 1)
     yield f"{NAMES[i]}.{op.call} reads {_words(frame)} from the record", w.process(i, p)
 
@@ -100,7 +101,7 @@ def _promote(m: Model, w: World, i: int, op: Op) -> Steps:
         p = after.processes[i]
         yield (
             f"{NAMES[i]}.{op.call} promotes v{op.frame.version}: {how}",
-            after.process(i, put(p, op, op._replace(at="finish", gen=0, run=0, fresh=True))),
+            after.process(i, become(p, op, op._replace(at="finish", gen=0, run=0, fresh=True))),
         )
 
 
@@ -115,7 +116,7 @@ def _finish(m: Model, w: World, i: int, op: Op) -> Steps:
         again = Op(op.call, "record", op.seen, op.due, leader=lead, attempt=op.attempt + 1, skip="retry")
         if final:
             again = again._replace(attempt=RETRIES)
-        yield f"{who} was overtaken and reads again", w.process(i, put(p, op, again))
+        yield f"{who} was overtaken and reads again", w.process(i, become(p, op, again))
         return
     if not overtaken:
         raises = m.rules.r2_absent or op.call == "get"
@@ -124,7 +125,7 @@ def _finish(m: Model, w: World, i: int, op: Op) -> Steps:
             p = m.admit(p, frame, op.age if m.rules.r11_trust else 0)
         elif m.rules.r2_absent and p.memory < frame.version:
             p = p._replace(memory=0, age=0)
-    p = put(p, op, None)
+    p = become(p, op, None)
     yield f"{who} returns {_words(frame)}", _returned(w, i, p, op.seen, op.due, frame)
 
 
@@ -146,11 +147,11 @@ def _write(m: Model, w: World, i: int, call: str) -> Steps:
     p = w.processes[i]
     op, record = Op(call, "commit", gen=p.gen), w.record
     if not m.scenario.intents or not m.rules.r13:
-        yield from _commit(m, w.process(i, p._replace(ops=tuple(sorted([*p.ops, op])))), i, op)
+        yield from _commit(m, w.process(i, begin(p, op)), i, op)
         return
     mark = record.top + 1, i
     record = record._replace(top=mark[0], marks=(*record.marks, mark))
-    begun = w._replace(record=record).process(i, p._replace(ops=tuple(sorted([*p.ops, op._replace(mark=mark)]))))
+    begun = w._replace(record=record).process(i, begin(p, op._replace(mark=mark)))
     yield f"{NAMES[i]}.{call} makes its intent durable", begun
 
 
@@ -166,7 +167,7 @@ def _commit(m: Model, w: World, i: int, op: Op) -> Steps:
     at = "mark" if m.scenario.intents and not m.rules.r13 else "memory"
     run = w.record.run if m.rules.r15_recorded else w.processes[i].run
     new = op._replace(at=at, frame=frame, gen=used, run=run, mark=mark)
-    p = put(after.processes[i], op, new)
+    p = become(after.processes[i], op, new)
     if m.rules.r8:
         p = m.learn(p, gen)
     yield f"{NAMES[i]}.{op.call} commits v{version}", after.process(i, p)
@@ -174,7 +175,7 @@ def _commit(m: Model, w: World, i: int, op: Op) -> Steps:
         for what, world in (("happened", after), ("did not", w)):
             world = m.spend(world, "doubt")
             p = m.invalidate(world.processes[i], MAX_VERSION)
-            p = put(owe(p, MAX_VERSION), op, None)
+            p = become(owe(p, MAX_VERSION), op, None)
             yield f"{NAMES[i]}.{op.call} is Ambiguous ({what})", world.process(i, p)
 
 
@@ -182,7 +183,7 @@ def _mark(m: Model, w: World, i: int, op: Op) -> Steps:
     """Without R13 the mark comes after the write."""
     number = w.record.top + 1
     record = w.record._replace(top=number, marks=(*w.record.marks, (number, i)))
-    p = put(w.processes[i], op, op._replace(at="memory", mark=(number, i)))
+    p = become(w.processes[i], op, op._replace(at="memory", mark=(number, i)))
     yield f"{NAMES[i]}.{op.call} marks v{op.frame.version}", w._replace(record=record).process(i, p)
 
 
@@ -195,14 +196,14 @@ def _memory(m: Model, w: World, i: int, op: Op) -> Steps:
         p = m.admit(p, frame, op.age if m.rules.r11_trust else 0)
     elif newest:
         p = p._replace(memory=0, age=0)
-    p = put(p, op, op._replace(at="put", epoch=True, age=0))
+    p = become(p, op, op._replace(at="put", epoch=True, age=0))
     yield f"{NAMES[i]}.{op.call} of v{frame.version} reaches memory", w.process(i, p)
 
 
 def _put(m: Model, w: World, i: int, op: Op) -> Steps:
     """Give it to Redis or owe it; then the caller hears of it."""
     for how, after in _give(m, w, i, op, publish=True):
-        p = put(after.processes[i], op, None)
+        p = become(after.processes[i], op, None)
         if how == "accepted":
             p = p._replace(confirms=tuple(dict.fromkeys([*p.confirms, op.mark])))
         elif m.scenario.intents:
@@ -243,12 +244,12 @@ def _clear(m: Model, w: World, i: int) -> Steps:
     record = record._replace(frame=Frame(version, False, version), top=version, gen=record.gen + 1)
     p = w.processes[i]
     op = Op("clear", "learn", gen=record.gen, frame=record.frame)
-    p = p._replace(ops=tuple(sorted([*p.ops, op])))
+    p = begin(p, op)
     yield f"{NAMES[i]}.clear makes generation {record.gen} (v{version})", w._replace(record=record).process(i, p)
 
 
 def _learn(m: Model, w: World, i: int, op: Op) -> Steps:
-    p = m.empty(m.learn(put(w.processes[i], op, None), op.gen))
+    p = m.empty(m.learn(become(w.processes[i], op, None), op.gen))
     version = op.frame.version
     p = p._replace(seen=max(p.seen, version))
     yield f"{NAMES[i]}.clear empties memory; acknowledged", w.process(i, p)._replace(acked=max(w.acked, version))

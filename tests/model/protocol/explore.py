@@ -26,6 +26,11 @@ class Result:
     trace: tuple[str, ...] = ()
     broken: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The schedule in one line."""
+        return f"{'; '.join(self.trace)} → **{self.broken}**"
+
     def __str__(self) -> str:
         if not self.broken:
             return f"nothing broken in {self.states} states"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.model.protocol.link import disconnect, put_if_newer
-from tests.model.protocol.model import NAMES, Model, Steps
+from tests.model.protocol.model import NAMES, Model, Steps, ordered
 from tests.model.protocol.state import CLOSED, GAP, LIVE, OFF, OPEN, Frame, Op, Process, World
 
 
@@ -52,7 +52,7 @@ def _older(w: World, least: int, age: int) -> World:
     """What memory holds and what is under way becomes `age`, if it is `least` at least."""
     them = list[Process]()
     for p in w.processes:
-        ops = tuple(sorted(op._replace(age=age) if op.age >= least else op for op in p.ops))
+        ops = ordered(op._replace(age=age) if op.age >= least else op for op in p.ops)
         them.append(p._replace(ops=ops, age=age if p.memory and p.age >= least else p.age))
     return w._replace(processes=tuple(them))
 
@@ -88,7 +88,7 @@ def _expire(m: Model, w: World) -> tuple[str, World]:
 
 def _without(p: Process, gone: Frame) -> Process:
     """Wherever this process has the frame, it reads as absent from now on."""
-    ops = tuple(sorted(_expired(op, gone) for op in p.ops))
+    ops = ordered(_expired(op, gone) for op in p.ops)
     p = p._replace(ops=ops, keeper=_expired(p.keeper, gone))
     return p._replace(memory=0, age=0) if p.memory == gone.version else p
 
@@ -106,9 +106,7 @@ def _retire(m: Model, w: World) -> tuple[str, World]:
     them = w.processes
     if m.rules.r6_not_after:
         redis = redis._replace(late=())
-        them = tuple(
-            p._replace(ops=tuple(sorted(_stale(op) for op in p.ops)), keeper=_stale(p.keeper)) for p in w.processes
-        )
+        them = tuple(p._replace(ops=ordered(_stale(op) for op in p.ops), keeper=_stale(p.keeper)) for p in w.processes)
     return "a minute passes", w._replace(redis=redis, processes=them)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tests.model.protocol.rules import Rules
-from tests.model.protocol.state import NOTHING, Frame, Process, Record, Redis, World
+from tests.model.protocol.state import LIVE, Frame, Op, Process, Record, Redis, World
 
 Steps = Iterator[tuple[str, World]]
 """What was done, and the world after it."""
@@ -89,15 +89,12 @@ class Model:
 
     def empty(self, p: Process) -> Process:
         """Memory forgets everything, and what is under way populates nothing and is not joined."""
-        ops = p.ops
-        if ops and (self.rules.r3 or self.rules.r4):
-            changes = dict[str, bool]()
-            if self.rules.r4:
-                changes["epoch"] = False
-            if self.rules.r3:
-                changes["leader"] = False
-            ops = ordered(op._replace(**changes) if op.call != "clear" else op for op in ops)  # type: ignore[arg-type]
+        ops = ordered(self._forgotten(op) if op.call != "clear" else op for op in p.ops)
         return p._replace(memory=0, age=0, ops=ops)
+
+    def _forgotten(self, op: Op) -> Op:
+        op = op._replace(epoch=False) if self.rules.r4 else op
+        return op._replace(leader=False) if self.rules.r3 else op
 
     def mark(self, p: Process, version: int) -> Process:
         """The key has reached `version`: nothing below it that is under way may enter memory, or be joined."""
@@ -118,7 +115,7 @@ class Model:
 
     def served(self, p: Process) -> bool:
         """Whether memory answers."""
-        return p.memory > 0 and (p.age < 2 or (self.scenario.live and p.sub == "live"))
+        return p.memory > 0 and (p.age < 2 or (self.scenario.live and p.sub == LIVE))
 
     def absence(self, record: Record) -> Frame:
         """What the record says of a key that is not there."""
@@ -133,17 +130,20 @@ def in_flight(ops: tuple[Op, ...]) -> bool:
     return any(op.call != "clear" for op in ops)
 
 
-def ordered(ops: Iterator[Op]) -> tuple[Op, ...]:
+def ordered(ops: Iterable[Op]) -> tuple[Op, ...]:
     return tuple(sorted(ops))
 
 
-def put(p: Process, old: Op, new: Op | None) -> Process:
+def begin(p: Process, op: Op) -> Process:
+    """`op` is under way from now on."""
+    return p._replace(ops=ordered((*p.ops, op)))
+
+
+def become(p: Process, old: Op, new: Op | None) -> Process:
     """`old` becomes `new`, or is over; with the last one the floor goes."""
     ops = list(p.ops)
     ops.remove(old)
-    if new is not None:
-        ops.append(new)
-    rest = tuple(sorted(ops))
+    rest = ordered(ops if new is None else [*ops, new])
     return p._replace(ops=rest, floor=p.floor if in_flight(rest) else 0)
 
 
@@ -154,6 +154,3 @@ def owe(p: Process, version: int) -> Process:
 def paid(p: Process, version: int) -> Process:
     """The tier holds `version` or newer."""
     return p._replace(owed=0) if p.owed <= version else p
-
-
-__all__ = ["NOTHING"]

@@ -72,6 +72,8 @@ class Rules(NamedTuple):
     """The run that a generation was built on is kept in the record, for processes that start later."""
     r16: bool = True
     """An absence found in the record has a version: the highest that was given when it was read."""
+    r17: bool = True
+    """An absence that the record shows while a mark is pending, after a miss in Redis, is owed: it is not promoted."""
 
     def without(self, *names: str) -> Rules:
         """These rules with `names` off."""

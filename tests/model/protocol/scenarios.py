@@ -19,8 +19,9 @@ SCENARIOS = {
             {"late": 1, "expire": 1, "retire": 1},
         ),
         Scenario("stalled and expired", ({"get": 1}, {"set": 1, "get": 1}), {"expire": 1, "retire": 1}, slot=False),
+        Scenario("late and deleted", ({"set": 1}, {"delete": 1, "get": 1}), {"late": 1, "retire": 1}, threads=1),
         Scenario("late and evicted", ({"set": 1, "get": 1}, {"set": 1}), {"late": 1, "evict": 1}),
-        Scenario("cut off", ({"set": 1}, {"get": 1}), {"delta": 1}, memory=(0, 1), cut=(True, False)),
+        Scenario("cut off", ({"set": 1}, {"get": 1}), {"delta": 1}, memory=(0, 1), cut=(True, False), promises=(3, 4)),
         Scenario(
             "cut off, writing on", ({"set": 2}, {"get": 1}), {"delta": 1}, threads=1, cut=(True, False), after=True
         ),
