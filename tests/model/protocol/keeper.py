@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.model.protocol.calls import over
 from tests.model.protocol.link import OK, put_if_newer, send
 from tests.model.protocol.model import NAMES, Model, Steps, owe
 from tests.model.protocol.state import (
@@ -20,6 +19,7 @@ from tests.model.protocol.state import (
     Put,
     World,
 )
+from tests.model.protocol.writes import over
 
 NONE = (0, 0)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.model.protocol.model import Model
-from tests.model.protocol.state import CLOSED, GAP, LIVE, OPEN, Process, Put, World
+from tests.model.protocol.model import Model, Steps, owe, paid
+from tests.model.protocol.state import CLOSED, GAP, LIVE, OPEN, Op, Process, Put, World
 
 OK, FAILED = "", "fails"
 
@@ -45,6 +45,24 @@ def _failed(m: Model, w: World, i: int, how: str) -> Iterator[tuple[str, World]]
 def _trip(w: World, i: int) -> World:
     p = w.processes[i]
     return w.process(i, p._replace(breaker=OPEN)) if p.breaker == CLOSED else w
+
+
+def give(m: Model, w: World, i: int, op: Op, *, publish: bool) -> Steps:
+    """A guarded put: accepted, or owed."""
+    p, version = w.processes[i], op.frame.version
+    if p.breaker != CLOSED:
+        yield "skipped", w.process(i, owe(p, version)) if m.rules.r12 else w
+        return
+    command = Put(op.gen, op.frame, i, publish)
+    too_late = m.rules.r6_not_after and m.rules.r6_from_record and not op.fresh
+    for outcome, after in send(m, w, i, op.run, None if too_late else command):
+        p = after.processes[i]
+        if outcome != OK:
+            yield outcome, after.process(i, owe(p, version))
+        elif too_late:
+            yield "refused as too late", after.process(i, owe(p, version))
+        else:
+            yield "accepted", put_if_newer(m, after.process(i, paid(p, version)), command)
 
 
 def put_if_newer(m: Model, w: World, command: Put) -> World:

@@ -154,3 +154,7 @@ def owe(p: Process, version: int) -> Process:
 def paid(p: Process, version: int) -> Process:
     """The tier holds `version` or newer."""
     return p._replace(owed=0) if p.owed <= version else p
+
+
+def words(frame: Frame) -> str:
+    return f"v{frame.version}" if frame.value else f"absence (v{frame.truth})"
