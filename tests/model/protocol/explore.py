@@ -155,7 +155,7 @@ def disagreement(m: Model, w: World) -> str:
     for name, p in zip(NAMES, w.processes, strict=False):
         if m.served(p) and p.memory != truth.version:
             return f"promise 7: {name}'s memory holds v{p.memory} for good, the record v{truth.version}"
-        if p.owed or p.breaker != "closed":
+        if p.owes or p.breaker != "closed":
             return f"promise 7: Redis stays out of use for {name} (owed v{p.owed}, breaker {p.breaker})"
     if w.record.marks:
         return "promise 7: a mark stays pending"

@@ -43,7 +43,7 @@ def steps(m: Model, w: World, i: int) -> Steps:
             yield from _look(m, w, i)
         if p.breaker == OPEN:
             yield from _probe(m, w, i)
-        elif p.breaker == CLOSED and (p.owed or p.looked != NONE):
+        elif p.breaker == CLOSED and (p.owes or p.looked != NONE):
             yield from _collect(w, i, m, readmit=False)
 
 
@@ -75,7 +75,7 @@ def _probe(m: Model, w: World, i: int) -> Steps:
     known = record.run if m.rules.r15_recorded else p.run or run
     if run != known:
         record = record._replace(gen=record.gen + 1, run=run)
-    p = p._replace(owed=0) if run != p.run else p
+    p = p._replace(owed=0, doubt=0) if run != p.run else p
     p = m.learn(p._replace(breaker=HALF_OPEN, run=run, keeper=Op("keeper", "collect")), record.gen)
     yield f"{NAMES[i]}'s keeper probes (run {run})", w._replace(record=record).process(i, p)
 
@@ -85,14 +85,14 @@ def _collect(w: World, i: int, m: Model, *, readmit: bool) -> Steps:
     p = w.processes[i]
     left = p.looked if p.looked in w.record.marks else NONE
     mark = w.pending() if readmit else left
-    if not p.owed and mark == NONE:
+    if not p.owes and mark == NONE:
         if readmit:
             yield f"{NAMES[i]}'s keeper has nothing to replay", w.process(i, p._replace(keeper=Op("keeper", "close")))
         return
-    frame, debt = m.look_up(w.record), max(p.owed, 0 if m.scenario.intents else mark[0])
+    frame, debt = m.look_up(w.record), MAX_VERSION if p.doubt else max(p.owed, 0 if m.scenario.intents else mark[0])
     if not frame.value and not m.rules.r16:
         frame = Frame(debt if debt < MAX_VERSION else 0, False, frame.truth)
-    op = Op("keeper", "put", gen=w.record.gen, run=p.run, frame=frame, owed=p.owed, mark=mark)
+    op = Op("keeper", "put", gen=w.record.gen, run=p.run, frame=frame, owed=p.owed, doubt=p.doubt, mark=mark)
     op = op._replace(attempt=int(readmit))
     what = f"v{frame.version}" if frame.value else f"a tombstone v{frame.version}"
     yield f"{NAMES[i]}'s keeper is about to replay {what}", w.process(i, p._replace(keeper=op))
@@ -110,7 +110,8 @@ def _put(m: Model, w: World, i: int) -> Steps:
         if outcome == OK and too_late:
             outcome = "is refused as too late"
         if outcome != OK:
-            p = after.processes[i]._replace(keeper=IDLE)
+            p = after.processes[i]
+            p = p._replace(keeper=IDLE, doubt=min(1, p.doubt))
             p = p._replace(breaker=OPEN) if op.attempt else p
             yield f"{who}'s put {outcome}", after.process(i, p)
         else:
@@ -120,9 +121,12 @@ def _put(m: Model, w: World, i: int) -> Steps:
 def _settle(m: Model, w: World, i: int, op: Op) -> World:
     """The debt is paid if it is still the one that was seen; the mark may be cleared."""
     p = w.processes[i]
+    known = p.owed == op.owed or (op.doubt > 0 and not m.rules.r12_doubt)
+    again = p.doubt > 1 and m.rules.r12_doubt
     p = p._replace(
         keeper=Op("keeper", "close") if op.attempt else IDLE,
-        owed=0 if p.owed == op.owed else p.owed,
+        owed=0 if known else p.owed,
+        doubt=int(again or (p.doubt > 0 and not op.doubt)),
     )
     if op.mark != NONE:
         mark = op.mark
@@ -134,7 +138,7 @@ def _settle(m: Model, w: World, i: int, op: Op) -> World:
 def _close(m: Model, w: World, i: int) -> Steps:
     p = w.processes[i]._replace(keeper=IDLE, breaker=CLOSED)
     if not m.rules.r12_close:
-        p = p._replace(owed=0)
+        p = p._replace(owed=0, doubt=0)
     yield f"{NAMES[i]}'s breaker closes", w.process(i, p)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tests.model.protocol.rules import Rules
-from tests.model.protocol.state import LIVE, Frame, Op, Process, Record, Redis, World
+from tests.model.protocol.state import LIVE, MAX_VERSION, Frame, Op, Process, Record, Redis, World
 
 Steps = Iterator[tuple[str, World]]
 """What was done, and the world after it."""
@@ -148,7 +148,9 @@ def become(p: Process, old: Op, new: Op | None) -> Process:
 
 
 def owe(p: Process, version: int) -> Process:
-    return p._replace(owed=max(p.owed, version))
+    if version < MAX_VERSION:
+        return p._replace(owed=max(p.owed, version))
+    return p._replace(doubt=2 if p.keeper.at == "put" else max(1, p.doubt))
 
 
 def paid(p: Process, version: int) -> Process:

@@ -32,6 +32,7 @@ NEEDED = {
     "r11_join": "stall",
     "r12": "half-open, writing",
     "r12_close": "half-open",
+    "r12_doubt": "doubt, then a failure",
     "r13": "intents",
     "r13_reads": "half-open",
     "r13_replay": "intents replayed",

@@ -31,7 +31,7 @@ def _begin(m: Model, w: World, i: int, op: Op) -> Steps:
     p = w.processes[i]
     who = f"{NAMES[i]}.{op.call}"
     op = op._replace(gen=p.gen, run=p.run)
-    skip = {OPEN: "open", HALF_OPEN: "half-open"}.get(p.breaker, "owed" if p.owed else "")
+    skip = {OPEN: "open", HALF_OPEN: "half-open"}.get(p.breaker, "owed" if p.owes else "")
     if skip:
         op = op._replace(gen=0, run=0)
     at, how = ("record", f"skips Redis ({skip})") if skip else ("ask", "starts")

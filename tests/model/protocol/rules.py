@@ -56,6 +56,8 @@ class Rules(NamedTuple):
     """A skipped put owes."""
     r12_close: bool = True
     """Closing the breaker clears only the debts that were replayed."""
+    r12_doubt: bool = True
+    """A debt of unknown version does not hide known ones: what was added since the keeper looked stays owed."""
     r13: bool = True
     """Without a transaction: the intent is durable before the record write."""
     r13_reads: bool = True

@@ -45,6 +45,7 @@ class Op(NamedTuple):
     skip: str = ""
     """Why the cache tier did not answer; "missed" if it did, with nothing."""
     owed: int = 0
+    doubt: int = 0
     mark: tuple[int, int] = (0, 0)
     fresh: bool = True
     """False once a put with this frame is past its *not after*."""
@@ -62,6 +63,9 @@ class Process(NamedTuple):
     floor: int = 0
     breaker: str = CLOSED
     owed: int = 0
+    """The highest version that Redis is known to lack; 0 for none."""
+    doubt: int = 0
+    """1 if Redis is owed whatever the record holds; 2 if that was said again while the keeper was paying."""
     ops: tuple[Op, ...] = ()
     keeper: Op = IDLE
     confirms: tuple[tuple[int, int], ...] = ()
@@ -73,6 +77,10 @@ class Process(NamedTuple):
     looked: tuple[int, int] = (0, 0)
     """The mark that the last look saw."""
     cut: bool = False
+
+    @property
+    def owes(self) -> bool:
+        return self.owed > 0 or self.doubt > 0
 
 
 class Put(NamedTuple):
