@@ -1,0 +1,99 @@
+"""The protocol keeps its promises in every schedule of the model, and without any one of its rules it does not.
+
+Run with `-s` to read the counter-examples; docs/protocol.md holds the same ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROFILE
+from tests.model.protocol.explore import explore
+from tests.model.protocol.necessity import NEEDED, REMAINS, SPARE, remaining, without
+from tests.model.protocol.rules import Rules
+from tests.model.protocol.scenarios import NIGHTLY, SCENARIOS
+from tiered.chain import Chain, Space
+from tiered.replication.breaker import State
+from tiered.replication.guard import Guard
+from tiered.replication.inflight import Flight, InFlight, InFlightTable
+from tiered.replication.keeper import Keeper
+from tiered.replication.owed import Owed
+from tiered.tiers.base import RETENTION_MS, Mark, Record
+from tiered.tiers.memory import MemoryTier
+
+PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+nightly = pytest.mark.skipif(PROFILE != "nightly", reason="takes minutes: TIERED_TEST_PROFILE=nightly")
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != REMAINS])
+def test_no_schedule_breaks_a_promise(name: str) -> None:
+    result = explore(SCENARIOS[name])
+    assert not result.broken, f"\n{result}"
+
+
+@pytest.mark.parametrize("rule", NEEDED)
+def test_without_the_rule_a_promise_breaks(rule: str) -> None:
+    result = without(rule)
+    print(f"\nwithout {rule}, in “{NEEDED[rule]}”:\n{result}")
+    assert result.broken.startswith("promise ")
+    assert result.trace
+
+
+@pytest.mark.parametrize("rule", NEEDED)
+def test_the_page_shows_the_shortest_counterexample(rule: str) -> None:
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{rule}` |")]
+    assert row.endswith(f"| {without(rule).sentence} |")
+
+
+def test_what_remains_is_an_eviction_while_an_older_put_is_on_its_way() -> None:
+    """Not a wish: if this stops failing, R6 has become complete, and the page has to say so."""
+    assert "Redis evicts" in str(remaining())
+    assert remaining().sentence in PAGE
+
+
+def test_every_rule_has_a_scenario_or_is_known_to_be_spare() -> None:
+    assert {*NEEDED, *SPARE} == set(Rules._fields)
+    assert not set(NEEDED) & set(SPARE)
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (InFlight, ("floor", "leader")),
+        (Flight, ("started", "answer")),
+        (InFlightTable, ("begin", "join", "mark", "mark_all", "end")),
+        (Owed, ("add", "paid", "settle", "forgive")),
+        (Guard, ("get", "put", "owe", "settle")),
+        (State, ("CLOSED", "HALF_OPEN", "OPEN")),
+        (Keeper, ("look", "_attend", "_readmit", "_pay", "_invalidate", "_flush")),
+        (Chain, ("learn", "confirm")),
+        (Space, ("scope",)),
+        (MemoryTier, ("admit", "drop", "empty")),
+        (Mark, ("version", "generation")),
+        (Record, ("commit", "read", "clear", "bump", "generation")),
+    ],
+    ids=lambda it: getattr(it, "__name__", ""),
+)
+def test_the_names_of_the_model_are_those_of_the_code(owner: type, names: tuple[str, ...]) -> None:
+    assert [name for name in names if not hasattr(owner, name)] == []
+    assert InFlightTable().epoch == 0
+    assert RETENTION_MS > 0
+
+
+@nightly
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NIGHTLY)
+def test_no_schedule_of_a_larger_scenario_breaks_a_promise(name: str) -> None:
+    result = explore(NIGHTLY[name])
+    assert not result.broken, f"\n{result}"
+
+
+@nightly
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", SPARE)
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != REMAINS])
+def test_a_spare_rule_is_not_needed(rule: str, name: str) -> None:
+    result = explore(SCENARIOS[name], Rules().without(rule))
+    assert not result.broken, f"{rule} is needed after all:\n{result}"
