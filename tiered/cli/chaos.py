@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import shlex
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from tiered.cli.chaos_redis import ChaosRedis
     from tiered.testing.chaos.campaign import Plan
     from tiered.testing.chaos.checker import Report
 
@@ -29,6 +31,7 @@ faults:
   refuse, hang, drop, delay, lose_replies, flap   what the network or a hung server does, to all or to one process
   flush, restart, old                             Redis evicts all, comes back empty, or with old data (without --url)
   kill                                            a process is killed in the middle of its work
+  abandon                                         at last, all are cut off from Redis, write on, and end
 
 Exit code 0 if every promise held, 1 if one was broken, 2 if it cannot run like this, 3 if a store cannot be reached."""
 
@@ -63,6 +66,7 @@ def chaos(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # neither a Redis nor a process of ours may outlive us
     args.seed = args.seed if args.seed is not None else random.randrange(2**32)
     screen = Screen(quiet=args.json)
+    logging.getLogger("tiered").setLevel(logging.ERROR)  # the phases tell which faults there are
     with tempfile.TemporaryDirectory(prefix="tiered-chaos-") as scratch:
         server = _server(args, Path(scratch))
         try:
@@ -79,25 +83,25 @@ def chaos(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _server(args: argparse.Namespace, scratch: Path) -> Any:
+def _server(args: argparse.Namespace, scratch: Path) -> ChaosRedis | None:
     """A Redis of our own if no chain was given."""
+    from tiered.cli.chaos_redis import ChaosRedis
     from tiered.errors import ConfigError
-    from tiered.testing.chaos.server import OwnRedis
 
     if args.url is not None:
         return None
-    server = OwnRedis.found(scratch)
+    server = ChaosRedis.found(scratch)
     if server is None:
         raise ConfigError("no redis-server here; install one, or give a chain with --url")
     try:
         server.start()
-    except BaseException:
+    except (OSError, RuntimeError) as error:
         server.stop()
-        raise
+        raise ConfigError(f"{error}; give a chain with --url") from error
     return server
 
 
-def _plan(args: argparse.Namespace, scratch: Path, server: Any) -> Plan:
+def _plan(args: argparse.Namespace, scratch: Path, server: ChaosRedis | None) -> Plan:
     from tiered.testing.chaos.campaign import Plan
     from tiered.testing.chaos.faults import FAULTS, SERVER_FAULTS
     from tiered.testing.chaos.stack import Stack

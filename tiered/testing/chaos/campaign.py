@@ -89,16 +89,17 @@ def _judged(plan: Plan, crew: _Crew, events: list[Event]) -> Report:
 
 def _phases(plan: Plan, crew: _Crew, injector: Injector, say: Callable[[str], None]) -> None:
     """Warm up, then each fault and the recovery from it, in an order chosen by the seed."""
-    faults = list(plan.faults)
+    faults = [fault for fault in plan.faults if fault != "abandon"]
     random.Random(plan.seed).shuffle(faults)
-    share = plan.seconds / (len(faults) + 1)
+    ending = len(faults) < len(plan.faults)
+    share = plan.seconds / (len(faults) + 1 + ending * BROKEN_SHARE)
     begun = time.monotonic()
 
     def phase(name: str, seconds: float) -> None:
         before, start = crew.calls(), time.monotonic()
         time.sleep(seconds)
         done, took = crew.calls() - before, time.monotonic() - start
-        say(f"{time.monotonic() - begun:6.1f} s  {name:<48} {done:>8,} calls {done / took:>8,.0f}/s")
+        say(f"{time.monotonic() - begun:6.1f} s  {name:<34} {done:>8,} calls {done / took:>8,.0f}/s")
 
     phase("all is well", share)
     for fault in faults:
@@ -106,6 +107,8 @@ def _phases(plan: Plan, crew: _Crew, injector: Injector, say: Callable[[str], No
         phase(f"{fault}: {whom}", share * BROKEN_SHARE)
         injector.off(fault)
         phase(f"after {fault}", share * (1 - BROKEN_SHARE))
+    if ending:
+        phase(f"abandon: {injector.on('abandon')}", share * BROKEN_SHARE)
 
 
 class _Crew:

@@ -11,7 +11,8 @@ from tiered.testing.chaos.proxy import Proxy
 PROXY_FAULTS = ("refuse", "hang", "drop", "delay", "lose_replies", "flap")
 SERVER_FAULTS = ("flush", "restart", "old")
 """Only with a server of the kit's own: everything evicted, back empty, back with old data."""
-PROCESS_FAULTS = ("kill",)
+PROCESS_FAULTS = ("kill", "abandon")
+"""One is killed; and in the end all are cut off from Redis, go on writing and end, so that others must clear up."""
 FAULTS = PROXY_FAULTS + SERVER_FAULTS + PROCESS_FAULTS
 
 
@@ -47,6 +48,10 @@ class Injector:
 
     def on(self, fault: str) -> str:
         """Begin `fault`; says whom it hits."""
+        if fault == "abandon":
+            for proxy in self._proxies:
+                proxy.refuse()
+            return "all end while cut off"
         if fault in PROXY_FAULTS:
             return self._proxied(fault)
         if fault == "kill":
@@ -81,9 +86,9 @@ class Injector:
                 self._proxies[number].lose_replies(cut=cut)
             else:
                 self._proxies[number].switch(fault)  # type: ignore[arg-type]  # one of PROXY_FAULTS, all of which are kinds
-        return "all processes" if len(chosen) == len(self._proxies) else f"process p{chosen[0]} alone"
+        return "all processes" if len(chosen) == len(self._proxies) else f"only p{chosen[0]}"
 
     def _killed(self) -> str:
         number = self._random.randrange(len(self._proxies))
         self._kill(number)
-        return f"process p{number}, and a new one in its place"
+        return f"p{number}, replaced"

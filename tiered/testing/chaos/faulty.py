@@ -153,7 +153,7 @@ class FaultyTier:
             raise error("failed on purpose, after it was done", tier=self.name, reason=Reason.TIMEOUT)
 
     def _happens(self, fault: str) -> bool:
-        chance = getattr(self.faults, fault)
+        chance: float = getattr(self.faults, fault)
         if not chance:
             return False
         with self._lock:

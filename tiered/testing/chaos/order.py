@@ -52,7 +52,7 @@ class KeyOrder:
         self.reads = sorted((e for e in events if not e.write and e.acknowledged), key=lambda e: e.end or 0)
         self.denied = {e.value for e in events if e.write and e.denied and e.value is not None}
         self.counter = any(e.op == "increment" for e in events)
-        self.writers = {e.value: e for e in self.writes if e.value is not None}
+        self.writers: dict[Token, Event] = {e.value: e for e in self.writes if e.value is not None}
         self.versions = self._learn(events)
         self.acknowledged = sorted((e for e in self.writes if e.acknowledged), key=lambda e: e.end or 0)
         self._bound_above()
@@ -100,8 +100,8 @@ class KeyOrder:
         """The version of each value, by its writer or by anyone who read it."""
         if self.counter:
             return {e.value: e.value for e in events if isinstance(e.value, int)}
-        found = {e.value: e.version for e in events if e.value is not None and e.version and not e.write}
-        return found | {e.value: e.version for e in events if e.value is not None and e.version and e.write}
+        told = sorted((e for e in events if e.value is not None and e.version), key=lambda e: e.write)
+        return {e.value: e.version for e in told}
 
     def _bound_above(self) -> None:
         """For each start, the lowest version known of the writes that began then or later."""

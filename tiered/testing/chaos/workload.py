@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import time
@@ -194,6 +195,7 @@ def work(spec: WorkerSpec, stopped: Any, calls: Any) -> None:
     Both are shared memory without locks, since a worker may be killed at any moment.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us and checks
+    logging.getLogger("tiered").setLevel(logging.ERROR)  # that tiers go out of service is what we are here for
     if spec.prepare is not None:
         spec.prepare()
     recorder = HistoryFile(spec.history)
