@@ -22,7 +22,17 @@ from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
 from tiered.replication.guard import Guard
-from tiered.testing.chaos import Event, Faults, FaultyRecord, FaultyTier, History, Proxy, check, read_history, run_threads
+from tiered.testing.chaos import (
+    Event,
+    Faults,
+    FaultyRecord,
+    FaultyTier,
+    History,
+    Proxy,
+    check,
+    read_history,
+    run_threads,
+)
 from tiered.testing.chaos.campaign import Plan, run
 from tiered.testing.chaos.history import HistoryFile
 from tiered.testing.chaos.stack import Stack
@@ -410,7 +420,9 @@ def test_a_closed_proxy_listens_no_more(proxy: Proxy) -> None:
 CACHE_FAULTS = Faults(before=0.1, after=0.05, late=0.1, delay=0.02, seconds=0.005)
 
 
-def stress(tmp_path: Path, inner: MemoryTier | None = None, faults: Faults = CACHE_FAULTS, record: Faults | None = None):  # type: ignore[no-untyped-def]
+def stress(
+    tmp_path: Path, inner: MemoryTier | None = None, faults: Faults = CACHE_FAULTS, record: Faults | None = None
+):  # type: ignore[no-untyped-def]
     """Two backends that share a faulty cache and a file, three threads each, and a final reading by a fresh one."""
     inner, history, seed = inner or MemoryTier(name="cache"), History(), 7
     until = time.monotonic() + 3.0

@@ -77,7 +77,7 @@ def chaos(args: argparse.Namespace) -> int:
             if server is not None:
                 server.stop()
     if args.json:
-        print(json.dumps({"seed": args.seed, "repeat": _repeat(args), **report.as_dict()}))
+        print(json.dumps({"seed": args.seed, "namespace": plan.namespace, "repeat": _repeat(args), **report.as_dict()}))
     else:
         _print(report, _repeat(args), screen)
     return 0 if report.ok else 1

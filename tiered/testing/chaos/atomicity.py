@@ -70,5 +70,5 @@ def _versions(order: KeyOrder) -> Iterator[Found]:
             floors.add(write.end or 0.0, (version, 0))
     for write in order.acknowledged:
         version, before = order.version(write), floors.at(write.start)[0]
-        if version and version <= before:
+        if version and version < before:
             yield "back", write, f"{write.key}: written as version {version} after {before} was acknowledged"

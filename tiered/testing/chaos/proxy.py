@@ -49,7 +49,6 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
     broken: bool = False
-    gone: bool = False
 
 
 class Proxy:
@@ -195,7 +194,6 @@ class Proxy:
     async def _carry(self, link: _Link, reader: asyncio.StreamReader) -> None:
         """Client to server, until the client is gone; the other direction in a task of its own."""
         back: asyncio.Task[None] | None = None
-        watch = asyncio.create_task(self._watch(link))
         try:
             while data := await reader.read(CHUNK):
                 if not await self._let_through(link):
@@ -206,22 +204,14 @@ class Proxy:
                 link.server.write(data)
                 await link.server.drain()
                 self.counts.requests += 1
-                self.counts.late += link.gone
-            link.gone = True
+                self.counts.late += reader.at_eof()
             if link.server is not None:
                 link.server.write_eof()  # not a reset: the server shall still read what was sent
                 await asyncio.sleep(0.05)
         finally:
-            for task in (watch, back):
-                if task is not None:
-                    task.cancel()
-                    with contextlib.suppress(OSError, asyncio.CancelledError):
-                        await task
-
-    async def _watch(self, link: _Link) -> None:
-        with contextlib.suppress(OSError):
-            await link.client.wait_closed()
-        link.gone = True
+            if back is not None:
+                back.cancel()
+                await asyncio.gather(back, return_exceptions=True)
 
     async def _let_through(self, link: _Link) -> bool:
         """Hold a request as long as the mode says; False if it is to vanish."""
