@@ -41,6 +41,10 @@ def _run(args: argparse.Namespace) -> int:
     from tiered.errors import ConfigError, InvalidKey, InvalidValue, StoreError, TieredError
 
     try:
+        if args.command == "chaos":
+            from tiered.cli.chaos import chaos
+
+            return chaos(args)
         return _demo(args) if args.command == "demo" else _store_command(args)
     except (ConfigError, InvalidKey, InvalidValue) as error:
         return _fail(error, USAGE)
@@ -135,6 +139,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
+    from tiered.cli.chaos import add_chaos
 
     common = argparse.ArgumentParser(add_help=False)
     for option, text in (
@@ -155,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     _add_demo(commands, common)
+    add_chaos(commands, _positive)
     return parser
 
 

@@ -1,0 +1,164 @@
+"""`tiered chaos`: faults, a workload and a verdict, on a Redis of its own or on the user's stack."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import shlex
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from tiered.cli.chaos_redis import ChaosRedis
+    from tiered.testing.chaos.campaign import Plan
+    from tiered.testing.chaos.checker import Report
+
+EXAMPLES = """examples:
+  tiered chaos                                    every fault, on a Redis and a directory of its own
+  tiered chaos --faults hang,lose_replies --seconds 10
+  tiered chaos --seed 7 --json                    the same choices again, for a script
+  tiered chaos --url memory://,redis://localhost:6379/0,file:./data
+                                                  your own servers behind proxies, in a namespace that it clears
+
+faults:
+  refuse, hang, drop, delay, lose_replies, flap   what the network or a hung server does, to all or to one process
+  flush, restart, old                             Redis evicts all, comes back empty, or with old data (without --url)
+  kill                                            a process is killed in the middle of its work
+  abandon                                         at last, all are cut off from Redis, write on, and end
+
+Exit code 0 if every promise held, 1 if one was broken, 2 if it cannot run like this, 3 if a store cannot be reached."""
+
+
+def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable[[str], Any]]) -> None:
+    """Register the command; `positive` makes an argument type for numbers above zero."""
+    chaos = commands.add_parser(
+        "chaos",
+        help="break things on purpose and check what the store promised",
+        description="Processes work on one store while faults come and go. Every call is recorded, and in the end the "
+        "history is checked: lost writes, stale reads, resurrected keys, versions going back.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chaos.add_argument("--url", default=None, help="the chain to test (default: a Redis and a file of its own)")
+    chaos.add_argument("--seconds", type=positive(float), default=30.0, help="default: 30")
+    chaos.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
+    chaos.add_argument("--processes", type=positive(int), default=2, metavar="N", help="default: 2")
+    chaos.add_argument("--threads", type=positive(int), default=2, metavar="N", help="in each process; default: 2")
+    chaos.add_argument("--faults", metavar="LIST", help="separated by commas (default: all that are possible)")
+    chaos.add_argument("--staleness", type=positive(float), default=1.5, metavar="SECONDS", help="default: 1.5")
+    chaos.add_argument("--longest", type=positive(float), default=5.0, metavar="SECONDS", help="for a call; default: 5")
+    chaos.add_argument("--keep", metavar="DIRECTORY", help="keep the histories there, as JSON lines")
+    chaos.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+
+
+def chaos(args: argparse.Namespace) -> int:
+    """Run a campaign; 0 if every promise held."""
+    from tiered.cli.demo_screen import Screen
+    from tiered.testing.chaos.campaign import run
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # neither a Redis nor a process of ours may outlive us
+    args.seed = args.seed if args.seed is not None else random.randrange(2**32)
+    screen = Screen(quiet=args.json)
+    logging.getLogger("tiered").setLevel(logging.ERROR)  # the phases tell which faults there are
+    with tempfile.TemporaryDirectory(prefix="tiered-chaos-") as scratch:
+        server = _server(args, Path(scratch))
+        try:
+            plan = _plan(args, Path(scratch), server)
+            screen.say(f"seed {args.seed}; {args.processes} processes of {args.threads} threads, {args.seconds:g} s")
+            report = run(plan, screen.say)
+        finally:
+            if server is not None:
+                server.stop()
+    if args.json:
+        print(json.dumps({"seed": args.seed, "namespace": plan.namespace, "repeat": _repeat(args), **report.as_dict()}))
+    else:
+        _print(report, _repeat(args), screen)
+    return 0 if report.ok else 1
+
+
+def _server(args: argparse.Namespace, scratch: Path) -> ChaosRedis | None:
+    """A Redis of our own if no chain was given."""
+    from tiered.cli.chaos_redis import ChaosRedis
+    from tiered.errors import ConfigError
+
+    if args.url is not None:
+        return None
+    server = ChaosRedis.found(scratch)
+    if server is None:
+        raise ConfigError("no redis-server here; install one, or give a chain with --url")
+    try:
+        server.start()
+    except (OSError, RuntimeError) as error:
+        server.stop()
+        raise ConfigError(f"{error}; give a chain with --url") from error
+    return server
+
+
+def _plan(args: argparse.Namespace, scratch: Path, server: ChaosRedis | None) -> Plan:
+    from tiered.testing.chaos.campaign import Plan
+    from tiered.testing.chaos.faults import FAULTS, SERVER_FAULTS
+    from tiered.testing.chaos.stack import Stack
+
+    url = args.url
+    if server is not None:
+        url = f"memory://?max_entries=12,redis://127.0.0.1:{server.port}/0,file://{quote(str(scratch / 'data'))}"
+    possible = [fault for fault in FAULTS if server is not None or fault not in SERVER_FAULTS]
+    directory = Path(args.keep) if args.keep else scratch / "history"
+    directory.mkdir(parents=True, exist_ok=not args.keep)
+    return Plan(
+        stack=Stack.of(url, max_ttl=max(120.0, 4 * args.seconds)),
+        directory=directory,
+        namespace=f"chaos-{os.getpid()}-{args.seed}",
+        seed=args.seed,
+        server=server,
+        faults=args.faults.split(",") if args.faults else possible,
+        seconds=args.seconds,
+        processes=args.processes,
+        threads=args.threads,
+        staleness=args.staleness,
+        longest=args.longest,
+    )
+
+
+def _repeat(args: argparse.Namespace) -> str:
+    from tiered.config import redact
+
+    command = ["tiered", "chaos", "--seed", str(args.seed)]
+    if args.url:
+        command += ["--url", redact(args.url)]
+    defaults = {"seconds": 30.0, "processes": 2, "threads": 2, "staleness": 1.5, "longest": 5.0, "faults": None}
+    for name, default in defaults.items():
+        if (value := getattr(args, name)) != default:
+            command += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
+    return shlex.join(command)
+
+
+def _print(report: Report, repeat: str, screen: Any) -> None:
+    """The verdict table, the first findings, and how to see them again."""
+    from tiered.testing.chaos.checker import CHECKS
+
+    screen.say(f"\n{'check':<28}{'found':>22}{'allowed':>18}  verdict")
+    for row in report.rows():
+        verdict = {True: "ok", False: "BROKEN", None: ""}[row.holds]
+        colour = "bad" if row.holds is False else ""
+        screen.say(f"{row.check:<28}{row.found:>22}{row.allowed:>18}  {verdict}".rstrip(), colour=colour)
+    for kind, number in report.errors.most_common():
+        screen.say(f"  {number:,} x {kind}")
+    for finding in report.findings[:10]:
+        screen.say(f"{CHECKS[finding.check].upper()}: {finding.text}", colour="bad")
+    told = (
+        f"{report.calls:,} calls, {report.acknowledged:,} acknowledged writes, {report.unsure:,} that may count or not"
+    )
+    screen.say(f"\n{told}; {report.lagging:,} reads elsewhere lagged within {report.delta:g} s")
+    if report.ok:
+        screen.say("OK: every promise held.", colour="good")
+    else:
+        screen.say("FAILED: a promise was broken.", colour="bad")
+    screen.say(f"repeat: {repeat}")

@@ -1,0 +1,242 @@
+"""Tiers that fail on a seeded plan: wrappers around any tier, for tests without servers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """Chances per call, 0 to 1."""
+
+    before: float = 0.0
+    """It fails and nothing happened: `NotApplied`, or `StoreUnavailable` for a read."""
+    after: float = 0.0
+    """It happened and the reply was lost: `Ambiguous`, or `StoreUnavailable` for a read."""
+    late: float = 0.0
+    """Puts: `Ambiguous` now, applied up to `late_by` calls later."""
+    late_by: int = 20
+    delay: float = 0.0
+    """It takes `seconds` longer."""
+    seconds: float = 0.02
+    evict: float = 0.0
+    """Reads: the key is dropped first."""
+    old: float = 0.0
+    """Reads: the frame that was there before the newest, without a word. No store can survive this; a checker sees it."""
+
+
+class FaultyTier:
+    """A cache tier around `inner` that fails by `faults`, which may be replaced at any time. Thread-safe.
+
+    Repeatable by `seed` as far as the order of its calls is. `counts` says how often each fault happened.
+    """
+
+    def __init__(
+        self, inner: Tier, faults: Faults | None = None, *, seed: int = 0, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.name, self.faults = inner.name, faults or Faults()
+        self.counts: Counter[str] = Counter()
+        self._inner, self._sleep, self._random = inner, sleep, random.Random(seed)
+        self._lock = Lock()  # guards everything below and the random numbers
+        self._calls = 0
+        self._late: list[tuple[int, str, str, bytes]] = []
+        self._lives: defaultdict[Place, int] = defaultdict(int)
+        self._frames: dict[Place, bytes] = {}
+        self._before: dict[Place, bytes] = {}
+        self._snapshot: dict[Place, bytes] = {}
+        self._runs, self._believed = 1, True
+
+    # What a test does to it
+
+    def snapshot(self) -> None:
+        """Remember what is held now, for `restore`."""
+        with self._lock:
+            self._snapshot = dict(self._frames)
+
+    def restore(self) -> None:
+        """Come back with the data of the last `snapshot`, as a server does that restarts from an old file.
+
+        Like `RedisTier`, it refuses every call with `Reason.RESTARTED` until a probe has learnt its new identity.
+        """
+        with self._lock:
+            self._believed = False
+            self._late.clear()
+            for place in self._frames:
+                self._lives[place] += 1
+            old = self._frames = dict(self._snapshot)
+            self._before.clear()
+        for (scope, key), frame in old.items():
+            self._inner.put(self._alive(scope, key), key, frame)
+        with self._lock:
+            self._runs += 1
+
+    def apply_late(self) -> None:
+        """Apply every put that is still under way."""
+        with self._lock:
+            due, self._late = self._late, []
+        self._apply(due)
+
+    # The tier protocol
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        return self.get_many(scope, [key])[0]
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        self._enter(StoreUnavailable)
+        for key in keys:
+            if self._happens("evict"):
+                self._evict(scope, key)
+        frames = [self._read(scope, key) for key in keys]
+        self._leave(StoreUnavailable)
+        return frames
+
+    def put(self, scope: str, key: str, frame: bytes) -> bool:
+        return self.put_many(scope, [(key, frame)])[0]
+
+    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+        self._enter(NotApplied)
+        if self._happens("late"):
+            with self._lock:
+                due = self._calls + self._random.randint(1, self.faults.late_by)
+                self._late += [(due, scope, key, frame) for key, frame in items]
+            raise Ambiguous("timed out; it arrives later", tier=self.name, reason=Reason.TIMEOUT)
+        accepted = [self._put(scope, key, frame) for key, frame in items]
+        self._leave(Ambiguous)
+        return accepted
+
+    def forget(self, scope: str) -> None:
+        self._inner.forget(scope)
+
+    def probe(self) -> str:
+        if self._happens("before"):
+            raise StoreUnavailable("failed on purpose", tier=self.name, reason=Reason.CONNECTION)
+        with self._lock:
+            identity, self._believed = f"{self._runs}", True
+        return f"{self._inner.probe()}-{identity}"
+
+    def health(self) -> TierHealth:
+        return self._inner.health()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    # Private
+
+    def _enter(self, error: type[StoreError]) -> None:
+        """What happens before every call: late puts that are due, a delay, a failure without effect."""
+        with self._lock:
+            self._calls += 1
+            due = [put for put in self._late if put[0] <= self._calls]
+            self._late = [put for put in self._late if put[0] > self._calls]
+            believed = self._believed
+        self._apply(due)
+        if not believed:
+            raise error("another run answers", tier=self.name, reason=Reason.RESTARTED)
+        if self._happens("delay"):
+            self._sleep(self.faults.seconds)
+        if self._happens("before"):
+            raise error("failed on purpose, without effect", tier=self.name, reason=Reason.CONNECTION)
+
+    def _leave(self, error: type[StoreError]) -> None:
+        if self._happens("after"):
+            raise error("failed on purpose, after it was done", tier=self.name, reason=Reason.TIMEOUT)
+
+    def _happens(self, fault: str) -> bool:
+        chance: float = getattr(self.faults, fault)
+        if not chance:
+            return False
+        with self._lock:
+            happens = self._random.random() < chance
+            self.counts[fault] += happens
+        return happens
+
+    def _apply(self, puts: list[tuple[int, str, str, bytes]]) -> None:
+        for _, scope, key, frame in puts:
+            with suppress(StoreError):  # nobody is waiting for the answer any more
+                self._put(scope, key, frame)
+
+    def _put(self, scope: str, key: str, frame: bytes) -> bool:
+        accepted = self._inner.put(self._alive(scope, key), key, frame)
+        if accepted:
+            with self._lock:
+                place = scope, key
+                if place in self._frames:
+                    self._before[place] = self._frames[place]
+                self._frames[place] = frame
+        return accepted
+
+    def _read(self, scope: str, key: str) -> bytes | None:
+        with self._lock:
+            before = self._before.get((scope, key))
+        if before is not None and self._happens("old"):
+            return before
+        return self._inner.get(self._alive(scope, key), key)
+
+    def _evict(self, scope: str, key: str) -> None:
+        """A tier cannot be told to drop one key, so the key goes on in a new scope, with nothing in it."""
+        with self._lock:
+            self._lives[scope, key] += 1
+            self._frames.pop((scope, key), None)
+            self._before.pop((scope, key), None)
+
+    def _alive(self, scope: str, key: str) -> str:
+        with self._lock:
+            life = self._lives.get((scope, key), 0)
+        return f"{scope}~{life}" if life else scope
+
+
+class FaultyRecord(FaultyTier):
+    """The same around a store of record, whose own methods fail before and after as well; it is never late or old."""
+
+    _inner: Record
+
+    def __init__(
+        self, inner: Record, faults: Faults | None = None, *, seed: int = 0, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        super().__init__(inner, faults, seed=seed, sleep=sleep)
+        self.max_key_bytes = inner.max_key_bytes
+        self.journal: Journal | None = inner.journal
+
+    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
+        self._enter(StoreUnavailable)
+        return self._inner.read(namespace, key)
+
+    def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        self._enter(StoreUnavailable)
+        return self._inner.read_many(namespace, keys)
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        self._enter(NotApplied)
+        commit = self._inner.commit(namespace, writes, marks=marks, now=now)
+        self._leave(Ambiguous)
+        return commit
+
+    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        self._enter(StoreUnavailable)
+        return self._inner.scan(namespace, prefix, cursor, limit)
+
+    def generation(self, namespace: str) -> int:
+        self._enter(StoreUnavailable)
+        return self._inner.generation(namespace)
+
+    def clear(self, namespace: str) -> int:
+        self._enter(NotApplied)
+        generation = self._inner.clear(namespace)
+        self._leave(Ambiguous)
+        return generation
+
+    def bump(self) -> None:
+        self._enter(NotApplied)
+        self._inner.bump()
+        self._leave(Ambiguous)
