@@ -20,6 +20,13 @@ def store(redis_server: RedisServer, tmp_path: Path) -> Iterator[TieredBackend]:
         yield it
 
 
+@pytest.fixture
+def raw(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """The server of the test, without this library; it may be down until the first command."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
 def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -32,10 +39,10 @@ def in_service(store: TieredBackend) -> bool:
     return bool(state["breaker"] == "closed" and not state["owed"])
 
 
-def test_reads_come_from_redis_and_are_promoted_into_it(store: TieredBackend, redis_server: RedisServer) -> None:
+def test_reads_come_from_redis_and_are_promoted_into_it(store: TieredBackend, raw: redis.Redis) -> None:
     assert store.set("k", "v").tiers["redis"] == "ok"
     assert store.lookup("k").tier == "redis"
-    redis.Redis.from_url(redis_server.url).flushall()
+    raw.flushall()
     assert store.lookup("k").tier == "file"
     assert store.lookup("k").tier == "redis"
     assert store.delete("k")
@@ -64,14 +71,12 @@ def test_failover_no_call_fails_and_nothing_old_is_read_afterwards(
     assert values == {f"k{n}": "new" for n in range(1, 50)}
 
 
-def test_one_failed_put_is_owed_at_once_and_paid_in_the_background(
-    store: TieredBackend, redis_server: RedisServer
-) -> None:
+def test_one_failed_put_is_owed_at_once_and_paid_in_the_background(store: TieredBackend, raw: redis.Redis) -> None:
     store.set("k", "old")
-    redis.Redis.from_url(redis_server.url).config_set("maxmemory", 1)
+    raw.config_set("maxmemory", 1)
     assert store.set("k", "new").tiers["redis"] == "queued"
     assert store.get("k") == "new"
-    redis.Redis.from_url(redis_server.url).config_set("maxmemory", 0)
+    raw.config_set("maxmemory", 0)
     eventually(lambda: store.lookup("k").tier == "redis")
     assert store.get("k") == "new"
 
@@ -94,23 +99,19 @@ def test_a_write_that_a_killed_process_could_not_publish_is_replayed_by_the_next
         eventually(lambda: in_service(store) and not store._chain.record.journal.pending("redis", limit=1))
 
 
-def test_a_redis_that_restarted_is_not_believed(tmp_path: Path) -> None:
-    server = RedisServer("--appendonly", "no")
-    try:
-        with TieredBackend([RedisTier(server.url), FileTier(tmp_path)]) as store:
-            store.set("k", "old")
-            eventually(lambda: store._chain.guards[0].identity is not None)
-            redis.Redis.from_url(server.url).save()
-            server.kill()
-            store.set("k", "new")
-            for _ in range(10):
-                store.get("k")
-            server.start()  # loads the snapshot with the old value
-            eventually(lambda: in_service(store))
-            assert store.get("k") == "new"
-            assert store._space.generation > 1
-    finally:
-        server.stop()
+def test_a_redis_that_restarted_is_not_believed(redis_server: RedisServer, raw: redis.Redis, tmp_path: Path) -> None:
+    with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
+        store.set("k", "old")
+        eventually(lambda: store._chain.guards[0].identity is not None)
+        raw.save()
+        redis_server.kill()
+        store.set("k", "new")
+        for _ in range(10):
+            store.get("k")
+        redis_server.start()  # loads the snapshot with the old value
+        eventually(lambda: in_service(store))
+        assert store.get("k") == "new"
+        assert store._space.generation > 1
 
 
 def test_construction_and_every_operation_answer_with_no_redis_at_all(tmp_path: Path) -> None:
@@ -123,8 +124,9 @@ def test_construction_and_every_operation_answer_with_no_redis_at_all(tmp_path: 
         assert "a" not in store
 
 
-def test_a_password_a_foreign_type_and_damage_degrade(redis_server: RedisServer, tmp_path: Path) -> None:
-    raw = redis.Redis.from_url(redis_server.url)
+def test_a_password_a_foreign_type_and_damage_degrade(
+    redis_server: RedisServer, raw: redis.Redis, tmp_path: Path
+) -> None:
     with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
         store.set_many({"list": 1, "damaged": 2, "cut": 3, "moved": 4})
         frame = raw.get("tiered:default:1:damaged")
@@ -146,7 +148,7 @@ def test_a_password_a_foreign_type_and_damage_degrade(redis_server: RedisServer,
     tier.close()
 
 
-def test_versions_are_compared_exactly_in_redis(redis_server: RedisServer) -> None:
+def test_versions_are_compared_exactly_in_redis(redis_server: RedisServer, raw: redis.Redis) -> None:
     from tiered.entry import draft, namespace_seed
 
     tier = RedisTier(redis_server.url)
@@ -155,15 +157,14 @@ def test_versions_are_compared_exactly_in_redis(redis_server: RedisServer) -> No
         assert tier.put("n:1", "k", base.seal(version)) is True
         assert tier.put("n:1", "k", base.seal(version)) is False
         assert tier.put("n:1", "k", base.seal(version - 1)) is False
-    raw = redis.Redis.from_url(redis_server.url)
     raw.script_flush()
     assert tier.put_many("n:1", [("x", base.seal(5)), ("x", base.seal(4)), ("y", base.seal(1))]) == [True, False, True]
     assert 0 < raw.pttl("tiered:n:1:x") <= 86_400_000
     tier.close()
 
 
-def test_a_read_only_replica_refuses_writes_as_not_applied(redis_server: RedisServer) -> None:
-    redis.Redis.from_url(redis_server.url).replicaof("127.0.0.1", str(free_port()))
+def test_a_read_only_replica_refuses_writes_as_not_applied(redis_server: RedisServer, raw: redis.Redis) -> None:
+    raw.replicaof("127.0.0.1", str(free_port()))
     tier = RedisTier(redis_server.url)
     with pytest.raises(NotApplied):
         tier.put("n:1", "k", b"\xf5t\x01" + b"\0" * 4 + b"\x00\x00\x00\x01" + b"\0" * 30)
