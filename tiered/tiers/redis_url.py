@@ -14,7 +14,7 @@ from redis.sentinel import Sentinel
 
 from tiered.errors import ConfigError
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
 TLS_OPTIONS = (
     *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"),
@@ -25,11 +25,10 @@ Address = tuple[str, int]
 
 
 class Target(NamedTuple):
-    """`make(**arguments)` is a new, unconnected redis-py connection; `seeds` are a cluster's first addresses."""
+    """`make(**arguments)` is a new, unconnected redis-py connection."""
 
     make: Callable[..., Any]
     arguments: dict[str, Any]
-    seeds: tuple[Address, ...] = ()
     owner: object = None
     """What must live as long as the connections."""
 
@@ -63,8 +62,6 @@ def target(
     parts = urlsplit(url)
     if parts.scheme.endswith("+sentinel"):
         return _of_sentinel(parts, limits)
-    if parts.scheme.endswith("+cluster"):
-        return _of_cluster(parts, limits)
     return _of_pool(redis.ConnectionPool.from_url(url), limits)
 
 
@@ -78,7 +75,7 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
     options = parse_qs(parts.query, keep_blank_values=True)
     _check_options(name, parts.scheme, list(options))
     for host, port in _addresses(parts, name):
-        if not host and parts.scheme.endswith(("+sentinel", "+cluster")):
+        if not host and parts.scheme.endswith("+sentinel"):
             raise ConfigError(f"{name}: every address of {parts.scheme}:// needs a host, as in host1:7000,host2:7000")
         if not 0 < port < 65_536:
             raise ConfigError(f"{name}: the port in the Redis URL must be from 1 to 65535")
@@ -110,8 +107,6 @@ def _check_path(parts: SplitResult, name: str) -> None:
             raise ConfigError(f"{name}: name the service, as in {parts.scheme}://host1:26379,host2:26379/mymaster/0")
     else:
         database = "" if parts.scheme == "unix" else path
-    if parts.scheme.endswith("+cluster") and database not in ("", "0"):
-        raise ConfigError(f"{name}: a Redis Cluster has database 0 only")
     if database and not database.isdigit():
         raise ConfigError(f"{name}: the database in the Redis URL must be a number, as in redis://localhost:6379/0")
 
@@ -145,15 +140,9 @@ def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:
     for place in ("host", "port"):
         arguments.pop(place, None)
     tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs={**limits, **sentinels, **tls})
-    pool = found.master_for(service, **arguments, **limits, **tls).connection_pool
+    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs={**limits, **sentinels, **tls})  # type: ignore[no-untyped-call]  # redis-py
+    pool = found.master_for(service, **arguments, **limits, **tls).connection_pool  # type: ignore[no-untyped-call]  # redis-py
     return _of_pool(pool, limits)
-
-
-def _of_cluster(parts: SplitResult, limits: dict[str, Any]) -> Target:
-    seeds = _addresses(parts, "redis")
-    pool = redis.ConnectionPool.from_url(_one_server(parts, *seeds[0], "/0"))
-    return _of_pool(pool, limits)._replace(seeds=tuple(seeds))
 
 
 def _one_server(parts: SplitResult, host: str, port: int, path: str) -> str:

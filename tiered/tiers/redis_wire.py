@@ -22,7 +22,7 @@ PATIENCE = 10
 """A reply that keeps coming may take this many times the timeout, and no longer."""
 
 _MORE = object()
-pack = hiredis.pack_command
+pack: Any = hiredis.pack_command
 
 
 class Wire:
@@ -43,7 +43,8 @@ class Wire:
         )
         self._buffer = bytearray(BUFFER)
         self._send, self._recv_into = self.sock.sendall, self.sock.recv_into
-        self._gets, self._feed = reader.gets, reader.feed
+        self._gets = reader.gets
+        self._feed: Any = reader.feed  # takes any buffer, whatever its stub says
 
     def ask(self, packed: bytes) -> Any:
         """Send one command and return its reply; raises the server's error, `OSError` or `redis.ConnectionError`."""
