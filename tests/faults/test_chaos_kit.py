@@ -38,7 +38,7 @@ from tiered.testing.chaos.history import HistoryFile
 from tiered.testing.chaos.stack import Stack
 from tiered.testing.chaos.workload import Workload
 from tiered.testing.contract import TierContract
-from tiered.tiers import redis as redis_tier
+from tiered.tiers import redis_link
 from tiered.tiers.memory import Partition
 
 # The checker, on histories made by hand. Times are seconds; delta is 1.5.
@@ -528,7 +528,7 @@ def test_a_campaign_catches_a_store_that_forgets_its_debts(tmp_path: Path, redis
 
 
 def any_version() -> None:
-    script = redis_tier._PUT
+    script = redis_link.PUT
     script.text = script.text.replace("if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then")
     import hashlib
 
