@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 0.4
 """Seconds between two looks, at most: a key that was pending in two of them is owed, well within the staleness bound."""
+CLAIMS = 120.0
+"""Seconds after which claims are renewed in the cache tiers, where they expire."""
 
 
 class Keeper:
@@ -39,6 +41,7 @@ class Keeper:
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
         self._started = False
+        self._claims_until: dict[str, float] = {}
         self._chain.trust.forget()
 
     def enter(self, space: Space) -> None:
@@ -75,8 +78,10 @@ class Keeper:
             if not guard.breaker.closed:
                 if guard.breaker.probe_due():
                     self._readmit(guard)
-            elif guard.owed:
-                self._pay(guard)
+            else:
+                if guard.owed:
+                    self._pay(guard)
+                self._renew_claims(guard)
 
     def replay(self, guard: Guard) -> int:
         """Give a tier now what it lacks; how many entries. Raises `StoreError`."""
@@ -177,7 +182,7 @@ class Keeper:
                     self._chain.learn(space, record.generation(space.name))
             for debt in debts:
                 guard.owed.settle(debt)
-            logger.warning("%s: its data is not known (another run, or debts uncounted): new generation", guard.name)
+            logger.info("%s: another run, or debts uncounted: what it held is not read (new generation)", guard.name)
 
     def _replaced(self, guard: Guard, identity: str) -> bool:
         """Whether the record believed in other data of this tier, or none; now it believes in these."""
@@ -189,6 +194,18 @@ class Keeper:
             self._chain.record.bump()
         self._believed[guard.name] = identity
         return changed
+
+    def _renew_claims(self, guard: Guard) -> None:
+        now = self._chain.clock.monotonic()
+        if now < self._claims_until.get(guard.name, 0.0):
+            return
+        self._claims_until[guard.name] = now + CLAIMS
+        try:
+            for space in self._chain.spaces():
+                self._claim(guard, space)
+        except ConfigError as error:
+            guard.breaker.trip()
+            logger.error("%s: out of service: %s", guard.name, error)
 
     def _claim(self, guard: Guard, space: Space) -> None:
         """One namespace in one cache tier is one store's: two records there would give the same versions twice."""

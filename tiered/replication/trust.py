@@ -30,8 +30,8 @@ class Trust:
         self.settled = self.looked = self.heard = -math.inf
 
     def look(self, started: float) -> None:
-        """A look at the pending marks that began at `started` is over."""
-        self.settled, self.looked = self.looked, started
+        """A look at the pending marks that began at `started` is over; the first one has seen them all, and owed them."""
+        self.settled, self.looked = started if self.looked == -math.inf else self.looked, started
 
     def record_until(self, since: float) -> float:
         """Until when an entry may be served that the record gave to a read or write which began at `since`."""

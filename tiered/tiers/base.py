@@ -237,7 +237,10 @@ class Claimable(Protocol):
     """A cache tier that can keep whose a namespace is."""
 
     def claim(self, namespace: str, identity: str) -> str:
-        """Claim `namespace` for the store of record `identity` if nobody has; whose it is."""
+        """Claim `namespace` for the store of record `identity` if nobody has, or renew its claim; whose it is.
+
+        A claim expires some time (at least five minutes) after it was last renewed.
+        """
 
     def claim_key(self, namespace: str) -> str:
         """What an operator removes there to free it."""

@@ -25,6 +25,8 @@ from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import Arg
 
 ATTEMPTS = 20
+CLAIM_MS = 600_000
+"""How long a claim on a namespace lasts; whoever uses it renews it well before."""
 EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
@@ -112,9 +114,12 @@ class RedisTier:
 
     def claim(self, namespace: str, identity: str) -> str:
         key = self.claim_key(namespace)
-        self._link.call("SET", key, identity, "NX", write=True)
+        self._link.call("SET", key, identity, "NX", "PX", CLAIM_MS, write=True)
         owner: bytes | None = self._link.call("GET", key)
-        return identity if owner is None else owner.decode(errors="replace")
+        if owner is not None and owner != identity.encode():
+            return owner.decode(errors="replace")
+        self._link.call("PEXPIRE", key, CLAIM_MS, write=True)
+        return identity
 
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
