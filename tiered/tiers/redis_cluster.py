@@ -8,12 +8,11 @@ silently, which R15 forbids; its slot function and its errors are used.
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
@@ -40,6 +39,13 @@ _NOT_RUN = (AskError, TryAgainError, NoScriptError)
 """Answers that say to ask again, elsewhere or otherwise; `MovedError` is an `AskError`."""
 
 Build = Callable[[Link], bytes]
+
+
+class Terms(NamedTuple):
+    """Of a put: whom it tells, and since when its frames are true."""
+
+    channel: str
+    since: float | None
 
 
 class Cluster:
@@ -81,11 +87,11 @@ class Cluster:
                     found[i] = value
         return found
 
-    def put(self, items: Sequence[Put], channel: str) -> list[bool]:
-        """As `Link.put`, in one script per slot, each of which tells `channel` (the cluster passes it on to all)."""
+    def put(self, items: Sequence[Put], channel: str, since: float | None = None) -> list[bool]:
+        """As `Link.put`, in one script per slot, each of which tells `channel`."""
         stored = [False] * len(items)
         try:
-            self._put(stored, items, channel)
+            self._put(stored, items, Terms(channel, since))
         except NotApplied as error:
             if not any(stored):
                 raise
@@ -100,28 +106,36 @@ class Cluster:
         with self._changing:
             left = [node for address, node in self._nodes.items() if nodes.get(address) is not node]
             for address, node in nodes.items():
-                node.link.believe(runs[address])
-                node.failures = 0
+                node.link.run_id, node.failures = runs[address], 0
             self._nodes, self._table, self._away = nodes, table_of(spans, nodes), 0.0
             self.run_id = identity_of({it.node: runs[it.address] for it in spans})
         for node in left:
             node.link.close()
         return self.run_id
 
-    def listen(self) -> Wire:
-        """A connection of one's own to any master: each tells what is published on all.
+    def listen(self) -> list[Wire]:
+        """Connections of one's own to every master.
 
-        That this one answers PING does not prove that the others' messages reach it.
+        One would do to hear all, because the cluster passes messages on; but only the master that a put ran on proves,
+        by its answer to a PING, that what it published before has arrived.
         """
         self._look(False)
+        wires: list[Wire] = []
+        try:
+            for node in list(self._nodes.values()):
+                wires += node.link.listen()
+        except BaseException:
+            for wire in wires:
+                wire.close()
+            raise
+        return wires
+
+    def hears_all(self, wires: Sequence[Wire]) -> bool:
+        """As `Link.hears_all`."""
         nodes = list(self._nodes.values())
-        failed: StoreError = StoreUnavailable("the cluster has no master", tier=self.name)
-        for node in random.sample(nodes, len(nodes)):
-            try:
-                return node.link.listen()
-            except StoreError as error:
-                failed = error
-        raise failed
+        return len(wires) == len(nodes) and all(
+            node.link.hears_all([it]) for node, it in zip(nodes, wires, strict=True)
+        )
 
     def close(self) -> None:
         """As `Link.close`."""
@@ -184,15 +198,15 @@ class Cluster:
             nodes[self._master(slot, write)].append(group)
         return nodes
 
-    def _put(self, stored: list[bool], items: Sequence[Put], channel: str) -> None:
+    def _put(self, stored: list[bool], items: Sequence[Put], terms: Terms) -> None:
         for node, groups in self._spread([item.name for item in items], True).items():
             chosen = [[items[i] for i in group] for group in groups]
-            commands = [_put_command(node.link, ("EVALSHA", PUT.sha), some, channel) for some in chosen]
+            commands = [_put_command(node.link, ("EVALSHA", PUT.sha), some, terms) for some in chosen]
             failed: StoreError | None = None
             for group, reply in zip(groups, self._ask(node, commands, True), strict=True):
                 try:
                     if isinstance(reply, _NOT_RUN):
-                        reply = [self._put_alone(items[i], channel) for i in group]
+                        reply = [self._put_alone(items[i], terms) for i in group]
                     for i, result in zip(group, self._results(reply), strict=True):
                         stored[i] = result == 1
                 except StoreError as error:
@@ -200,9 +214,9 @@ class Cluster:
             if failed is not None:
                 raise failed
 
-    def _put_alone(self, item: Put, channel: str) -> int:
+    def _put_alone(self, item: Put, terms: Terms) -> int:
         def put(*head: Arg) -> Any:
-            return self._routed(item.name, lambda link: _put_command(link, head, [item], channel), True)
+            return self._routed(item.name, lambda link: _put_command(link, head, [item], terms), True)
 
         try:
             reply = put("EVALSHA", PUT.sha)
@@ -288,7 +302,8 @@ class Cluster:
         return kind(message, tier=self.name, reason=reason)
 
 
-def _put_command(link: Link, head: Sequence[Arg], items: Sequence[Put], channel: str) -> bytes:
+def _put_command(link: Link, head: Sequence[Arg], items: Sequence[Put], terms: Terms) -> bytes:
     names = [item.name for item in items]
-    packed: bytes = pack((*head, len(names), *names, *put_arguments(items, link.not_after(), channel)))
+    not_after = link.not_after(terms.since)  # each server has a clock of its own
+    packed: bytes = pack((*head, len(names), *names, *put_arguments(items, not_after, terms.channel)))
     return packed

@@ -5,6 +5,7 @@ Here driver errors become `StoreError`, once. There are no retries: the next tie
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from tiered.tiers.redis_script import LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
 
+LIFE = 10
+"""How many timeouts a put may take from the commit or the read of its frames to the server."""
 _HANDSHAKE = [pack(("INFO", "server")), pack(("INFO", "replication")), pack(("TIME",))]
 
 
@@ -53,10 +56,13 @@ class Link:
         found: list[bytes | None] = self.call("MGET", *names)
         return found
 
-    def put(self, items: Sequence[Put], channel: str) -> list[bool]:
-        """Put-if-newer of each item in one script, told to `channel` ("" tells nobody); refused when it comes late."""
+    def put(self, items: Sequence[Put], channel: str, since: float | None = None) -> list[bool]:
+        """Put-if-newer of each item in one script, told to `channel` ("" tells nobody); refused when it comes late.
+
+        `since` (monotonic seconds): when the frames were committed or read (PROTOCOL R6); now, if not given.
+        """
         names = [item.name for item in items]
-        results = self.script(PUT, names, put_arguments(items, self.not_after(), channel), write=True)
+        results = self.script(PUT, names, put_arguments(items, self.not_after(since), channel), write=True)
         if results == LATE:
             self.renew()
             raise store_error(Late(), self.name, write=True, sent=True)
@@ -78,7 +84,7 @@ class Link:
             wire = self._idle.pop()
         except IndexError:
             wire = self._take(write)
-        if wire.run is not self.run_id:
+        if wire.run is not self.run_id is not None:
             wire = self._believed(wire, write)
         try:
             replies = wire.ask_many(list(commands))
@@ -87,22 +93,19 @@ class Link:
         self._give_back(wire)
         return replies
 
-    def not_after(self) -> int:
-        """The server's time (Unix ms) after which a command sent now may no longer be applied; 0 if it is not known."""
+    def not_after(self, since: float | None = None) -> int:
+        """The server's time (Unix ms) after which what was read or committed `since` may no longer be applied there.
+
+        0 if the server's clock is not known.
+        """
         if not self._ahead:
             return 0
-        return int((time.monotonic() + self._ahead + 10 * self._timeout) * 1000)
+        return int(((time.monotonic() if since is None else since) + self._ahead + LIFE * self._timeout) * 1000)
 
     def meet(self) -> str:
         """The run of the server that answers now, on a connection of its own; the run to hold on to from here."""
-        run, _ = self.visit()
-        self.believe(run)
-        return run
-
-    def believe(self, run: str) -> None:
-        """Hold on to `run` from here: connections to another one are closed before they are used again."""
-        if run != self.run_id:
-            self.run_id = run
+        self.run_id, _ = self.visit()
+        return self.run_id
 
     def visit(self, *commands: bytes, greet: bool = True) -> tuple[str, list[Any]]:
         """The run of the server that answers now, believed or not, and its replies, on a connection of its own.
@@ -123,13 +126,17 @@ class Link:
         """Close idle connections: new ones learn the server's run and clock anew."""
         self._forget_idle()
 
-    def listen(self) -> Wire:
-        """A connection of one's own, for a subscription; close it after use."""
+    def listen(self) -> list[Wire]:
+        """Connections of one's own on which all is heard that puts tell: here one. Close them after use."""
         self._check_open(StoreUnavailable)
         try:
-            return self._connect()
+            return [self._connect()]
         except (redis.RedisError, OSError, Restarted) as error:
             raise store_error(error, self.name, write=False, sent=False) from error
+
+    def hears_all(self, wires: Sequence[Wire]) -> bool:
+        """Whether `listen` would still lead where `wires` do: to the run that is believed in."""
+        return all(wire.run is self.run_id or self.run_id is None for wire in wires)
 
     def close(self) -> None:
         """Close idle connections now and the others when they come back. Idempotent."""
@@ -149,7 +156,7 @@ class Link:
             wire = self._idle.pop()
         except IndexError:
             wire = self._take(write)
-        if wire.run is not self.run_id:
+        if wire.run is not self.run_id is not None:
             wire = self._believed(wire, write)
         try:
             reply = wire.ask(packed)
@@ -159,8 +166,8 @@ class Link:
         return reply
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
-        """A connection in place of one that was opened when another run was believed in."""
-        while wire.run is not self.run_id:
+        """A connection in place of one that leads to another run: a master that was replaced may still answer."""
+        while wire.run is not self.run_id is not None:
             self._lose(wire)
             wire = self._take(write)
         return wire
@@ -215,14 +222,14 @@ class Link:
             raise store_error(error, self.name, write=write, sent=False) from error
 
     def _connect(self) -> Wire:
-        wire, believed = self._open(), self.run_id
+        wire = self._open()
         try:
-            if self._greet(wire) != believed and believed is not None:
+            wire.run = self._greet(wire)
+            if wire.run is not self.run_id is not None:
                 raise Restarted
         except BaseException:
             wire.close()
             raise
-        wire.run = believed
         return wire
 
     def _open(self) -> Wire:
@@ -245,7 +252,7 @@ class Link:
             raise ResponseError("INFO has no run_id; is this a Redis server?")
         if facts.get("role", "master") != "master":
             raise ReadOnlyError("the server is a replica; connect to its master, or through Sentinel or Cluster")
-        return f"{facts['run_id']}/{facts.get('master_replid', '')}"
+        return sys.intern(f"{facts['run_id']}/{facts.get('master_replid', '')}")  # compared by `is` before each command
 
     def _lose(self, wire: Wire) -> None:
         wire.close()

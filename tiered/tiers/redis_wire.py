@@ -33,7 +33,7 @@ class Wire:
     def __init__(self, connection: Any, timeout: float) -> None:
         self._connection, self._timeout = connection, timeout
         self.run: str | None = None
-        """The server run that was believed in when this was opened, the very object."""
+        """The server run that it leads to (interned); None before it was greeted."""
         self.sock: socket.socket = connection._sock
         if not isinstance(self.sock, ssl.SSLSocket):
             self.sock.settimeout(None)
