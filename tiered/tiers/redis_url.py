@@ -22,6 +22,8 @@ TLS_OPTIONS = (
     *("ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_validate_ocsp"),
 )
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+QUERY_OPTIONS = ("db", "client_name", "socket_keepalive", *TLS_OPTIONS, *SENTINEL_OPTIONS)
+"""What the URL of a chain may have: a user and a password belong before the address."""
 Address = tuple[str, int]
 """Host and port."""
 
