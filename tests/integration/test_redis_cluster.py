@@ -157,6 +157,7 @@ def test_a_new_master_is_followed_while_it_is_filled_and_else_another_server(fra
     assert seeing.get(SCOPE, "k") is None and seeing.put(SCOPE, "k", frame("k"))
     finish()
     assert seeing.get(SCOPE, "k") == frame("k") and frail.owner("tiered:n:1:k") is added
+    assert seeing._link._nodes["127.0.0.1", added.port].link.run_id  # from now on, another run of it is another server
     with pytest.raises(StoreUnavailable) as read:
         absent.get(SCOPE, "k")
     with pytest.raises(NotApplied) as written:
@@ -184,6 +185,9 @@ def test_a_batch_of_which_one_master_failed_is_ambiguous_or_not_applied(cluster:
         tier.put_many(SCOPE, [("bad", frame("bad"))])
     with pytest.raises(Ambiguous) as partly:
         tier.put_many(SCOPE, [(key, frame(key)) for key in (*KEYS, "bad")])
+    beside = next(key for key in KEYS if cluster.owner(f"tiered:n:1:{key}") is cluster.owner("tiered:n:1:bad"))
+    with pytest.raises(Ambiguous):
+        tier.put_many(SCOPE, [(key, frame(key, 2)) for key in ("bad", beside)])
     assert refused.value.reason is partly.value.reason is Reason.MISUSE
     with pytest.raises(StoreUnavailable):
         tier.get(SCOPE, "bad")
@@ -222,7 +226,7 @@ def answers(tier: RedisTier, key: str) -> bool:
 def test_a_master_that_was_replaced_and_reinstated_unnoticed_is_greeted_anew(replicated: RedisCluster) -> None:
     """The same process with another history: what it has may be older than what its replacement was given."""
     tier = RedisTier(replicated.url, timeout=SLOW, connect_timeout=SLOW)
-    before = tier.probe()
+    before, subscription = tier.probe(), tier.subscribe()
     key = next(key for key in KEYS if replicated.owner(f"tiered:n:1:{key}") is replicated.masters[0])
     tier.put(SCOPE, key, frame(key))
     for promoted in (replicated.replicas[0], replicated.masters[0]):
@@ -236,7 +240,11 @@ def test_a_master_that_was_replaced_and_reinstated_unnoticed_is_greeted_anew(rep
     with pytest.raises(StoreUnavailable) as caught:
         tier.get(SCOPE, key)
     assert caught.value.reason is Reason.RESTARTED
+    subscription.receive()
     assert tier.probe() != before
+    with pytest.raises(StoreUnavailable, match="another server"):
+        subscription.receive()
+    subscription.close()
     tier.close()
 
 

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -74,9 +75,8 @@ def target(
         return _of_sentinel(parts, limits)
     if parts.scheme.endswith("+cluster"):
         seeds = _addresses(parts, name)
-        one = _of_pool(redis.ConnectionPool.from_url(_one_server(parts, *seeds[0], path="")), limits)
-        return one._replace(seeds=tuple(seeds))
-    return _of_pool(redis.ConnectionPool.from_url(url), limits)
+        return _of_url(_one_server(parts, *seeds[0], path=""), limits)._replace(seeds=tuple(seeds))
+    return _of_url(url, limits)
 
 
 def several(scheme: str) -> bool:
@@ -167,19 +167,23 @@ def _of_pool(pool: Any, limits: dict[str, Any]) -> Target:
     return Target(pool.connection_class, {**pool.connection_kwargs, **limits}, owner=pool)
 
 
+def _of_url(url: str, limits: dict[str, Any]) -> Target:
+    arguments: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py
+    return Target(arguments.pop("connection_class", redis.Connection), {**arguments, **limits})
+
+
 def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:
     service, _, database = parts.path.strip("/").partition("/")
-    arguments = dict(
-        redis.ConnectionPool.from_url(_one_server(parts, "localhost", 6379, f"/{database}")).connection_kwargs
-    )
-    for place in ("host", "port"):
-        arguments.pop(place, None)
-    asking = {it: arguments.pop(f"sentinel_{it}") for it in ("username", "password") if f"sentinel_{it}" in arguments}
-    # Sentinels speak TLS when their servers do, and show certificates of the same authority.
-    asking |= {option: value for option, value in arguments.items() if option.startswith("ssl_")}
-    tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs={**limits, **asking, **tls})  # type: ignore[no-untyped-call]  # redis-py
-    pool = found.master_for(unquote(service), **arguments, **limits, **tls).connection_pool  # type: ignore[no-untyped-call]  # redis-py
+    arguments = _of_url(_one_server(parts, "master", 1, f"/{database}"), limits).arguments
+    del arguments["host"], arguments["port"]  # the sentinels know
+    user = {it: arguments.pop(f"sentinel_{it}") for it in ("username", "password") if f"sentinel_{it}" in arguments}
+    tls = {option: value for option, value in arguments.items() if option.startswith("ssl_")}
+    if parts.scheme.startswith("rediss"):
+        tls["ssl"] = True  # sentinels speak TLS when their servers do, and show certificates of the same authority
+    asking = {**user, **limits, **tls}
+    del asking["retry_on_timeout"]  # deprecated in a client, which these are
+    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+    pool = found.master_for(unquote(service), **(arguments | tls)).connection_pool  # type: ignore[no-untyped-call]  # redis-py
     return _of_pool(pool, limits)
 
 
