@@ -199,6 +199,19 @@ class TlsServer(RedisServer):
         return [*super()._arguments(), *tls]
 
 
+class TlsSentinel(TlsServer):
+    """A sentinel that speaks TLS, with the lines of `configuration`."""
+
+    def __init__(self, authority: trustme.CA, certificate: trustme.LeafCert, configuration: str) -> None:
+        self._config = configuration
+        super().__init__(authority, certificate, "--tls-replication", "yes")
+
+    def _arguments(self) -> list[str]:
+        file = self.directory / "sentinel.conf"
+        file.write_text(self._config)
+        return [str(file), "--sentinel", *super()._arguments()]
+
+
 def authority_file(authority: trustme.CA, directory: Path) -> Path:
     """The authority's certificate as ssl_ca_certs= takes it."""
     path = directory / "authority.pem"

@@ -37,8 +37,11 @@ class RedisServer:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
+                if self.process.poll() is not None:
+                    break
                 time.sleep(0.01)
-        raise RuntimeError("redis-server did not come up")
+        self.kill()
+        raise RuntimeError(f"redis-server did not come up: {' '.join(self._arguments())}")
 
     def _arguments(self) -> list[str]:
         fixed = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory), "--save", "")

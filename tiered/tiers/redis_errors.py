@@ -14,6 +14,7 @@ _ADVICE = {
     Reason.FULL: "; raise maxmemory or set an eviction policy such as volatile-lru",
     Reason.MISUSE: "; another program uses these keys, or the user's ACL lacks a command",
 }
+_CERTIFICATE = "; check ssl_ca_certs=, the host in the URL (and those that sentinels and nodes announce) and the dates"
 
 
 class Restarted(Exception):
@@ -60,4 +61,5 @@ def _words(error: BaseException) -> str:
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
         return "TimeoutError: no answer in time"
-    return f"{type(error).__name__}: {error}{_ADVICE.get(reason_of(error), '')}"
+    advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error) else _ADVICE.get(reason_of(error), "")
+    return f"{type(error).__name__}: {error}{advice}"
