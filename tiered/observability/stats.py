@@ -26,6 +26,12 @@ class TierStats:
     def failed(self, reason: Reason) -> None:
         self.errors[reason] += 1
 
+    def reset(self) -> None:
+        """Start from zero, in a child after a fork."""
+        for name in ("hits", "misses", "skipped", "corrupt", "applied", "superseded", "replayed"):
+            setattr(self, name, 0)
+        self.errors.clear()
+
     def as_dict(self) -> dict[str, object]:
         """A copy for people and JSON."""
         names = ("hits", "misses", "skipped", "corrupt", "applied", "superseded", "replayed")
@@ -46,6 +52,11 @@ class StoreStats:
     stale_served: int = 0
     conflicts: int = 0
     """Conditional writes that lost a race and were tried again."""
+
+    def reset(self) -> None:
+        """Start from zero, in a child after a fork."""
+        for name in self.__slots__:
+            setattr(self, name, 0)
 
     def as_dict(self) -> dict[str, int]:
         """A copy for people and JSON."""

@@ -124,6 +124,13 @@ class Guard:
             self.breaker.trip()
             logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
 
+    def forget_parent(self) -> None:
+        """In a child after a fork: the tier is met anew."""
+        self.breaker.forget_parent()
+        self.owed.forget()
+        self.stats.reset()
+        self.identity, self.refused = None, ""
+
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
         try:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.tiers import file_forks
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_expiry import Expiry
@@ -38,7 +38,7 @@ _SCAN = (
 )
 
 
-class FileTier:
+class FileTier(Forking):
     """A durable store of record in `directory`, which it makes with mode 0700.
 
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.
@@ -76,7 +76,7 @@ class FileTier:
             raise
         self._start(connection)
         self._closed = False
-        file_forks.register(self)
+        register(self)
 
     def _start(self, connection: sqlite3.Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
@@ -200,7 +200,7 @@ class FileTier:
         self._writer.close()
         self._readers.close()
         self._lock.release()
-        file_forks.forget(self)
+        forget(self)
 
     # Forks
 
