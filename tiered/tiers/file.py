@@ -89,7 +89,7 @@ class FileTier(Forking):
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        found: tuple[int, bytes | None] = self._readers.row(_READ, (key, namespace))
         return found or (self.generation(namespace), None)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
