@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
@@ -13,9 +13,12 @@ from tiered.entry import Entry, namespace_seed
 from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
-from tiered.replication.inflight import Flight, InFlightTable
+from tiered.replication.inflight import InFlightTable
 from tiered.tiers.base import Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
+
+if TYPE_CHECKING:
+    from tiered.replication.singleflight import Load
 
 
 class Space:
@@ -27,7 +30,7 @@ class Space:
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
-        self.loads: dict[str, Flight] = {}
+        self.loads: dict[str, Load] = {}
         self.stats = StoreStats()
         self.generation = 0
         """The newest generation seen; 0 before the record was asked."""

@@ -7,8 +7,8 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -30,6 +30,7 @@ UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
 
 Answer = bytes | None | _Unanswered
+_Result = TypeVar("_Result")
 
 
 class Guard:
@@ -87,6 +88,18 @@ class Guard:
         for key, frame in items:
             self.owe(namespace, key, version_of(frame))
         return False
+
+    def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
+        """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
+        if not self.breaker.closed:
+            return UNANSWERED
+        try:
+            result = call()
+        except Exception as error:
+            self._failed(op, error)
+            return UNANSWERED
+        self.breaker.success()
+        return result
 
     def settle(self, namespace: str, items: Sequence[tuple[str, bytes]]) -> None:
         """The tier accepted `items`."""

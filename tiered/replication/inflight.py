@@ -28,10 +28,12 @@ class Flight:
 class InFlight:
     """The operations under way on one key."""
 
-    __slots__ = ("floor", "leader", "refs")
+    __slots__ = ("floor", "leader", "marked", "refs")
 
     def __init__(self) -> None:
         self.floor = 0
+        self.marked = 0
+        """The highest version that was written or invalidated meanwhile; reads do not raise it."""
         self.refs = 0
         self.leader: Flight | None = None
 
@@ -67,6 +69,7 @@ class InFlightTable:
         entry = self._entries.get(key)
         if entry is not None:
             entry.floor = max(entry.floor, version)
+            entry.marked = max(entry.marked, version)
             entry.leader = None
 
     def mark_all(self) -> None:

@@ -19,6 +19,7 @@ from tiered.tiers import file_forks
 from tiered.tiers.base import Commit, Mark, Page, TierHealth, Write
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_expiry import Expiry
+from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_readers import Readers
@@ -82,6 +83,7 @@ class FileTier:
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, connection)
         self._expiry = Expiry(lambda: self.expire(self._clock.now()), self.name)
+        self.leases = FileLeases(self.directory, self.name)
 
     @property
     def journal(self) -> FileTier:

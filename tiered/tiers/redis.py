@@ -19,6 +19,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
 from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import Arg
@@ -68,6 +69,7 @@ class RedisTier:
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
         self._link = Link(where, name=name, timeout=timeout, max_connections=max_connections)
+        self.leases = RedisLeases(self._link, prefix)
         self._spaces: dict[str, int] = {}
         _open_tiers.add(self)
 
