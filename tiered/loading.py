@@ -98,7 +98,7 @@ class Loads:
             elif (stale := self._stale(key, job)) is not None:
                 return stale()
             else:
-                self._space.stats.coalesced += 1
+                self._space.stats.joined += 1
                 timeouts += not self._flights.wait(key, load)
                 copy = load.copy
             if load.error is not None:

@@ -43,7 +43,9 @@ class StoreStats:
     loads: int = 0
     """Loaders that were run."""
     coalesced: int = 0
-    """Reads and loads that waited for another's instead of doing their own."""
+    """Reads that waited for another's instead of doing their own."""
+    joined: int = 0
+    """Loads that waited for another thread."""
     waited: int = 0
     """Loads that waited for another process."""
     unleased: int = 0
