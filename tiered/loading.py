@@ -14,7 +14,8 @@ from tiered.arguments import Ttl, ttl_seconds
 from tiered.chain import Chain, Space
 from tiered.entry import open_frame, version_of
 from tiered.errors import CodecError, ConfigError, RecursiveLoad, StoreError
-from tiered.reading import Found, Reader
+from tiered.fetching import Found
+from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.leases import Lease, Leases
 from tiered.replication.singleflight import Copy, Load, SingleFlight
@@ -81,7 +82,7 @@ class Loads:
         space: Space,
         reader: Reader,
         draft: Callable[[str, Any, Ttl, int | None], Write],
-        write: Callable[[Write], tuple[Written, Any]],
+        write: Callable[[Write, Any], tuple[Written, Any]],
     ) -> None:
         self._chain, self._loading, self._space = loading.chain, loading, space
         self._flights, self._leases, self._refresher = loading.flights, loading.leases, loading.refresher
@@ -163,7 +164,7 @@ class Loads:
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
             write = write._replace(draft=write.draft._replace(keep_until=keep_until))
-        if not (lease.kept() and self._unchanged(key, load, found) and self._store(write, found)):
+        if not (lease.kept() and self._unchanged(key, load, found) and self._store(write, value, found)):
             self._space.stats.fenced += 1
             now = self._reader.read_many(self._space, (key,), caches=False)[key]
             if now.slot is not None:
@@ -176,17 +177,17 @@ class Loads:
             return False
         for guard in self._chain.guards:
             if guard.breaker.closed:
-                frame = guard.get(self._space.name, self._space.scope, key)
+                frame = guard.get(self._space, key)
                 if isinstance(frame, bytes) and version_of(frame) > found.version:
                     return False
         return True
 
-    def _store(self, write: Write, found: Found) -> bool:
+    def _store(self, write: Write, value: Any, found: Found) -> bool:
         """Commit on the condition that nobody was faster."""
-        written = self._write(write)[0]
+        written = self._write(write, value)[0]
         expired = found.slot is not None and 0 < found.slot[4] <= self._chain.clock.now()
         if not written.version and not written.existed and expired:  # the refreshed value came to its end meanwhile
-            written = self._write(write._replace(expect=0))[0]
+            written = self._write(write._replace(expect=0), value)[0]
         return bool(written.version)
 
     def _instead(self, key: str, job: Job, load: Load) -> Any:

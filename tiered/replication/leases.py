@@ -136,7 +136,7 @@ class Leases:
     def _appeared(self, space: Space, key: str) -> bool:
         """Whether the fastest tier that answers has a value."""
         for guard in self._chain.guards:
-            frame = guard.get(space.name, space.scope, key) if guard.breaker.closed else UNANSWERED
+            frame = guard.get(space, key) if guard.breaker.closed else UNANSWERED
             if frame is not UNANSWERED:
                 return self._alive(frame)
         return self._alive(self._chain.record.read(space.name, key)[1])

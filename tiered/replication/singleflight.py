@@ -10,7 +10,7 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.errors import RecursiveLoad
-from tiered.replication.inflight import InFlight
+from tiered.replication.inflight import Watch
 
 Copy = Callable[[], Any]
 """A value as a function that gives every caller a copy of its own."""
@@ -32,28 +32,28 @@ class Caller:
 class Load:
     """A load under way. It is over when `done` is free: with a value, an error, or (left or interrupted) neither."""
 
-    __slots__ = ("copy", "done", "entry", "error", "failed", "generation", "marked", "owner", "started")
+    __slots__ = ("_from", "copy", "done", "error", "failed", "generation", "owner", "started", "watch")
 
-    def __init__(self, owner: Caller, entry: InFlight, started: float) -> None:
-        self.owner, self.entry, self.started = owner, entry, started
+    def __init__(self, owner: Caller, watch: Watch, started: float) -> None:
+        self.owner, self.watch, self.started = owner, watch, started
         self.copy: Copy | None = None
         self.error: Exception | None = None
         self.failed = False
         """Whether `error` is the loader's own, and not the store's."""
         self.generation = 0
         """That of the namespace when the loader began; 0 before."""
-        self.marked = 0
+        self._from = 0
         self.done = allocate_lock()
         self.done.acquire()
 
     def begin(self, generation: int, version: int) -> None:
         """The loader is about to run; `version` is what the store says of the key."""
-        self.marked = max(self.entry.marked, version)
+        self._from = max(self.watch.version, version)
         self.generation = generation
 
     def overtaken(self, generation: int) -> bool:
         """Whether the key was written, deleted or cleared since the loader began, as far as this process knows."""
-        return bool(self.generation) and (self.entry.marked > self.marked or generation != self.generation)
+        return bool(self.generation) and (self.watch.version > self._from or generation != self.generation)
 
 
 class SingleFlight:
@@ -77,7 +77,7 @@ class SingleFlight:
             young = load is not None and now - load.started < self._patience
             if load is not None and young and not alone and not load.overtaken(space.generation):
                 return load, False
-            load = space.loads[key] = Load(me, space.flights.begin(key), now)
+            load = space.loads[key] = Load(me, space.flights.watch(key), now)
         me.loading.add((space, key))
         return load, True
 
@@ -87,7 +87,7 @@ class SingleFlight:
         with self._chain.memory.lock:
             if space.loads.get(key) is load:
                 del space.loads[key]
-            space.flights.end(key, load.entry)
+            space.flights.unwatch(key, load.watch)
         load.done.release()
 
     def wait(self, key: str, load: Load) -> bool:
