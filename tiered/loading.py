@@ -17,6 +17,7 @@ from tiered.errors import CodecError, ConfigError, RecursiveLoad, StoreError
 from tiered.fetching import Found
 from tiered.reading import Reader
 from tiered.refreshing import Refresher
+from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
 from tiered.replication.singleflight import Copy, Load, SingleFlight
 from tiered.tiers.base import Write, Written
@@ -175,12 +176,12 @@ class Loads:
         """Whether the key was neither deleted nor cleared since the loader began; a `set` is for the record to see."""
         if load.overtaken(self._chain.record.generation(self._space.name)):
             return False
-        for guard in self._chain.guards:
-            if guard.breaker.closed:
-                frame = guard.get(self._space, key)
-                if isinstance(frame, bytes) and version_of(frame) > found.version:
-                    return False
-        return True
+        return not any(self._newer(guard, key, found.version) for guard in self._chain.guards)
+
+    def _newer(self, guard: Guard, key: str, version: int) -> bool:
+        """Whether a cache tier knows of a later write or delete; also one that owes the key, and may not be read."""
+        frame = guard.attempt("look before a store", lambda: guard.tier.get(self._space.scope, key))
+        return isinstance(frame, bytes) and version_of(frame) > version
 
     def _store(self, write: Write, value: Any, found: Found) -> bool:
         """Commit on the condition that nobody was faster."""
