@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-LIMIT = 60.0
+LIMIT = float(os.environ.get("TIERED_TEST_LIMIT", "60"))
 
 
 def eventually(true: Callable[[], object], what: str = "it") -> None:

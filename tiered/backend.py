@@ -17,11 +17,12 @@ from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
 from tiered.fetching import Found
-from tiered.loading import Job, Loading, Loads
+from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
+from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
 
@@ -256,14 +257,15 @@ class TieredBackend:
         background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
         Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
-        job = Job.of(loader, ttl, stale_ttl, refresh_ahead)
-        if not job.ahead:
+        terms = terms_of(ttl, stale_ttl, refresh_ahead)
+        if not terms.ahead:
             value = self.get(key, _ABSENT)
-            return self._loads.load(key, job) if value is _ABSENT else value
+            return self._loads.load(key, Job(loader, *terms)) if value is _ABSENT else value
         found = self.lookup(key)
         if not found.found:
-            return self._loads.load(key, job)
-        self._loads.refresh_if_due(key, job, found.expires_at)
+            return self._loads.load(key, Job(loader, *terms))
+        if self._loads.is_due(terms.ahead, found.expires_at):
+            self._loads.refresh(key, Job(loader, *terms))
         return found.value
 
     def __setitem__(self, key: str, value: Any) -> None:

@@ -6,11 +6,10 @@ import logging
 import os
 import weakref
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from tiered.arguments import Ttl, ttl_seconds
+from tiered.arguments import Ttl
 from tiered.chain import Chain, Space
 from tiered.entry import open_frame, version_of
 from tiered.errors import CodecError, ConfigError, RecursiveLoad, StoreError
@@ -20,30 +19,12 @@ from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
 from tiered.replication.singleflight import Copy, Load, SingleFlight
+from tiered.terms import Job
 from tiered.tiers.base import Write, Written
 
 logger = logging.getLogger(__name__)
 
 _open: weakref.WeakSet[Loading] = weakref.WeakSet()
-
-
-class Job(NamedTuple):
-    """What a caller of `get_or_set` wants. Times but `ttl` are milliseconds, 0 = not asked for."""
-
-    loader: Callable[[], Any]
-    ttl: Ttl
-    stale: int
-    ahead: int
-    background: bool = False
-
-    @classmethod
-    def of(cls, loader: Callable[[], Any], ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Job:
-        """Checked before any I/O; raises ValueError."""
-        lifetime = None if ttl is None else ttl_seconds(ttl)
-        ahead = _milliseconds(refresh_ahead)
-        if ahead and (lifetime is None or ahead >= lifetime * 1000):
-            raise ValueError("refresh_ahead must be shorter than ttl, or every hit would load the value again")
-        return cls(loader, ttl, _milliseconds(stale_ttl), ahead)
 
 
 class Loading:
@@ -108,10 +89,12 @@ class Loads:
             if copy is not None:
                 return copy()
 
-    def refresh_if_due(self, key: str, job: Job, expires_at: float | None) -> None:
-        """After a hit that expires at `expires_at` (Unix seconds): have it loaded in the background if that is soon."""
-        if expires_at is None or expires_at * 1000 - self._chain.clock.now() > job.ahead:
-            return
+    def is_due(self, ahead: int, expires_at: float | None) -> bool:
+        """Whether what expires at `expires_at` (Unix seconds) does so within `ahead` ms."""
+        return expires_at is not None and expires_at * 1000 - self._chain.clock.now() <= ahead
+
+    def refresh(self, key: str, job: Job) -> None:
+        """Have `key` loaded again in the background, unless that is under way."""
         task = partial(self._refresh, key, job._replace(background=True))
         self._space.stats.refresh_skipped += not self._refresher.submit((self._space, key), task)
 
@@ -150,7 +133,7 @@ class Loads:
     def _produce(self, key: str, load: Load, job: Job, lease: Lease) -> Copy:
         """What another load has stored by now, or the loader's value."""
         found = self._reader.read(self._space, key)
-        if found.slot is not None and not (job.background and self._due(found, job)):
+        if found.slot is not None and not (job.background and self.is_due(job.ahead, found.slot[4] / 1000 or None)):
             return _copy(found)
         generation = self._space.generation
         load.begin(generation, found.version)
@@ -218,20 +201,12 @@ class Loads:
         self._space.stats.stale_served += 1
         return lambda: value
 
-    def _due(self, found: Found, job: Job) -> bool:
-        expires_at = found.slot[4] if found.slot is not None else 0
-        return 0 < expires_at <= self._chain.clock.now() + job.ahead
-
 
 def _copy(found: Found) -> Copy:
     """Of what a read found: immutable values are shared, others decoded for each caller."""
     assert found.slot is not None
     content, decode = found.slot[0], found.slot[2]
     return (lambda: content) if decode is None else partial(decode, content)
-
-
-def _milliseconds(span: float | timedelta | None) -> int:
-    return 0 if span is None else max(1, round(ttl_seconds(span) * 1000))
 
 
 def _after_fork() -> None:

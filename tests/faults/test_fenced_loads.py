@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.test_get_or_set import Held, count
+from tests.integration.test_get_or_set import Held, count, never
 from tests.servers import RedisServer
-from tests.waiting import LIMIT, eventually
+from tests.waiting import LIMIT, eventually, started
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.replication.leases import Lease
 
@@ -104,6 +104,18 @@ def test_a_lease_is_taken_and_given_back(opened: Open, raw: redis.Redis) -> None
     loader.go.set()
     asked.result(LIMIT)
     assert not raw.exists(LEASE) and not held(store)
+
+
+def test_redis_as_the_store_of_record_gives_leases_too(redis_server: RedisServer, raw: redis.Redis) -> None:
+    one, two = (TieredBackend([RedisTier(redis_server.url, timeout=5.0)]) for _ in range(2))
+    with one, two:
+        loader = Held()
+        asked = loader.ask(one)
+        waits = started(lambda: two.get_or_set("k", never))
+        eventually(lambda: count(two, "waited") == 1)
+        loader.go.set()
+        assert asked.result(LIMIT) == waits.result(LIMIT) == "loaded"
+        assert not raw.exists(LEASE)
 
 
 @pytest.mark.parametrize("after", ["kill", "restart"])

@@ -199,6 +199,19 @@ def test_nobody_waits_for_a_hung_loader_longer_than_patience(tmp_path: Path) -> 
         assert asked.result(LIMIT) == store.get("k") == "second"
 
 
+def test_nobody_waits_for_more_than_two_hung_loaders(tmp_path: Path) -> None:
+    with TieredBackend([FileTier(tmp_path)], load_patience=1.0) as store:
+        hung = [Held() for _ in range(4)]
+        asked = [hung[0].ask(store), *(started(lambda it=it: store.get_or_set("k", it)) for it in hung[1:])]
+        eventually(lambda: all(it.calls for it in hung))
+        assert (
+            count(store, "joined") <= 3 + 2
+        )  # three wait for the first, two of them for the second, none for the third
+        for it in hung:
+            it.go.set()
+        assert {one.result(LIMIT) for one in asked} == {"loaded"}
+
+
 def test_a_value_that_cannot_be_stored_raises(
     store: TieredBackend, clock: HandClock, record: FaultyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,10 +230,12 @@ def test_a_value_that_cannot_be_stored_raises(
 
 
 @pytest.mark.parametrize(
-    "options", [{"ttl": 0}, {"stale_ttl": -1}, {"refresh_ahead": 1}, {"ttl": 5, "refresh_ahead": 5}]
+    "options",
+    [{"ttl": 0}, {"ttl": []}, {"ttl": True}, {"stale_ttl": -1}, {"refresh_ahead": 1}, {"ttl": 5, "refresh_ahead": 5}],
 )
 def test_times_that_make_no_sense_are_refused_even_on_a_hit(store: TieredBackend, options: dict[str, Any]) -> None:
     store.set("k", 1)
+    assert store.get_or_set("k", never, ttl=1) == 1  # True is not taken for 1
     with pytest.raises(ValueError, match="ttl"):
         store.get_or_set("k", never, **options)
 
@@ -258,6 +273,26 @@ def test_stale_is_served_while_another_process_loads(store: TieredBackend, tmp_p
         loader.go.set()
         assert asked.result(LIMIT) == "new"
     assert store.get("k") == "new"
+
+
+def test_stale_is_served_to_nobody_who_did_not_ask_for_it(
+    store: TieredBackend, clock: HandClock, record: FaultyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired(store, clock)
+    asking, go = threading.Event(), threading.Event()
+
+    def taken(*_: object) -> bool:
+        monkeypatch.undo()
+        asking.set()
+        return not go.wait(LIMIT)  # False: another process has it
+
+    monkeypatch.setattr(record.leases, "take", taken)
+    first = started(lambda: store.get_or_set("k", never, ttl=10, stale_ttl=100))
+    assert asking.wait(LIMIT)
+    second = started(lambda: store.get_or_set("k", lambda: "new", ttl=10))
+    eventually(lambda: count(store, "joined") == 1)
+    go.set()
+    assert first.result(LIMIT) == "old" and second.result(LIMIT) == "new"
 
 
 def test_stale_ends_at_the_callers_limit_and_at_the_writers(store: TieredBackend, clock: HandClock) -> None:

@@ -71,6 +71,18 @@ def test_two_processes_refresh_once(store: TieredBackend, tmp_path: Path, clock:
     assert count(store, "loads") == 1 and count(other, "loads") == 1
 
 
+def test_what_another_process_made_last_for_ever_is_not_loaded_again(
+    store: TieredBackend, tmp_path: Path, clock: HandClock
+) -> None:
+    near_expiry(store, clock)
+    with opened(tmp_path, clock) as other:
+        other.set("k", "set")
+    assert store.get_or_set("k", never, **OPTIONS) == "old"  # from memory, within the staleness bound
+    eventually(lambda: store.get("k") == "set")
+    eventually(lambda: not store._loading.refresher._pending)
+    assert count(store, "loads") == 1 and count(store, "refresh_errors") == 0
+
+
 def test_who_comes_after_the_expiry_waits_for_the_refresh(store: TieredBackend, clock: HandClock) -> None:
     near_expiry(store, clock)
     loader = Held("new")
