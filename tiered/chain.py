@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from sys import getsizeof
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
@@ -15,10 +15,13 @@ from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
-from tiered.replication.inflight import Flight, InFlightTable
+from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
+
+if TYPE_CHECKING:
+    from tiered.replication.singleflight import Load
 
 RECORD_CALLS = 64
 INFINITE = math.inf
@@ -33,7 +36,7 @@ class Space:
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
-        self.loads: dict[str, Flight] = {}
+        self.loads: dict[str, Load] = {}
         self.stats = StoreStats()
         self.generation = 0
         """The newest generation seen; 0 before the record was asked."""

@@ -105,7 +105,7 @@ class Coherence(Forking):
         with memory.lock:
             for key, version in told.versions:
                 self.applied += memory.drop_older(space.part, key, version)
-                flights.reach(key, version)
+                flights.change(key, version)
 
     def _start_anew(self, space: Space) -> None:
         """What memory holds from before may have missed a message (R4)."""

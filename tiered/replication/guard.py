@@ -7,8 +7,8 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -30,6 +30,7 @@ UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
 
 Answer = bytes | None | _Unanswered
+_Result = TypeVar("_Result")
 
 
 class Keyspace(Protocol):
@@ -112,6 +113,18 @@ class Guard:
                 return True
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
+
+    def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
+        """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
+        if not self.breaker.closed:
+            return UNANSWERED
+        try:
+            result = call()
+        except Exception as error:
+            self.failed(op, error)
+            return UNANSWERED
+        self.breaker.success()
+        return result
 
     def owe(self, namespace: str, key: str, version: int) -> None:
         """The tier may lack `version` of `key`."""

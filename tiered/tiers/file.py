@@ -20,6 +20,7 @@ from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
+from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_readers import Readers
@@ -85,6 +86,7 @@ class FileTier(Forking):
         self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
         self._expiry = Expiry(self._tidy, self.name)
+        self.leases = FileLeases(self.directory, self.name)
 
     # Reading
 

@@ -18,6 +18,7 @@ from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
 from tiered.tiers.redis_subscription import RedisSubscription, channel
 from tiered.tiers.redis_url import target
@@ -69,6 +70,7 @@ class RedisTier(Forking):
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
         self._link = Link(where, name=name, timeout=timeout, max_connections=max_connections)
+        self.leases = RedisLeases(self._link, prefix)
         self._spaces: dict[str, int] = {}
         register(self)
 
