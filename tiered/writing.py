@@ -60,7 +60,8 @@ class Writer:
                 if not version:
                     held.append(False)
                 elif not quiet and version < flights.floor(key, events):
-                    held.append(False)  # something newer is known; memory is not touched
+                    memory.drop_below(part, key, version)  # something newer may be known; what is older must not stay
+                    held.append(False)
                 elif slot is None:
                     memory.drop(part, key)
                     held.append(True)
@@ -99,7 +100,7 @@ class Writer:
         with self._chain.memory.lock:
             for write in writes:
                 self._chain.memory.drop(space.part, write.key)
-                space.flights.reach(write.key, MAX_VERSION)
+            space.flights.renew()  # its version is not known, so nothing that is under way may enter
         for guard in self._chain.guards:
             for write in writes:
                 guard.owe(space.name, write.key, MAX_VERSION)
