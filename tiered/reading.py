@@ -93,7 +93,7 @@ class Reader:
         overtaken = events != flights.events and version < flights.floor(key, events)
         flights.reach(key, version)
         if overtaken:
-            self._chain.memory.drop_below(space.part, key, version)  # what is returned is the least that may be seen
+            self._chain.memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
             self._chain.memory.admit(space.part, key, slot)

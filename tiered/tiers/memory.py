@@ -60,7 +60,7 @@ class MemoryTier:
     """A bounded, process-local tier.
 
     `max_entries` and `max_bytes` bound all its namespaces together; when one is exceeded, the largest namespace loses
-    its coldest entries. `partition`, `admit`, `drop`, `drop_below` and `empty` serve the backend and need `lock`; the other methods are the
+    its coldest entries. `partition`, `admit`, `drop` and `empty` serve the backend and need `lock`; the other methods are the
     tier protocol, over frames, so that it may also stand alone (a cache without a store of record).
     """
 
@@ -127,11 +127,13 @@ class MemoryTier:
             part.policy.remove(key)
             self._shrink(part, slot)
 
-    def drop_below(self, part: Partition, key: str, version: int) -> None:
-        """Forget `key` if what is held is older than `version`."""
+    def drop_older(self, part: Partition, key: str, version: int) -> bool:
+        """Forget `key` if what is held of it is below `version`; whether it was."""
         held = part.slots.get(key)
-        if held is not None and held[3] < version:
+        older = held is not None and held[3] < version
+        if older:
             self.drop(part, key)
+        return older
 
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
