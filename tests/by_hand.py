@@ -18,8 +18,9 @@ Hook = Callable[[], object]
 class Server:
     """A cache server: what it holds, which run it is, and whose the namespaces are."""
 
-    def __init__(self) -> None:
-        self.memory = MemoryTier(name="cache")
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.memory = MemoryTier(name="cache", clock=clock)
         self.run = "run 1"
         self.claims: dict[str, str] = {}
 
@@ -82,13 +83,13 @@ class Process:
         self,
         directory: Path,
         server: Server,
-        clock: HandClock,
         *,
         cached: bool = True,
         entries: int = 100,
         **options: Any,
     ) -> None:
-        self.clock, self.cache = clock, Cache(server)
+        self.clock, self.cache = server.clock, Cache(server)
+        clock = server.clock
         self.record = FileTier(directory, sync="normal", clock=clock, **options)
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]

@@ -16,17 +16,17 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def server() -> Server:
-    return Server()
+    return Server(HandClock())
 
 
 @pytest.fixture
 def start(tmp_path: Path, server: Server) -> Iterator[Start]:
     """Starts processes over one directory and one server; closed after the test."""
-    clock, processes = HandClock(), list[Process]()
+    processes = list[Process]()
 
     def start(**options: Any) -> Process:
         directory = options.pop("directory", tmp_path / "store")
-        processes.append(Process(directory, options.pop("server", server), clock, **options))
+        processes.append(Process(directory, options.pop("server", server), **options))
         return processes[-1]
 
     yield start
