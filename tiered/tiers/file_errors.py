@@ -25,7 +25,7 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: restore a backup",
     sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
     sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
-    sqlite3.SQLITE_CANTOPEN: "; check that the directory is there, its owner and its mode",
+    sqlite3.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
     sqlite3.SQLITE_IOERR: "; check the disk, and the system's log",
 }
 
