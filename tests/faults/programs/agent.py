@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from tiered import Lookup, TieredBackend, TieredError, WriteOutcome
@@ -25,7 +24,11 @@ def descriptors() -> int:
 
 
 def plain(answer: Any) -> Any:
-    return asdict(answer) if isinstance(answer, Lookup | WriteOutcome) else answer
+    if isinstance(answer, Lookup):
+        return {"value": answer.value, "tier": answer.tier, "version": answer.version}
+    if isinstance(answer, WriteOutcome):
+        return {"version": answer.version, "tiers": dict(answer.tiers)}
+    return answer
 
 
 store = TieredBackend.from_url(sys.argv[1], **json.loads(sys.argv[2]))
