@@ -1,9 +1,8 @@
 """out_of_memory.py DIRECTORY MEMORY: calls during which one allocation fails, the first, the second, …; then is all well?"""
 
+import _testcapi
 import sys
 import threading
-
-import _testcapi
 
 from tiered import FileTier, MemoryTier, TieredBackend
 
