@@ -93,6 +93,7 @@ class Reader:
         overtaken = events != flights.events and version < flights.floor(key, events)
         flights.reach(key, version)
         if overtaken:
+            self._chain.memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
             self._chain.memory.admit(space.part, key, slot)

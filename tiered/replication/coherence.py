@@ -99,13 +99,10 @@ class Coherence:
             self._start_anew(space)
             return
         self.received += len(told.versions)
-        memory, slots, flights = self._chain.memory, space.part.slots, space.flights
+        memory, flights = self._chain.memory, space.flights
         with memory.lock:
             for key, version in told.versions:
-                held = slots.get(key)
-                if held is not None and held[3] < version:
-                    memory.drop(space.part, key)
-                    self.applied += 1
+                self.applied += memory.drop_older(space.part, key, version)
                 flights.reach(key, version)
 
     def _start_anew(self, space: Space) -> None:

@@ -7,7 +7,7 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from tiered.clock import SYSTEM_CLOCK, Clock
@@ -107,21 +107,19 @@ class Guard:
                 applied = sum(results)
                 self.stats.applied += applied
                 self.stats.superseded += len(results) - applied
-                self.settle(namespace, items)
+                if self.owed:
+                    self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        for key, frame in items:
-            self.owe(namespace, key, version_of(frame))
+        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
-    def settle(self, namespace: str, items: Sequence[tuple[str, bytes]]) -> None:
-        """The tier accepted `items`."""
-        if self.owed:
-            for key, frame in items:
-                self.owed.paid(namespace, key, version_of(frame))
-
     def owe(self, namespace: str, key: str, version: int) -> None:
-        """The tier may lack `version` of `key`; when debts can no longer be counted, it is taken out of service."""
-        self.owed.add(namespace, key, version)
+        """The tier may lack `version` of `key`."""
+        self.owe_many(namespace, ((key, version),))
+
+    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
+        self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)

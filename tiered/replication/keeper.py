@@ -42,6 +42,7 @@ class Keeper:
         self._thread: Thread | None = None
         self._started = False
         self._claims_until: dict[str, float] = {}
+        self._tickets: dict[str, int] = {}
         self._chain.trust.forget()
 
     def enter(self, space: Space) -> None:
@@ -79,8 +80,7 @@ class Keeper:
                 if guard.breaker.probe_due():
                     self._readmit(guard)
             else:
-                if guard.owed:
-                    self._pay(guard)
+                self._pay(guard)
                 self._renew_claims(guard)
 
     def replay(self, guard: Guard) -> int:
@@ -134,7 +134,10 @@ class Keeper:
         self._chain.trust.look(started)
 
     def _pay(self, guard: Guard) -> None:
-        """A tier in service: what it is owed."""
+        """A tier in service: what it has been owed since the last look, so no write that is just under way."""
+        since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
+        if not guard.owed or not guard.owed.debts(since):
+            return
         try:
             self._replay.run(guard)
         except StoreError as error:

@@ -127,6 +127,14 @@ class MemoryTier:
             part.policy.remove(key)
             self._shrink(part, slot)
 
+    def drop_older(self, part: Partition, key: str, version: int) -> bool:
+        """Forget `key` if what is held of it is below `version`; whether it was."""
+        held = part.slots.get(key)
+        older = held is not None and held[3] < version
+        if older:
+            self.drop(part, key)
+        return older
+
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
         self.entries -= len(part.slots)

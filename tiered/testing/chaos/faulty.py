@@ -104,7 +104,9 @@ class FaultyTier:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, [(key, frame)])[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         self._enter(NotApplied)
         if self._happens("late"):
             with self._lock:
