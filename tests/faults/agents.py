@@ -36,7 +36,7 @@ class Agent:
         assert self._read() == "ready"
 
     def ask(self, name: str, *args: Any) -> Answer:
-        """Call a method of the store (or `limit`, `descriptors`)."""
+        """Call a method of the store (or `limit`, `descriptors`, `clocks`)."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([name, *args]) + "\n")
         self._process.stdin.flush()

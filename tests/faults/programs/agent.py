@@ -23,6 +23,10 @@ def descriptors() -> int:
     return max(map(int, os.listdir("/proc/self/fd"))) + 1
 
 
+def clocks() -> tuple[float, float]:
+    return time.time(), time.monotonic()
+
+
 def plain(answer: Any) -> Any:
     if isinstance(answer, Lookup):
         return {"value": answer.value, "tier": answer.tier, "version": answer.version}
@@ -32,7 +36,7 @@ def plain(answer: Any) -> Any:
 
 
 store = TieredBackend.from_url(sys.argv[1], **json.loads(sys.argv[2]))
-own: dict[str, Callable[..., Any]] = {"limit": limit, "descriptors": descriptors}
+own: dict[str, Callable[..., Any]] = {"limit": limit, "descriptors": descriptors, "clocks": clocks}
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
     name, *args = json.loads(line)
