@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.testing.chaos.faulty_leases import leases_of
 from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
 
 Place = tuple[str, str]
@@ -56,6 +57,7 @@ class FaultyTier:
         self._before: dict[Place, bytes] = {}
         self._snapshot: dict[Place, bytes] = {}
         self._runs, self._believed = 1, True
+        self.leases = leases_of(inner, self._enter, self._leave)
 
     # What a test does to it
 
