@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -18,20 +19,20 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A redis-server of its own."""
+    """A redis-server of its own; `wrap` may put another command before its."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, wrap: Callable[[list[str]], Sequence[str]] = list) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             raise RuntimeError("no redis-server: run `make test`, which installs it, or install it yourself")
-        self._command, self._options = binary, options
+        self._command, self._options, self._wrap = binary, options, wrap
         self.directory = Path(tempfile.mkdtemp(prefix="tiered-redis-"))
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([self._command, *self._arguments()], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self._wrap([self._command, *self._arguments()]), stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

@@ -313,9 +313,18 @@ def test_the_memory_of_another_process_follows(cluster: RedisCluster, tmp_path: 
     eventually(lambda: reader._space.subscribed)
     reader.get_many(KEYS[:30])
     writer.set_many({key: 2 for key in KEYS[:30]})
-    eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 2), seconds=30)
+    eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 2))
     for chain in chains:
         chain.close()
+
+
+def test_leases_are_taken_on_the_master_of_their_key(cluster: RedisCluster, tier: RedisTier) -> None:
+    for key in KEYS[:20]:
+        assert tier.leases.take("n", key, "mine", 60.0) and not tier.leases.take("n", key, "theirs", 60.0)
+        assert tier.leases.extend("n", key, "mine", 60.0) and not tier.leases.extend("n", key, "theirs", 60.0)
+    assert 0 not in [cluster.ask(master, "DBSIZE") for master in cluster.masters]
+    tier.leases.release("n", "k0", "mine")
+    assert tier.leases.take("n", "k0", "theirs", 60.0)
 
 
 def test_a_cluster_is_no_store_of_record_and_says_why(cluster: RedisCluster, tier: RedisTier) -> None:

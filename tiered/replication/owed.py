@@ -75,7 +75,11 @@ class Owed:
     def debts(self, until: int | None = None) -> list[Debt]:
         """All of them as they are now, or those that have not grown since ticket `until`."""
         with self._lock:
-            return [Debt(*where, *known) for where, known in self._debts.items() if until is None or known[2] <= until]
+            return [
+                Debt(namespace, key, version, doubt, ticket)
+                for (namespace, key), (version, doubt, ticket) in self._debts.items()
+                if until is None or ticket <= until
+            ]
 
     def settle(self, debt: Debt) -> None:
         """The record's present entry was put; clear the key if its debt has not grown since it was seen."""

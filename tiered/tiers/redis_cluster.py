@@ -18,7 +18,7 @@ from tiered.errors import Ambiguous, NotApplied, StoreError
 from tiered.tiers.redis_errors import Late, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_masters import Masters
-from tiered.tiers.redis_script import LATE, PUT, Put, put_arguments
+from tiered.tiers.redis_script import LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_slots import Node, slot_of
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
@@ -85,6 +85,14 @@ class Cluster:
             raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
         return stored
 
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
+        """As `Link.script`, with keys of one slot."""
+        return self._scripted(script, keys[0], lambda _: [len(keys), *keys, *args], write)
+
+    def at(self, name: str) -> Link:
+        """As `Link.at`."""
+        return self._masters.of(slot_of(name), True).link
+
     def meet(self) -> str:
         """As `Link.meet`, of every master that has slots."""
         return self._masters.meet()
@@ -131,7 +139,7 @@ class Cluster:
     def _put(self, stored: list[bool], items: Sequence[Put], terms: Terms) -> None:
         for node, groups in self._spread([item.name for item in items], True).items():
             chosen = [[items[i] for i in group] for group in groups]
-            commands = [_put_command(node.link, ("EVALSHA", PUT.sha), some, terms) for some in chosen]
+            commands = [pack(("EVALSHA", PUT.sha, *_put_arguments(node.link, some, terms))) for some in chosen]
             failed: StoreError | None = None
             for group, reply in zip(groups, self._masters.ask(node, commands, True), strict=True):
                 try:
@@ -145,16 +153,16 @@ class Cluster:
                 raise failed
 
     def _put_alone(self, item: Put, terms: Terms) -> int:
-        def put(*head: Arg) -> Any:
-            return self._routed(item.name, lambda link: _put_command(link, head, [item], terms), True)
+        reply = self._scripted(PUT, item.name, lambda link: _put_arguments(link, [item], terms), True)
+        return int(self._results(reply)[0])
 
+    def _scripted(self, script: Script, name: str, arguments: Callable[[Link], Sequence[Arg]], write: bool) -> Any:
         try:
-            reply = put("EVALSHA", PUT.sha)
+            return self._routed(name, lambda link: pack(("EVALSHA", script.sha, *arguments(link))), write)
         except StoreError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-            reply = put("EVAL", PUT.text)
-        return int(self._results(reply)[0])
+        return self._routed(name, lambda link: pack(("EVAL", script.text, *arguments(link))), write)
 
     def _results(self, reply: Any) -> Sequence[int]:
         if reply == LATE:
@@ -165,8 +173,7 @@ class Cluster:
         return results
 
 
-def _put_command(link: Link, head: Sequence[Arg], items: Sequence[Put], terms: Terms) -> bytes:
+def _put_arguments(link: Link, items: Sequence[Put], terms: Terms) -> list[Arg]:
     names = [item.name for item in items]
     not_after = link.not_after(terms.since)  # each server has a clock of its own
-    packed: bytes = pack((*head, len(names), *names, *put_arguments(items, not_after, terms.channel)))
-    return packed
+    return [len(names), *names, *put_arguments(items, not_after, terms.channel)]
