@@ -111,6 +111,7 @@ class Writer:
             for write in writes:
                 self._chain.memory.drop(space.part, write.key)
                 space.flights.change(write.key, MAX_VERSION)
+            space.flights.renew()  # nobody knows the version, so nothing that is under way may enter
 
     def _outcomes(self, commit: Commit, held: list[bool], tiers: dict[str, TierOutcome]) -> list[Result]:
         chain = self._chain

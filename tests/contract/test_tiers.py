@@ -10,6 +10,7 @@ import pytest
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier
 from tiered.testing.contract import RecordContract
+from tiered.testing.journal_contract import JournalContract
 
 
 class TestMemoryTier(RecordContract):
@@ -20,7 +21,7 @@ class TestMemoryTier(RecordContract):
         tier.close()
 
 
-class TestFileTier(RecordContract):
+class TestFileTier(JournalContract):
     @pytest.fixture
     def tier(self, tmp_path: Path) -> Iterator[FileTier]:
         tier = FileTier(tmp_path)

@@ -62,8 +62,9 @@ class InFlightTable:
         if key in self.leaders:
             del self.leaders[key]
         held = self._floors.get(key)
-        if held is not None and held[1] > version:
-            version = held[1]
+        if held is not None:
+            if held[1] > version:
+                version = held[1]
         elif len(self._floors) >= FLOORS:
             self._floors.clear()
             self._horizon = event
