@@ -32,15 +32,21 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        fixed = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory), "--save", "")
-        self.process = subprocess.Popen(self._wrap([self._command, *fixed, *self._options]), stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self._wrap([self._command, *self._arguments()]), stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
+                if self.process.poll() is not None:
+                    break
                 time.sleep(0.01)
-        raise RuntimeError("redis-server did not come up")
+        self.kill()
+        raise RuntimeError(f"redis-server did not come up: {' '.join(self._arguments())}")
+
+    def _arguments(self) -> list[str]:
+        fixed = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory), "--save", "")
+        return [*fixed, *self._options]
 
     @property
     def pid(self) -> int:
