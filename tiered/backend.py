@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
 from tiered.chain import Chain
@@ -14,13 +14,17 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, draft, open_frame, tombstone
-from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
+from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError
 from tiered.loading import Loads
 from tiered.reading import Found, Reader
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
+
+if TYPE_CHECKING:
+    from tiered.verification.progress import OnProgress
+    from tiered.verification.report import Report
 
 PAGE = 500
 MAX_CONFLICTS = 1000
@@ -330,6 +334,53 @@ class TieredBackend:
             raise ConfigError(f"{self._chain.record.name}: this store of record has a backup procedure of its own")
         backup(path)
 
+    def verify(
+        self, *, all_namespaces: bool = False, examples: int = 10, on_progress: OnProgress | None = None
+    ) -> Report:
+        """Compare this process's memory and every cache tier with the store of record, key by key; changes nothing.
+
+        In pages, while the store is in use. Up to `examples` keys of each kind of fault are named. Raises
+        `StoreUnavailable` if the record cannot be read; a cache tier that cannot be is in the report.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        return work.verify(self._chain, names, examples=examples, on_progress=on_progress)
+
+    def repair(
+        self,
+        *,
+        dry_run: bool = True,
+        all_namespaces: bool = False,
+        examples: int = 10,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """`verify`, and with `dry_run=False` `replay` before it and make every tier agree with the record again.
+
+        What cannot be mended in place is mended by one new generation: cache tiers then start empty, of all namespaces.
+        Damage in the record itself is only reported.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        replayed = {} if dry_run else self._replay()[0]
+        options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
+        return work.repair(self._chain, names, bury=self._bury, dry_run=dry_run, replayed=replayed, **options)
+
+    def replay(self) -> dict[str, int]:
+        """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
+
+        The background thread does the same by itself. Raises the `StoreError` of a tier that cannot be reached, after
+        the others have got theirs.
+        """
+        self._ready()
+        replayed, errors = self._replay()
+        if errors:
+            raise errors[0]
+        return replayed
+
     def close(self) -> None:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
@@ -352,6 +403,18 @@ class TieredBackend:
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
 
     # Private, in the order of use
+
+    def _replay(self) -> tuple[dict[str, int], list[StoreError]]:
+        replayed, errors = dict[str, int](), list[StoreError]()
+        for guard in self._chain.guards:
+            try:
+                replayed[guard.name] = self._keeper.replay(guard)
+            except StoreError as error:
+                errors.append(error)
+        return replayed, errors
+
+    def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
+        self._writer.write(self._chain.space(namespace), writes)
 
     def _ready(self) -> None:
         if self._chain.closed:

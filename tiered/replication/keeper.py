@@ -56,6 +56,12 @@ class Keeper:
             thread.join(timeout=5.0)
         self._flush()
 
+    def replay(self, guard: Guard) -> int:
+        """Pay now what a tier is owed and what is pending for it; how many keys were put. Raises `StoreError`."""
+        if guard.identity is None:
+            guard.identity = guard.tier.probe()
+        return self._pay(guard, self._pending(guard))
+
     def look(self) -> None:
         """One round; public so that tests can go round by hand."""
         self._flush()

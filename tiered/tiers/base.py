@@ -156,8 +156,33 @@ class Journal(Protocol):
     def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
         """Up to `limit` marks of `tier` in (namespace, key) order, after that pair."""
 
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those (namespace, key) that have a mark of `tier`."""
+
     def confirm(self, marks: Sequence[Mark]) -> None:
         """Clear `marks`, each only if the stored mark still has its version and generation. Lazy: no fsync of its own."""
 
     def flush(self) -> None:
         """Write out confirmations that are still waiting for a commit to ride on."""
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """What a cache tier may offer besides: `verify` then also sees what only the tier has, and `repair` removes damage."""
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        """About `limit` entries under `scope` after `cursor` (None starts), as they are; no order, and twice is allowed."""
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        """Remove each key that still holds exactly these bytes; how many."""
+
+
+@runtime_checkable
+class Inventory(Protocol):
+    """What a store of record may offer besides: `verify` then can do all namespaces, and tell how long it will take."""
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that was ever written to."""
+
+    def count(self, namespace: str) -> int | None:
+        """About how many entries it has, if that can be told without reading them."""

@@ -35,6 +35,9 @@ _SCAN = (
     "SELECT e.key, e.frame FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
+_NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
+_COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
+_STILL = "SELECT 1 FROM pending WHERE namespace = ? AND key = ? AND tier = ?"
 _PENDING = (
     "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ?"
     " AND (namespace, key) > (?, ?) ORDER BY namespace, key LIMIT ?"
@@ -106,6 +109,14 @@ class FileTier:
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
+    def namespaces(self) -> list[str]:
+        return [name for (name,) in self._readers.snapshot(lambda reader: reader.execute(_NAMESPACES).fetchall())]
+
+    def count(self, namespace: str) -> int:
+        """Reads the index of keys, not the entries."""
+        number: int = self._readers.row(_COUNT, (namespace,))[0]
+        return number
+
     def generation(self, namespace: str) -> int:
         row = self._readers.row(_GENERATION, (namespace,))
         return row[0] if row else 1
@@ -139,6 +150,12 @@ class FileTier:
         self._expiry.start()
         return self._writer.write(lambda session: session.put(scope, items), lazy=True)
 
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self.scan(scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        return self._writer.write(lambda session: session.discard(scope, items), lazy=True)
+
     def forget(self, scope: str) -> None:
         self._writer.write(lambda session: session.forget(scope), lazy=True)
 
@@ -147,6 +164,12 @@ class FileTier:
     def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
         where = (tier, *(after or ("", "")), limit)
         return [Mark(*row) for row in self._readers.snapshot(lambda reader: reader.execute(_PENDING, where).fetchall())]
+
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        def look(reader: sqlite3.Cursor) -> set[tuple[str, str]]:
+            return {key for key in keys if reader.execute(_STILL, (*key, tier)).fetchone()}
+
+        return self._readers.snapshot(look)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         """The next commit carries these along; one that is lost before then costs a replay, never truth."""

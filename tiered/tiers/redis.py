@@ -28,7 +28,7 @@ EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
 _U64 = Struct(">Q")
-_COMMIT, _VERSIONS = Script("commit.lua"), Script("versions.lua")
+_COMMIT, _VERSIONS, _DISCARD = Script("commit.lua"), Script("versions.lua"), Script("discard.lua")
 _open_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
@@ -96,6 +96,16 @@ class RedisTier:
                 raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
         return accepted
 
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self._page(f"{self._prefix}:{scope}:", "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        held, removed = [Put(f"{self._prefix}:{scope}:{key}", frame, 0) for key, frame in items], 0
+        for batch in batches(held):
+            names, frames = [item.name for item in batch], [item.frame for item in batch]
+            removed += self._link.script(_DISCARD, names, frames, write=True)
+        return removed
+
     def forget(self, scope: str) -> None:
         """Nothing to do: every key expires."""
 
@@ -159,13 +169,18 @@ class RedisTier:
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
         self.generation(namespace)
-        start = self._name(namespace, self._spaces.get(namespace, 1), "")
-        following, names = self._link.call(
-            "SCAN", cursor or "0", "MATCH", _literal(start + prefix) + "*", "COUNT", limit
-        )
-        frames = self._link.call("MGET", *names) if names else []
-        items = [(n.decode()[len(start) :], f) for n, f in zip(names, frames, strict=True) if f is not None]
-        return Page(items, None if following == b"0" else following.decode())
+        return self._page(self._name(namespace, self._spaces.get(namespace, 1), ""), prefix, cursor, limit)
+
+    def namespaces(self) -> list[str]:
+        """By looking through the whole database, a step at a time."""
+        start, end = f"{self._prefix}:", ":versions"
+        names = (_text(name) for page in self._scan(_literal(start) + "*" + end) for name in page)
+        found = (name[len(start) : -len(end)] for name in names if name is not None)
+        return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
+
+    def count(self, namespace: str) -> int | None:
+        """Unknown: Redis counts keys per database only."""
+        return None
 
     def generation(self, namespace: str) -> int:
         epoch, found = self._link.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
@@ -213,6 +228,14 @@ class RedisTier:
     def _name(self, namespace: str, space: int, key: str) -> str:
         return f"{self._prefix}:{namespace}:{space}:{key}"
 
+    def _page(self, start: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        pattern = _literal(start + prefix) + "*"
+        following, names = self._link.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", limit)
+        texts = [text for name in names if (text := _text(name)) is not None]
+        frames = self._link.fetch(texts) if texts else []
+        items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
+        return Page(items, None if following == b"0" else following.decode())
+
     def _remove(self, start: str) -> None:
         """Unlink what a clear made invisible, in small steps; what an outage leaves behind only costs memory."""
         try:
@@ -240,6 +263,14 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
 
 def _generation_of(space: int, epoch: int) -> int:
     return (space - 1) * EPOCH + epoch + 1
+
+
+def _text(name: bytes) -> str | None:
+    """The name of a Redis key; None for one that is not UTF-8 and so was not written here."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _literal(text: str) -> str:
