@@ -365,9 +365,10 @@ class TieredBackend:
 
         self._chain.check_open()
         names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
-        replayed = {} if dry_run else self._replay()[0]
+        mender = work.Mender(self._chain, self._bury, dry_run=dry_run)
+        replayed, failed = ({}, {}) if dry_run else self._replay()
         options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
-        return work.repair(self._chain, names, bury=self._bury, dry_run=dry_run, replayed=replayed, **options)
+        return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
 
     def replay(self) -> dict[str, int]:
         """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
@@ -375,10 +376,10 @@ class TieredBackend:
         The background thread does the same by itself. Raises the `StoreError` of a tier that cannot be reached, after
         the others have got theirs.
         """
-        self._ready()
-        replayed, errors = self._replay()
-        if errors:
-            raise errors[0]
+        self._chain.check_open()
+        replayed, failed = self._replay()
+        for error in failed.values():
+            raise error
         return replayed
 
     def close(self) -> None:
@@ -404,14 +405,14 @@ class TieredBackend:
 
     # Private, in the order of use
 
-    def _replay(self) -> tuple[dict[str, int], list[StoreError]]:
-        replayed, errors = dict[str, int](), list[StoreError]()
+    def _replay(self) -> tuple[dict[str, int], dict[str, StoreError]]:
+        replayed, failed = dict[str, int](), dict[str, StoreError]()
         for guard in self._chain.guards:
             try:
                 replayed[guard.name] = self._keeper.replay(guard)
             except StoreError as error:
-                errors.append(error)
-        return replayed, errors
+                failed[guard.name] = error
+        return replayed, failed
 
     def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
         self._writer.write(self._chain.space(namespace), writes)

@@ -29,23 +29,23 @@ class Mender:
     """
 
     def __init__(self, chain: Chain, bury: Bury, *, dry_run: bool) -> None:
-        self._chain, self._bury, self._dry_run = chain, bury, dry_run
+        self._chain, self._bury, self.dry_run = chain, bury, dry_run
         self._waiting = defaultdict[Tally, Counter[Kind]](Counter)
         self.new_generation = False
 
     def mend(self, side: object, place: Place, found: Sequence[Finding]) -> None:
         """Mend these faults of one side, or leave them to `finish`."""
         if isinstance(side, MemorySide):
-            if not self._dry_run:
+            if not self.dry_run:
                 self._drop(side, place, found)
         elif isinstance(side, CacheSide):
             self.new_generation |= any(_lasting(side, finding) for finding in found)
-            if not self._dry_run:
+            if not self.dry_run:
                 self._mend(side, place, found)
 
     def finish(self) -> None:
         """Start a new generation if anything needs one."""
-        if not self.new_generation or self._dry_run:
+        if not self.new_generation or self.dry_run:
             return
         self._chain.record.bump()
         for space in self._chain.spaces():

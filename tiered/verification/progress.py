@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """`done` of `total` keys (None: unknown) of one step, e.g. "comparing", in one namespace."""
+    """`done` of `total` keys (None: unknown; 0: nothing to count) of one step, e.g. "comparing", in one namespace."""
 
     namespace: str
     step: str
@@ -16,4 +16,4 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
-"""Called in the thread of the caller, a few times a second at most pages; what it raises ends the work."""
+"""Called in the caller's thread after each page, which may be hundreds of times a second; what it raises ends the work."""

@@ -52,7 +52,7 @@ class TierReport:
     enumerable: bool = True
     """Whether the tier can list what it holds; without that, keys that only it has are not seen."""
     error: str = ""
-    """Why the tier could not be compared (to the end); the counts are then of what was seen before."""
+    """Why the tier could not be compared or mended to the end; the counts are then of what was seen before."""
 
     @property
     def faults(self) -> dict[Kind, int]:

@@ -151,7 +151,7 @@ class Verifier:
             return
         wait = suspects.since + _grace(self._chain) - self._chain.clock.monotonic()
         if wait > 0:
-            self._tell(place, f"waiting to look at {side.name} again", 0, len(suspects))
+            self._tell(place, "waiting for what is under way", 0, 0)
             self._pause(wait)
         done, total = 0, len(suspects)
         for some in suspects.take():

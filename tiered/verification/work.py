@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tiered.chain import Chain
-from tiered.errors import ConfigError
+from tiered.errors import ConfigError, StoreError
 from tiered.tiers.base import Inventory
 from tiered.verification.cache_side import CacheSide
 from tiered.verification.memory_side import MemorySide
-from tiered.verification.mender import Bury, Mender
+from tiered.verification.mender import Mender
 from tiered.verification.progress import OnProgress
 from tiered.verification.report import Report
 from tiered.verification.tally import Tally
 from tiered.verification.verifier import Side, Verifier
+
+__all__ = ["Mender", "namespaces", "repair", "verify"]
 
 
 def namespaces(chain: Chain, own: str, *, every: bool) -> list[str]:
@@ -25,52 +28,55 @@ def namespaces(chain: Chain, own: str, *, every: bool) -> list[str]:
     return sorted({own, *chain.record.namespaces()})
 
 
-def verify(chain: Chain, names: Iterable[str], *, examples: int, on_progress: OnProgress | None) -> Report:
+def verify(chain: Chain, names: Sequence[str], *, examples: int, on_progress: OnProgress | None) -> Report:
     """Compare; nothing is changed. Raises `StoreError` if the record fails."""
-    return _pass(chain, list(names), examples, on_progress, None, None, {})
+    return _Pass(chain, examples).run(names, None, on_progress)
 
 
 def repair(
     chain: Chain,
-    names: Iterable[str],
+    names: Sequence[str],
+    mender: Mender,
     *,
-    bury: Bury,
-    dry_run: bool,
     replayed: Mapping[str, int],
+    failed: Mapping[str, StoreError],
     examples: int,
     on_progress: OnProgress | None,
 ) -> Report:
-    """Compare and mend, or with `dry_run` only see what there is to mend. Raises `StoreError` if the record fails."""
-    return _pass(chain, list(names), examples, on_progress, Mender(chain, bury, dry_run=dry_run), dry_run, replayed)
+    """Compare and let `mender` mend. A tier to which nothing could be replayed (`failed`) is left alone."""
+    work = _Pass(chain, examples)
+    for side in work.sides:
+        side.tally.error = str(failed.get(side.name, ""))
+    report = work.run(names, mender, on_progress)
+    return replace(report, dry_run=mender.dry_run, new_generation=mender.new_generation, replayed=replayed)
 
 
-def _pass(
-    chain: Chain,
-    names: list[str],
-    examples: int,
-    on_progress: OnProgress | None,
-    mender: Mender | None,
-    dry_run: bool | None,
-    replayed: Mapping[str, int],
-) -> Report:
-    began = chain.clock.monotonic()
-    memory, record = Tally(chain.memory.name, "memory", examples), Tally(chain.record.name, "record", examples)
-    # Memory last: it may be filled again from a tier that is not mended yet.
-    sides: list[Side] = [CacheSide(chain, guard, Tally(guard.name, "cache", examples)) for guard in chain.guards]
-    if chain.has_memory and chain.memory is not chain.record:
-        sides.append(MemorySide(chain, memory))
-    on_faults = mender.mend if mender else None
-    verifier = Verifier(chain, sides, record, on_faults=on_faults, on_progress=on_progress)
-    for name in names:
-        verifier.run(name)
-    if mender:
-        mender.finish()
-    tallies = [side.tally for side in (*sides[len(chain.guards) :], *sides[: len(chain.guards)])]
-    return Report(
-        tuple(names),
-        tuple(tally.report() for tally in (*tallies, record)),
-        chain.clock.monotonic() - began,
-        dry_run,
-        mender is not None and mender.new_generation,
-        replayed,
-    )
+class _Pass:
+    """The sides of a chain and their tallies, for one report."""
+
+    def __init__(self, chain: Chain, examples: int) -> None:
+        self._chain = chain
+        self._record = Tally(chain.record.name, "record", examples)
+        self._caches: list[Side] = [
+            CacheSide(chain, guard, Tally(guard.name, "cache", examples)) for guard in chain.guards
+        ]
+        self._memory: list[Side] = []
+        if chain.has_memory and chain.memory is not chain.record:
+            self._memory.append(MemorySide(chain, Tally(chain.memory.name, "memory", examples)))
+
+    @property
+    def sides(self) -> list[Side]:
+        """Memory last: it may be filled again from a tier that is not mended yet."""
+        return [*self._caches, *self._memory]
+
+    def run(self, names: Sequence[str], mender: Mender | None, on_progress: OnProgress | None) -> Report:
+        began = self._chain.clock.monotonic()
+        on_faults = mender.mend if mender else None
+        verifier = Verifier(self._chain, self.sides, self._record, on_faults=on_faults, on_progress=on_progress)
+        for name in names:
+            verifier.run(name)
+        if mender:
+            mender.finish()
+        tallies = [side.tally for side in (*self._memory, *self._caches)]
+        tiers = tuple(tally.report() for tally in (*tallies, self._record))
+        return Report(tuple(names), tiers, self._chain.clock.monotonic() - began)
