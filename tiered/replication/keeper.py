@@ -60,7 +60,10 @@ class Keeper:
         """Pay now what a tier is owed and what is pending for it; how many keys were put. Raises `StoreError`."""
         if guard.identity is None:
             guard.identity = guard.tier.probe()
-        return self._pay(guard, self._pending(guard))
+        self._flush()  # what was confirmed is not put again
+        paid = self._pay(guard, self._pending(guard))
+        self._flush()
+        return paid
 
     def look(self) -> None:
         """One round; public so that tests can go round by hand."""

@@ -104,6 +104,8 @@ class Mender:
     def _left(self, side: CacheSide, place: Place, found: Sequence[Finding]) -> set[str]:
         """The keys whose bytes are what they were, though nobody failed: what the tier holds is of a higher version."""
         keys = [finding.key for finding in found]
+        if self._chain.record.journal is not None:
+            self._chain.record.journal.flush()  # what was confirmed just now is no longer on its way
         owing = side.owing(place, frozenset(keys))
         held = side.held(place, self._chain.record.generation(place.name), keys)
         return {
