@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ class Loads:
             flight = space.loads.get(key)
             if flight is None:
                 mine = space.loads[key] = Flight(self._chain.clock.monotonic())
+                mine.done = allocate_lock()
+                mine.done.acquire()
         if flight is not None:
             space.stats.coalesced += 1
             with flight.done:

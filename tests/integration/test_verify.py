@@ -18,7 +18,7 @@ from tests.servers import RedisServer
 from tiered import ConfigError, FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed, open_frame, tombstone
-from tiered.errors import StoreUnavailable
+from tiered.errors import StoreError
 from tiered.tiers.base import Tier
 from tiered.verification.progress import Progress
 from tiered.verification.report import FAULTS, Example, Kind, Report, TierReport
@@ -26,6 +26,13 @@ from tiered.verification.report import FAULTS, Example, Kind, Report, TierReport
 CODEC = codec_for(None)
 SHORT: dict[str, Any] = {"staleness": 0.2, "deadline": 0.3}
 """Verification waits for as long as a write may be under way."""
+
+
+def eventually(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
 
 
 class Stack:
@@ -41,8 +48,8 @@ class Stack:
         tiers: list[Tier] = [MemoryTier(max_entries=self.memory), RedisTier(self.url), FileTier(self.directory)]
         return TieredBackend(tiers, **SHORT)
 
-    def name(self, key: str) -> str:
-        return f"tiered:default:{self.generation()}:{key}"
+    def name(self, key: str, namespace: str = "default") -> str:
+        return f"tiered:{namespace}:{self.generation(namespace)}:{key}"
 
     def frame(self, key: str) -> bytes:
         """What Redis holds."""
@@ -54,8 +61,8 @@ class Stack:
         """Write into Redis what no rule would let in."""
         self.raw.set(self.name(key), frame, px=60_000)
 
-    def generation(self) -> int:
-        return self.rows("SELECT generation FROM namespaces WHERE name = 'default'")[0][0]
+    def generation(self, namespace: str = "default") -> int:
+        return self.rows("SELECT generation FROM namespaces WHERE name = ?", namespace)[0][0]
 
     def row(self, key: str) -> bytes:
         return self.rows("SELECT frame FROM entries WHERE key = ?", key)[0][0]
@@ -70,10 +77,7 @@ class Stack:
 
     def settled(self) -> None:
         """Wait until nothing is pending, so that what is done to a tier now is not taken for a write under way."""
-        deadline = time.monotonic() + 60
-        while self.rows("SELECT 1 FROM pending LIMIT 1") or self.store.health()["redis"]["owed"]:
-            assert time.monotonic() < deadline, "marks stay pending"
-            time.sleep(0.05)
+        eventually(lambda: not self.rows("SELECT 1 FROM pending LIMIT 1") and not self.store.health()["redis"]["owed"])
 
     def close(self) -> None:
         self.store.close()
@@ -330,54 +334,58 @@ def test_replay_pays_what_a_process_left_behind(redis_server: RedisServer, tmp_p
         redis_server.freeze()
         with stack.another() as other:
             other.set_many({f"k{n}": "new" for n in range(30)})
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreError):
                 other.replay()
         redis_server.thaw()
         with stack.another() as fresh:
             assert fresh.verify().tier("redis").counts[Kind.PENDING] == 30
-            assert fresh.replay() == {"redis": 30}
-            assert fresh.replay() == {"redis": 0}
+            assert fresh.replay()["redis"] in (0, 30), "all of it, unless the background thread was faster"
+            eventually(lambda: fresh.replay() == {"redis": 0} and not stack.rows("SELECT 1 FROM pending"))
             report = fresh.verify()
         assert report.converged and redis_of(report).counts[Kind.SAME] == 30
     finally:
         stack.close()
 
 
-def test_writers_at_work_are_no_fault(stack: Stack) -> None:
-    """Two backends set, delete, expire and clear a few keys as fast as they can while one is verified."""
-    keys = [f"k{n}" for n in range(40)]
-    other, stop, errors = stack.another(), threading.Event(), list[Exception]()
+@pytest.mark.parametrize("clears", [False, True])
+def test_writers_at_work_are_no_fault(stack: Stack, clears: bool) -> None:
+    """Two backends set, delete and expire keys, and clear all, as fast as they can while one is verified."""
+    keys = [f"k{n:04}" for n in range(2000)]
+    stack.store.set_many(dict.fromkeys(keys, 0))
+    other, stop, errors, calls = stack.another(), threading.Event(), list[Exception](), [0, 0, 0]
 
-    def write(store: TieredBackend, seed: int) -> None:
+    def write(store: TieredBackend, number: int) -> None:
         try:
-            n = seed
             while not stop.is_set():
-                n += 1
-                key = keys[(n * 7 + seed) % len(keys)]
-                if n % 3 == 0:
-                    store.delete(key)
-                elif n % 101 == 0:
+                calls[number] = n = calls[number] + 1
+                some = [keys[(7 * n + 13 * number + step) % 400] for step in range(20)]
+                if clears and n % 40 == 0:
                     store.clear()
+                elif n % 3 == 0:
+                    store.delete_many(some)
                 else:
-                    store.set(key, n, ttl=0.02 if n % 5 == 0 else None)
+                    store.set_many(dict.fromkeys(some, n), ttl=0.02 if n % 5 == 0 else None)
         except Exception as error:
             errors.append(error)
 
-    threads = [
-        threading.Thread(target=write, args=(store, n)) for n, store in enumerate((stack.store, stack.store, other))
-    ]
+    stores = enumerate((stack.store, stack.store, other))
+    threads = [threading.Thread(target=write, args=(store, number)) for number, store in stores]
     for thread in threads:
         thread.start()
+    reports, wanted = list[Report](), [0]
     try:
-        reports = [stack.store.verify() for _ in range(6)]
+        for _ in range(6):
+            eventually(lambda: min(calls) > 5 + wanted[0])
+            wanted[0] = max(calls)
+            reports.append(stack.store.verify())
     finally:
         stop.set()
         for thread in threads:
             thread.join()
         other.close()
     assert not errors
-    assert [faults_of(report) for report in reports] == [{}] * 6
-    assert sum(redis_of(report).counts[Kind.SAME] for report in reports) > 0
+    assert [faults_of(report) for report in reports] == [{}] * 6 and all(report.ok for report in reports)
+    assert clears or all(redis_of(report).counts[Kind.SAME] >= 1600 for report in reports)
     stack.settled()
     assert stack.store.verify().converged
 
@@ -504,7 +512,7 @@ def test_all_namespaces(stack: Stack) -> None:
     other = stack.store.namespace("other")
     other.set_many({"a": 1, "b": 2})
     stack.settled()
-    stack.raw.set("tiered:other:1:a", b"damaged")
+    stack.raw.set(stack.name("a", "other"), b"damaged")
     assert stack.store.verify().ok
     report = stack.store.verify(all_namespaces=True)
     assert report.namespaces == ("default", "other")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from tiered.chain import Chain
+from tiered.chain import Chain, Space
 from tiered.errors import Corrupt
 from tiered.tiers.memory import Slot
 from tiered.verification.copies import Copy, Place
@@ -24,8 +24,14 @@ class MemorySide:
 
     def held(self, place: Place, generation: int, keys: Sequence[str]) -> list[Copy | None]:
         """Memory's copies of `keys`, in order; a slot that is no longer served counts as none."""
-        slots, now = self._slots(place), self._chain.clock.monotonic()
-        return [_copy(slots.get(key), now) for key in keys]
+        space, now = self._space(place), self._chain.clock.monotonic()
+        if space is None:
+            return [None] * len(keys)
+        slots = [space.part.slots.get(key) for key in keys]
+        return [
+            Copy(slot[3], False, slot) if slot is not None and self._until(space, slot) > now else None
+            for slot in slots
+        ]
 
     def alike(self, recorded: Copy, held: Copy) -> bool:
         """Whether two copies of one version are the same."""
@@ -39,8 +45,10 @@ class MemorySide:
 
     def all(self, place: Place, generation: int) -> Iterator[list[tuple[str, Copy]]]:
         """Everything that memory holds, in pages, of the moment when this began."""
-        slots = self._slots(place)
-        keys = list(slots)  # atomic, so that writers may go on; as many references as memory may have entries
+        space = self._space(place)
+        keys = (
+            [] if space is None else list(space.part.slots)
+        )  # atomic, so that writers may go on; as many references as memory may have entries
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
             copies = self.held(place, generation, page)
@@ -50,12 +58,16 @@ class MemorySide:
         """Nobody owes anything to memory."""
         return frozenset()
 
-    def _slots(self, place: Place) -> dict[str, Any]:
-        """Of a namespace that this process has not used: none, and it stays unused."""
-        for space in self._chain.spaces():
-            if space.name == place.name:
-                return space.part.slots
-        return {}
+    def _space(self, place: Place) -> Space | None:
+        """None if this process has not used the namespace; it stays unused."""
+        return next((space for space in self._chain.spaces() if space.name == place.name), None)
+
+    def _until(self, space: Space, slot: tuple[Any, ...]) -> float:
+        """When a slot ceases to be served: its time may be over, and still be prolonged at the next read."""
+        known = Slot._make(slot)
+        if not space.subscribed:
+            return known.deadline
+        return max(known.deadline, min(self._chain.trust.memory_until(known.since), known.ends))
 
     def _equal(self, value: Any, recorded: Copy) -> bool:
         try:
@@ -63,10 +75,3 @@ class MemorySide:
         except Corrupt:
             return False
         return type(other) is type(value) and bool(other == value)
-
-
-def _copy(slot: tuple[Any, ...] | None, now: float) -> Copy | None:
-    if slot is None:
-        return None
-    known = Slot._make(slot)
-    return Copy(known.version, False, slot) if known.deadline > now else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from tiered.chain import Chain
 from tiered.entry import tombstone
@@ -62,7 +63,7 @@ class Mender:
             for key, _, held, recorded in found:
                 if space.part.slots.get(key) is held.content:
                     memory.drop(space.part, key)
-                    space.flights.mark(key, recorded.version if recorded else held.version + 1)
+                    space.flights.reach(key, recorded.version if recorded else held.version + 1)
         side.tally.mended.update(finding.kind for finding in found)
 
     # Remote tiers
@@ -97,9 +98,10 @@ class Mender:
             self._bury(place.name, [Write(key, tombstone(place.seed, key, now), expect=0) for key in gone])
         behind = [it.key for it in found if it.kind is not Kind.RESURRECTABLE]
         if behind:
+            since = monotonic()
             generation, frames = record.read_many(place.name, behind)
             items = [(key, frame) for key, frame in zip(behind, frames, strict=True) if frame is not None]
-            tier.put_many(f"{place.name}:{generation}", items)
+            tier.put_many(f"{place.name}:{generation}", items, since=since, tell=True)
 
     def _left(self, side: CacheSide, place: Place, found: Sequence[Finding]) -> set[str]:
         """The keys whose bytes are what they were, though nobody failed: what the tier holds is of a higher version."""

@@ -6,7 +6,6 @@ working meanwhile.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from time import sleep
@@ -209,4 +208,4 @@ class Verifier:
 
 def _grace(chain: Chain) -> float:
     """Seconds after which an acknowledged write is seen everywhere, and one that was under way is acknowledged or owed."""
-    return chain.deadline + (chain.trust if chain.trust < math.inf else 0.0)
+    return chain.deadline + (chain.trust.staleness if chain.shared else 0.0)
