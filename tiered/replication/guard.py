@@ -7,8 +7,8 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -30,6 +30,7 @@ UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
 
 Answer = bytes | None | _Unanswered
+_Result = TypeVar("_Result")
 
 
 class Keyspace(Protocol):
@@ -107,24 +108,41 @@ class Guard:
                 applied = sum(results)
                 self.stats.applied += applied
                 self.stats.superseded += len(results) - applied
-                self.settle(namespace, items)
+                if self.owed:
+                    self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        for key, frame in items:
-            self.owe(namespace, key, version_of(frame))
+        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
-    def settle(self, namespace: str, items: Sequence[tuple[str, bytes]]) -> None:
-        """The tier accepted `items`."""
-        if self.owed:
-            for key, frame in items:
-                self.owed.paid(namespace, key, version_of(frame))
+    def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
+        """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
+        if not self.breaker.closed:
+            return UNANSWERED
+        try:
+            result = call()
+        except Exception as error:
+            self.failed(op, error)
+            return UNANSWERED
+        self.breaker.success()
+        return result
 
     def owe(self, namespace: str, key: str, version: int) -> None:
-        """The tier may lack `version` of `key`; when debts can no longer be counted, it is taken out of service."""
-        self.owed.add(namespace, key, version)
+        """The tier may lack `version` of `key`."""
+        self.owe_many(namespace, ((key, version),))
+
+    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
+        self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
+
+    def forget_parent(self) -> None:
+        """In a child after a fork: the tier is met anew."""
+        self.breaker.forget_parent()
+        self.owed.forget()
+        self.stats.reset()
+        self.identity, self.refused = None, ""
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""

@@ -11,6 +11,7 @@ from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import ConfigError, StoreError
+from tiered.forks import Forking, register
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
@@ -24,7 +25,7 @@ CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
 
 
-class Keeper:
+class Keeper(Forking):
     """Looks after the remote cache tiers of a chain. Starts on first use; `stop` ends it. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
@@ -32,17 +33,18 @@ class Keeper:
         self._replay = Replay(chain)
         self._pause = min(PAUSE, chain.trust.staleness / 4)
         self._believed: dict[str, str] = {}
-        self.reset()
+        self.after_fork_in_child()
+        register(self)
 
-    def reset(self) -> None:
-        """Nothing is started and nothing is known: at first, and in a child after a fork."""
+    def after_fork_in_child(self) -> None:
+        """Nothing is started and nothing is known; so it is at first, too."""
         self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
         self._stop = Event()
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
         self._started = False
         self._claims_until: dict[str, float] = {}
-        self._chain.trust.forget()
+        self._tickets: dict[str, int] = {}
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -79,8 +81,7 @@ class Keeper:
                 if guard.breaker.probe_due():
                     self._readmit(guard)
             else:
-                if guard.owed:
-                    self._pay(guard)
+                self._pay(guard)
                 self._renew_claims(guard)
 
     def replay(self, guard: Guard) -> int:
@@ -134,7 +135,10 @@ class Keeper:
         self._chain.trust.look(started)
 
     def _pay(self, guard: Guard) -> None:
-        """A tier in service: what it is owed."""
+        """A tier in service: what it has been owed since the last look, so no write that is just under way."""
+        since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
+        if not guard.owed or not guard.owed.debts(since):
+            return
         try:
             self._replay.run(guard)
         except StoreError as error:

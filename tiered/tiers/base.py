@@ -131,7 +131,10 @@ class Tier(Protocol):
 
 @runtime_checkable
 class Record(Tier, Protocol):
-    """A store of record: the last tier of a chain, the truth."""
+    """A store of record: the last tier of a chain, the truth.
+
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    """
 
     max_key_bytes: int
     """Keys of at most this many UTF-8 bytes."""
@@ -244,6 +247,26 @@ class Claimable(Protocol):
 
     def claim_key(self, namespace: str) -> str:
         """What an operator removes there to free it."""
+
+
+class Leasing(Protocol):
+    """Leases on keys, optional: a tier that gives them has one of these as its attribute `leases`.
+
+    A lease says that its holder is loading the key. It saves others the work and proves nothing: whoever writes, writes
+    on a condition. Raises `StoreError` and nothing else; `take` raises when it cannot tell.
+    """
+
+    expires: bool
+    """Whether a lease ends `ttl` seconds after it was taken or extended; else it ends with the holder's process."""
+
+    def take(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Whether `token` holds the lease of `key` now; False if another token does."""
+
+    def extend(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Let it last for `ttl` seconds from now; False if `token` does not hold it any more."""
+
+    def release(self, namespace: str, key: str, token: str) -> None:
+        """End it if `token` holds it; else change nothing."""
 
 
 @runtime_checkable

@@ -15,11 +15,12 @@ from typing import Literal
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.tiers import file_forks
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import Commit, Page, TierHealth, Write
-from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
 from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
+from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_readers import Readers
@@ -40,7 +41,7 @@ _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY n
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
-class FileTier:
+class FileTier(Forking):
     """A durable store of record in `directory`, which it makes with mode 0700.
 
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.
@@ -78,7 +79,7 @@ class FileTier:
             raise
         self._start(connection)
         self._closed = False
-        file_forks.register(self)
+        register(self)
 
     def _start(self, connection: sqlite3.Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
@@ -87,11 +88,12 @@ class FileTier:
         self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
         self._expiry = Expiry(self._tidy, self.name)
+        self.leases = FileLeases(self.directory, self.name)
 
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        found: tuple[int, bytes | None] = self._readers.row(_READ, (key, namespace))
         return found or (self.generation(namespace), None)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
@@ -105,7 +107,14 @@ class FileTier:
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         sql, start = (_SCAN.format(">="), prefix) if cursor is None else (_SCAN.format(">"), cursor)
-        rows = self._readers.snapshot(lambda reader: reader.execute(sql, (namespace, start, limit)).fetchall())
+
+        def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
+            rows = reader.execute(sql, (namespace, start, limit)).fetchall()
+            if not all(type(key) is str for key, _ in rows):
+                raise damaged("a key is no text")
+            return rows
+
+        rows = self._readers.snapshot(look)
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
@@ -192,7 +201,7 @@ class FileTier:
             with self._readers.lend() as connection:
                 copy(connection, part)
             os.replace(part, target)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._database.errors.not_copied(target, error) from error
         except OSError as error:
             raise StoreUnavailable(f"the backup to {target} failed: {explain(error)}", tier=self.name) from error
@@ -216,7 +225,7 @@ class FileTier:
         self._writer.close()
         self._readers.close()
         self._lock.release()
-        file_forks.forget(self)
+        forget(self)
 
     # Forks
 

@@ -128,6 +128,14 @@ class MemoryTier:
             part.policy.remove(key)
             self._shrink(part, slot)
 
+    def drop_older(self, part: Partition, key: str, version: int) -> bool:
+        """Forget `key` if what is held of it is below `version`; whether it was."""
+        held = part.slots.get(key)
+        older = held is not None and held[3] < version
+        if older:
+            self.drop(part, key)
+        return older
+
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
         self.entries -= len(part.slots)
@@ -149,6 +157,16 @@ class MemoryTier:
         part.bytes -= size
         self.bytes -= size
         self.entries -= 1
+
+    def forget_all(self) -> None:
+        """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
+        self.lock = Lock()
+        for part in self._partitions.values():
+            part.policy = SegmentedLRU()
+            part.slots.clear()
+            part.touched.clear()
+            part.bytes = 0
+        self.entries = self.bytes = self.evictions = 0
 
     # The tier protocol, over frames.
 
