@@ -57,8 +57,8 @@ class Suspects:
             yield dict(keys[start : start + CHUNK])
 
 
-def judge(key: str, reach: int, kind: Kind | None, held: Copy | None, *, owing: bool) -> Kind | None:
-    """What `key` is, now that it was looked at again and found to be `kind`.
+def judge(reach: int, kind: Kind | None, held: Copy | None, *, owing: bool) -> Kind | None:
+    """What a suspect is that has to reach a version, now that it was looked at again and found to be `kind`.
 
     The tier was read before the record, so what is newer there, or other, is so for certain: nothing is published
     before it is durable. What is behind is on its way unless it lacks what was committed before the first look.

@@ -160,7 +160,7 @@ class Verifier:
                 if recorded is not None and recorded.damaged:
                     continue
                 kind = compare(recorded, held, side.alike)
-                kind = judge(key, some[key], kind, held, owing=key in owing)
+                kind = judge(some[key], kind, held, owing=key in owing)
                 if kind is not None:
                     side.tally.add(kind, place.name, key)
                 if kind in FAULTS and held is not None:
