@@ -81,7 +81,6 @@ class Mender:
             side.tally.error = str(error)
             return
         side.tally.mended.update(finding.kind for finding in found if finding.key not in left)
-        side.guard.stats.repairs.update(finding.kind for finding in found if finding.key not in left)
         if left:
             self.new_generation = True
             self._waiting[side.tally].update(finding.kind for finding in found if finding.key in left)

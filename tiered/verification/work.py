@@ -57,9 +57,7 @@ class _Pass:
     def __init__(self, chain: Chain, examples: int) -> None:
         self._chain = chain
         self._record = Tally(chain.record.name, "record", examples)
-        self._caches: list[Side] = [
-            CacheSide(chain, guard, Tally(guard.name, "cache", examples)) for guard in chain.guards
-        ]
+        self._caches = [CacheSide(chain, guard, Tally(guard.name, "cache", examples)) for guard in chain.guards]
         self._memory: list[Side] = []
         if chain.has_memory and chain.memory is not chain.record:
             self._memory.append(MemorySide(chain, Tally(chain.memory.name, "memory", examples)))
@@ -77,6 +75,8 @@ class _Pass:
             verifier.run(name)
         if mender:
             mender.finish()
-        tallies = [side.tally for side in (*self._memory, *self._caches)]
+        for side in self._caches:
+            side.guard.stats.repairs.update(side.tally.mended)
+        tallies = [side.tally for side in [*self._memory, *self._caches]]
         tiers = tuple(tally.report() for tally in (*tallies, self._record))
         return Report(tuple(names), tiers, self._chain.clock.monotonic() - began)
