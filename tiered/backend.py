@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
@@ -15,7 +15,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
-from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
+from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
@@ -25,6 +25,10 @@ from tiered.results import Lookup, WriteOutcome
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
+
+if TYPE_CHECKING:
+    from tiered.verification.progress import OnProgress
+    from tiered.verification.report import Report
 
 PAGE = 500
 MAX_CONFLICTS = 1000
@@ -338,6 +342,54 @@ class TieredBackend:
             raise ConfigError(f"{self._chain.record.name}: this store of record has a backup procedure of its own")
         backup(path)
 
+    def verify(
+        self, *, all_namespaces: bool = False, examples: int = 10, on_progress: OnProgress | None = None
+    ) -> Report:
+        """Compare this process's memory and every cache tier with the store of record, key by key; changes nothing.
+
+        In pages, while the store is in use. Up to `examples` keys of each kind of fault are named. Raises
+        `StoreUnavailable` if the record cannot be read; a cache tier that cannot be is in the report.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        return work.verify(self._chain, names, examples=examples, on_progress=on_progress)
+
+    def repair(
+        self,
+        *,
+        dry_run: bool = True,
+        all_namespaces: bool = False,
+        examples: int = 10,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """`verify`, and with `dry_run=False` `replay` before it and make every tier agree with the record again.
+
+        What cannot be mended in place is mended by one new generation: cache tiers then start empty, of all namespaces.
+        Damage in the record itself is only reported.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open() if dry_run else self._ready()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        mender = work.Mender(self._chain, self._bury, dry_run=dry_run)
+        replayed, failed = ({}, {}) if dry_run else self._replay()
+        options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
+        return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
+
+    def replay(self) -> dict[str, int]:
+        """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
+
+        The background thread does the same by itself. Raises the `StoreError` of a tier that cannot be reached, after
+        the others have got theirs.
+        """
+        self._ready()
+        replayed, failed = self._replay()
+        for error in failed.values():
+            raise error
+        return replayed
+
     def close(self) -> None:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
@@ -362,6 +414,21 @@ class TieredBackend:
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
 
     # Private, in the order of use
+
+    def _replay(self) -> tuple[dict[str, int], dict[str, StoreError]]:
+        replayed, failed = dict[str, int](), dict[str, StoreError]()
+        for guard in self._chain.guards:
+            try:
+                replayed[guard.name] = self._keeper.replay(guard)
+            except StoreError as error:
+                failed[guard.name] = error
+        return replayed, failed
+
+    def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
+        space = self._chain.space(namespace)
+        if not space.ready:
+            self._keeper.enter(space)
+        self._writer.write(space, writes, [None] * len(writes))
 
     def _ready(self) -> None:
         if self._chain.closed:

@@ -16,6 +16,7 @@ from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import Draft, draft, namespace_seed, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.contract import TierContract
+from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.tiers.redis_masters import FAILURES
 
 SCOPE = "n:1"
@@ -68,7 +69,7 @@ def tier(cluster: RedisCluster) -> Iterator[RedisTier]:
     tier.close()
 
 
-class TestTheContract(TierContract):
+class TestTheContract(TierContract, EnumerableContract):
     @pytest.fixture
     def tier(self, cluster: RedisCluster) -> Iterator[RedisTier]:
         tier = RedisTier(cluster.url, timeout=SLOW, connect_timeout=SLOW)

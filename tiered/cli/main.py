@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   tiered get user:7
   tiered ls user: --json
   tiered del user:7
+  tiered verify                                       compare every cache tier with the store of record
 """
 
 
@@ -140,6 +141,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.verify import add_verification
 
     common = argparse.ArgumentParser(add_help=False)
     for option, text in (
@@ -159,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
+    add_verification(commands, common, _positive)
     _add_demo(commands, common)
     add_chaos(commands, _positive)
     return parser

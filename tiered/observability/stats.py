@@ -22,6 +22,8 @@ class TierStats:
     """Puts refused because the tier held this version or a newer one."""
     replayed: int = 0
     errors: Counter[Reason] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+    """What `repair` mended, by the kind of difference."""
 
     def failed(self, reason: Reason) -> None:
         self.errors[reason] += 1
@@ -35,7 +37,11 @@ class TierStats:
     def as_dict(self) -> dict[str, object]:
         """A copy for people and JSON."""
         names = ("hits", "misses", "skipped", "corrupt", "applied", "superseded", "replayed")
-        return {**{name: getattr(self, name) for name in names}, "errors": {str(k): v for k, v in self.errors.items()}}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "errors": {str(k): v for k, v in self.errors.items()},
+            "repairs": dict(self.repairs),
+        }
 
 
 @dataclass(slots=True)

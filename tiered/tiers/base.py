@@ -267,3 +267,25 @@ class Leasing(Protocol):
 
     def release(self, namespace: str, key: str, token: str) -> None:
         """End it if `token` holds it; else change nothing."""
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """What a cache tier may offer besides: `verify` then also sees what only the tier has, and `repair` removes damage."""
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        """About `limit` entries under `scope` after `cursor` (None starts), as they are; no order, and twice is allowed."""
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        """Remove each key that still holds exactly these bytes; how many."""
+
+
+@runtime_checkable
+class Inventory(Protocol):
+    """What a store of record may offer besides: `verify` then can do all namespaces, and tell how long it will take."""
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that was ever written to."""
+
+    def count(self, namespace: str) -> int | None:
+        """About how many entries it has, if that can be told without reading them."""

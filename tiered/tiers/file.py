@@ -37,6 +37,8 @@ _SCAN = (
     "SELECT e.key, e.frame FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
+_NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
+_COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
 class FileTier(Forking):
@@ -116,6 +118,14 @@ class FileTier(Forking):
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
+    def namespaces(self) -> list[str]:
+        return [name for (name,) in self._readers.snapshot(lambda reader: reader.execute(_NAMESPACES).fetchall())]
+
+    def count(self, namespace: str) -> int:
+        """Reads the index of keys, not the entries."""
+        number: int = self._readers.row(_COUNT, (namespace,))[0]
+        return number
+
     def generation(self, namespace: str) -> int:
         generation: int = self._readers.row(_GENERATION, (namespace,))[0]
         return generation
@@ -150,6 +160,12 @@ class FileTier(Forking):
     ) -> list[bool]:
         self._expiry.start()
         return self._writer.write(lambda session: session.put(scope, items), lazy=True)
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self.scan(scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        return self._writer.write(lambda session: session.discard(scope, items), lazy=True)
 
     def forget(self, scope: str) -> None:
         self._writer.write(lambda session: session.forget(scope), lazy=True)

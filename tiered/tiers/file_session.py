@@ -141,6 +141,12 @@ class Session:
             accepted.append(newer)
         return accepted
 
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        self.flush()
+        space, _ = self._space(scope)
+        sql = "DELETE FROM entries WHERE space = ? AND key = ? AND frame = ?"
+        return sum(self.connection.execute(sql, (space, key, frame)).rowcount for key, frame in items)
+
     def forget(self, scope: str) -> None:
         self.flush()
         self.connection.execute("INSERT INTO dead_spaces SELECT space FROM namespaces WHERE name = ?", (scope,))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from sys import getsizeof
 from threading import Lock
 from typing import Any, NamedTuple
@@ -194,6 +195,17 @@ class MemoryTier:
             if part is not None:
                 self.empty(part)
 
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self._page("cache:" + scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        with self.lock:
+            part = self.partition("cache:" + scope)
+            held = [key for key, frame in items if key in part.slots and part.slots[key][0] == frame]
+            for key in held:
+                self.drop(part, key)
+            return len(held)
+
     def probe(self) -> str:
         self._check_open(StoreUnavailable)
         return f"memory-{id(self):x}"
@@ -234,12 +246,15 @@ class MemoryTier:
             return Commit(self._generations.get(namespace, 1), written)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        self._check_open(StoreUnavailable)
+        return self._page("record:" + namespace, prefix, cursor, limit)
+
+    def namespaces(self) -> list[str]:
         with self.lock:
-            slots = self.partition("record:" + namespace).slots
-            keys = sorted(key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
-            page = [(key, slots[key][0]) for key in keys[:limit]]
-        return Page(page, page[-1][0] if len(keys) > limit else None)
+            return [name.removeprefix("record:") for name in self._partitions if name.startswith("record:")]
+
+    def count(self, namespace: str) -> int:
+        with self.lock:
+            return len(self.partition("record:" + namespace).slots)
 
     def generation(self, namespace: str) -> int:
         self._check_open(StoreUnavailable)
@@ -286,6 +301,15 @@ class MemoryTier:
             deadline = self._clock.monotonic() + (keep_until + retention - self._clock.now()) / 1000
         self.admit(part, key, (frame, deadline, None, version, 0, 0.0, deadline, len(frame) + getsizeof(key)))
         return True
+
+    def _page(self, partition: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        self._check_open(StoreUnavailable)
+        with self.lock:
+            slots = self.partition(partition).slots
+            after = (key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
+            keys = nsmallest(limit + 1, after)
+            page = [(key, slots[key][0]) for key in keys[:limit]]
+        return Page(page, page[-1][0] if len(keys) > limit else None)
 
     def _frame(self, part: Partition, key: str) -> bytes | None:
         slot = part.slots.get(key)

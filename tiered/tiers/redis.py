@@ -113,6 +113,13 @@ class RedisTier(Forking):
                 raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
         return accepted
 
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self._page(f"{self._prefix}:{scope}:", "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        held = [Put(f"{self._prefix}:{scope}:{key}", frame, 0) for key, frame in items]
+        return sum(self._link.discard(batch) for batch in batches(held))
+
     def forget(self, scope: str) -> None:
         """Nothing to do: every key expires."""
 
@@ -190,14 +197,19 @@ class RedisTier(Forking):
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
-        self.generation(namespace)
-        start = self._name(namespace, self._spaces.get(namespace, 1), "")
-        following, names = self._server.call(
-            "SCAN", cursor or "0", "MATCH", _literal(start + prefix) + "*", "COUNT", limit
-        )
-        frames = self._server.call("MGET", *names) if names else []
-        items = [(n.decode()[len(start) :], f) for n, f in zip(names, frames, strict=True) if f is not None]
-        return Page(items, None if following == b"0" else following.decode())
+        self.generation(namespace)  # refuses a cluster, too
+        return self._page(self._name(namespace, self._spaces.get(namespace, 1), ""), prefix, cursor, limit)
+
+    def namespaces(self) -> list[str]:
+        """By looking through the whole database, a step at a time."""
+        start, end = f"{self._prefix}:", ":versions"
+        names = (_text(name) for page in self._scan(_literal(start) + "*" + end) for name in page)
+        found = (name[len(start) : -len(end)] for name in names if name is not None)
+        return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
+
+    def count(self, namespace: str) -> int | None:
+        """Unknown: Redis counts keys per database only."""
+        return None
 
     def generation(self, namespace: str) -> int:
         epoch, found = self._server.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
@@ -255,6 +267,13 @@ class RedisTier(Forking):
     def _name(self, namespace: str, space: int, key: str) -> str:
         return f"{self._prefix}:{namespace}:{space}:{key}"
 
+    def _page(self, start: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        following, names = self._link.scan(cursor, _literal(start + prefix) + "*", limit)
+        texts = [text for name in names if (text := _text(name)) is not None]
+        frames = self._link.fetch(texts) if texts else []
+        items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
+        return Page(items, following)
+
     def _remove(self, start: str) -> None:
         """Unlink what a clear made invisible, in small steps; what an outage leaves behind only costs memory."""
         try:
@@ -264,12 +283,12 @@ class RedisTier(Forking):
             return
 
     def _scan(self, pattern: str) -> Iterator[list[bytes]]:
-        cursor: bytes | str = "0"
+        cursor: str | None = None
         while True:
-            cursor, names = self._server.call("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH)
+            cursor, names = self._server.scan(cursor, pattern, BATCH)
             if names:
                 yield names
-            if cursor == b"0":
+            if cursor is None:
                 return
 
 
@@ -282,6 +301,14 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
 
 def _generation_of(space: int, epoch: int) -> int:
     return (space - 1) * EPOCH + epoch + 1
+
+
+def _text(name: bytes) -> str | None:
+    """The name of a Redis key; None for one that is not UTF-8 and so was not written here."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _literal(text: str) -> str:

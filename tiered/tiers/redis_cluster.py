@@ -18,7 +18,7 @@ from tiered.errors import Ambiguous, NotApplied, StoreError
 from tiered.tiers.redis_errors import Late, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_masters import Masters
-from tiered.tiers.redis_script import LATE, PUT, Put, Script, put_arguments
+from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_slots import Node, slot_of
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
@@ -93,6 +93,28 @@ class Cluster:
         """As `Link.at`."""
         return self._masters.of(slot_of(name), True).link
 
+    def discard(self, items: Sequence[Put]) -> int:
+        """As `Link.discard`, one key at a time: it is rare."""
+        return sum(map(self._discard, items))
+
+    def scan(self, cursor: str | None, pattern: str, limit: int) -> tuple[str | None, list[bytes]]:
+        """As `Link.scan`, one master after the other, in the order of their addresses.
+
+        What moves to another slot's master meanwhile may be missed, or come twice.
+        """
+        self._masters.look(False)
+        at, _, within = (cursor or " 0").partition(" ")
+        nodes = {str(node): node for node in list(self._masters.nodes.values())}
+        left = sorted(name for name in nodes if name >= at)
+        if not left:
+            return None, []
+        step = within if left[0] == at else "0"  # a master that has left meanwhile: the next one
+        command = pack(("SCAN", step, "MATCH", pattern, "COUNT", limit))
+        following, names = self._masters.good(self._masters.ask(nodes[left[0]], [command], False)[0], False)
+        if following != b"0":
+            return f"{left[0]} {following.decode()}", names
+        return (f"{left[1]} 0" if left[1:] else None), names
+
     def meet(self) -> str:
         """As `Link.meet`, of every master that has slots."""
         return self._masters.meet()
@@ -114,6 +136,10 @@ class Cluster:
         return self._masters.abandon()
 
     # Private
+
+    def _discard(self, item: Put) -> int:
+        packed = pack(("EVAL", DISCARD.text, 1, item.name, item.frame))
+        return int(self._routed(item.name, lambda _: packed, True))
 
     def _routed(self, name: str, build: Build, write: bool) -> Any:
         """The answer of the master that has `name`, wherever redirections lead."""

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.redis_errors import Late, Restarted, store_error
-from tiered.tiers.redis_script import LATE, PUT, Put, Script, put_arguments
+from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
 
@@ -67,6 +67,16 @@ class Link:
             self.renew()
             raise store_error(Late(), self.name, write=True, sent=True)
         return [result == 1 for result in results]
+
+    def discard(self, items: Sequence[Put]) -> int:
+        """Remove the keys that still hold exactly these frames; how many."""
+        names, frames = [item.name for item in items], [item.frame for item in items]
+        return int(self.script(DISCARD, names, frames, write=True))
+
+    def scan(self, cursor: str | None, pattern: str, limit: int) -> tuple[str | None, list[bytes]]:
+        """A step through the names that match `pattern`, after `cursor` (None starts), and the cursor of the next."""
+        following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", limit)
+        return (None if following == b"0" else following.decode()), names
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""

@@ -31,7 +31,7 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-PUT = Script("put_if_newer.lua")
+PUT, DISCARD = Script("put_if_newer.lua"), Script("discard.lua")
 
 
 def put_arguments(items: Sequence[Put], not_after: int, channel: str) -> list[Arg]:
