@@ -88,8 +88,7 @@ class Process:
         entries: int = 100,
         **options: Any,
     ) -> None:
-        self.clock, self.cache = server.clock, Cache(server)
-        clock = server.clock
+        self.clock, self.cache, clock = server.clock, Cache(server), server.clock
         self.record = FileTier(directory, sync="normal", clock=clock, **options)
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]

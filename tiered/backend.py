@@ -17,11 +17,12 @@ from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
 from tiered.fetching import Found
-from tiered.loading import Loads
+from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
+from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
 
@@ -37,7 +38,8 @@ class TieredBackend:
     Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes raise `NotApplied` or
     `Ambiguous`. Cache tiers that fail never raise: they are skipped and repaired. `staleness` (seconds) bounds how long
     this process may serve from memory what another process has changed; `shared=False` says there is no other.
-    `deadline` (seconds) bounds the time that a call spends on cache tiers.
+    `deadline` (seconds) bounds the time that a call spends on cache tiers. `get_or_set` waits at most `load_patience`
+    seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class TieredBackend:
         staleness: float = 1.5,
         shared: bool = True,
         max_value_bytes: int = 20 * 2**20,
+        lease_ttl: float = 10.0,
+        load_patience: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if deadline <= 0 or staleness <= 0:
@@ -57,11 +61,13 @@ class TieredBackend:
         chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
         self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
+        self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
         self._bind(chain, check_namespace(namespace))
 
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
-        self._reader, self._writer, self._loads = Reader(chain), Writer(chain), Loads(chain)
+        self._reader, self._writer = Reader(chain), Writer(chain)
+        self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
@@ -236,37 +242,31 @@ class TieredBackend:
         return int(self.update(key, plus, default=0))
 
     def get_or_set(
-        self, key: str, loader: Callable[[], Any], ttl: Ttl = None, *, stale_ttl: float | None = None
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        ttl: Ttl = None,
+        *,
+        stale_ttl: Ttl = None,
+        refresh_ahead: Ttl = None,
     ) -> Any:
-        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`. One loader per key and process.
+        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`: one loader at a time in all processes.
 
-        With `stale_ttl` (seconds), a value that expired no longer ago is served when the loader fails. Raises what the
-        loader raises.
+        With `stale_ttl`, a value that expired no longer ago is served when the loader fails, and while another caller is
+        loading. With `refresh_ahead`, a hit with no more than that left to live is served as it is, and loaded again in the
+        background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
+        Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
-        value = self.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        expires_at = expiry(ttl, self._chain.clock.now())
-        stale_ms = 0 if stale_ttl is None else round(ttl_seconds(stale_ttl) * 1000)
-
-        def produce() -> Any:
-            value = self.get(key, _ABSENT)  # another load may have ended between our look and our turn
-            if value is not _ABSENT:
-                return value
-            self._stats.loads += 1
-            write = self._draft(key, value := loader(), None)
-            keep_until = expires_at + stale_ms if expires_at else 0
-            self._write(Write(key, self._redraft(key, write.draft, expires_at, keep_until)), value)
-            return value
-
-        try:
-            return self._loads.load(self._space, key, produce)
-        except Exception:
-            found, value = self._loads.stale(self._space, key) if stale_ms else (False, None)
-            if not found:
-                raise
-            self._stats.stale_served += 1
-            return value
+        terms = terms_of(ttl, stale_ttl, refresh_ahead)
+        if not terms.ahead:
+            value = self.get(key, _ABSENT)
+            return self._loads.load(key, Job(loader, *terms)) if value is _ABSENT else value
+        found = self.lookup(key)
+        if not found.found:
+            return self._loads.load(key, Job(loader, *terms))
+        if self._loads.is_due(terms.ahead, found.expires_at):
+            self._loads.refresh(key, Job(loader, *terms))
+        return found.value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -289,7 +289,7 @@ class TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         view = object.__new__(TieredBackend)
         view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
-        view._keeper, view._coherence = self._keeper, self._coherence
+        view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
         view._bind(self._chain, check_namespace(name))
         return view
 
@@ -342,6 +342,7 @@ class TieredBackend:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
             self._chain.closed = True
+            self._loading.close()
             self._coherence.stop()
             self._keeper.stop()
             for tier in self._tiers:

@@ -27,6 +27,8 @@ OPTIONS: dict[str, Reader] = {
     "staleness": lambda text: seconds(text),
     "shared": lambda text: boolean(text),
     "max_value_bytes": lambda text: size(text),
+    "lease_ttl": lambda text: seconds(text),
+    "load_patience": lambda text: seconds(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 

@@ -48,9 +48,8 @@ class Fetcher:
         generation, frame = chain.record.read(space.name, key)
         if generation != space.generation:
             chain.learn(space, generation)
-        if frame is None:
-            return self._of_record(space, key, self._absences(space, (key,))[0], started)
-        return self._of_record(space, key, frame, started)
+        held = self._absences(space, (key,))[0] if frame is None else frame
+        return self._of_record(space, key, held, started)
 
     def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
         """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""

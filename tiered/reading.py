@@ -1,7 +1,4 @@
-"""The read path below memory: one flight per key, then the tiers (fetching.py), then what memory may keep of it.
-
-`with` on a lock costs twice as much as acquiring and releasing it, and this is the path of every memory miss.
-"""
+"""The read path below memory: one flight per key, then the tiers (fetching.py), then what memory may keep of it."""
 
 from __future__ import annotations
 
@@ -38,14 +35,11 @@ class Reader:
             with lock:
                 self._land(flights, key, mine)
             raise
-        lock.acquire()
-        try:
+        with lock:
             good = self._finish(space, key, found, events, mine.started)
             if good:
                 mine.answer = found
             self._land(flights, key, mine)
-        finally:
-            lock.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:

@@ -76,7 +76,7 @@ class Writer:
                 else:
                     held.append(memory.admit(part, key, slot))
                 if version:
-                    flights.reach(key, version)
+                    flights.change(key, version)
         return held
 
     def _slots(
@@ -110,6 +110,7 @@ class Writer:
         with self._chain.memory.lock:
             for write in writes:
                 self._chain.memory.drop(space.part, write.key)
+                space.flights.change(write.key, MAX_VERSION)
             space.flights.renew()  # nobody knows the version, so nothing that is under way may enter
 
     def _outcomes(self, commit: Commit, held: list[bool], tiers: dict[str, TierOutcome]) -> list[Result]:

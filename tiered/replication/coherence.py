@@ -13,6 +13,7 @@ from threading import Event, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import StoreError
+from tiered.forks import Forking, register
 from tiered.tiers.base import Telling, Told
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ RETRY = 0.5
 """Seconds between two attempts to subscribe."""
 
 
-class Coherence:
+class Coherence(Forking):
     """Listens for one chain. `start` it once; `stop` ends it."""
 
     def __init__(self, chain: Chain) -> None:
@@ -35,10 +36,11 @@ class Coherence:
         self._beat_every = min(0.3, chain.trust.staleness / 5)
         self.received = self.applied = self.resyncs = 0
         self.connected = False
-        self.reset()
+        self.after_fork_in_child()
+        register(self)
 
-    def reset(self) -> None:
-        """At first, and in a child after a fork."""
+    def after_fork_in_child(self) -> None:
+        """Nobody listens yet; so it is at first, too."""
         self._stop = Event()
         self._thread: Thread | None = None
         self.connected = False
@@ -103,7 +105,7 @@ class Coherence:
         with memory.lock:
             for key, version in told.versions:
                 self.applied += memory.drop_older(space.part, key, version)
-                flights.reach(key, version)
+                flights.change(key, version)
 
     def _start_anew(self, space: Space) -> None:
         """What memory holds from before may have missed a message (R4)."""

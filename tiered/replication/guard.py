@@ -7,8 +7,8 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -30,6 +30,7 @@ UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
 
 Answer = bytes | None | _Unanswered
+_Result = TypeVar("_Result")
 
 
 class Keyspace(Protocol):
@@ -113,6 +114,18 @@ class Guard:
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
+    def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
+        """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
+        if not self.breaker.closed:
+            return UNANSWERED
+        try:
+            result = call()
+        except Exception as error:
+            self.failed(op, error)
+            return UNANSWERED
+        self.breaker.success()
+        return result
+
     def owe(self, namespace: str, key: str, version: int) -> None:
         """The tier may lack `version` of `key`."""
         self.owe_many(namespace, ((key, version),))
@@ -123,6 +136,13 @@ class Guard:
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
+
+    def forget_parent(self) -> None:
+        """In a child after a fork: the tier is met anew."""
+        self.breaker.forget_parent()
+        self.owed.forget()
+        self.stats.reset()
+        self.identity, self.refused = None, ""
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""

@@ -11,6 +11,7 @@ from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import ConfigError, StoreError
+from tiered.forks import Forking, register
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
@@ -24,7 +25,7 @@ CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
 
 
-class Keeper:
+class Keeper(Forking):
     """Looks after the remote cache tiers of a chain. Starts on first use; `stop` ends it. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
@@ -32,10 +33,11 @@ class Keeper:
         self._replay = Replay(chain)
         self._pause = min(PAUSE, chain.trust.staleness / 4)
         self._believed: dict[str, str] = {}
-        self.reset()
+        self.after_fork_in_child()
+        register(self)
 
-    def reset(self) -> None:
-        """Nothing is started and nothing is known: at first, and in a child after a fork."""
+    def after_fork_in_child(self) -> None:
+        """Nothing is started and nothing is known; so it is at first, too."""
         self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
         self._stop = Event()
         self._lock = Lock()  # guards the start and the end of the thread
@@ -43,7 +45,6 @@ class Keeper:
         self._started = False
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
-        self._chain.trust.forget()
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.

@@ -51,7 +51,7 @@ class Outlook:
         space = self._chain.space(mark.namespace)
         with self._chain.memory.lock:
             self._chain.memory.drop_older(space.part, mark.key, mark.version)
-            space.flights.reach(mark.key, mark.version)
+            space.flights.change(mark.key, mark.version)
 
     def _check_adoption(self, journal: Journal) -> None:
         """Another process may have found another server, or the journal's limit was passed: then start anew, too."""

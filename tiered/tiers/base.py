@@ -244,3 +244,23 @@ class Claimable(Protocol):
 
     def claim_key(self, namespace: str) -> str:
         """What an operator removes there to free it."""
+
+
+class Leasing(Protocol):
+    """Leases on keys, optional: a tier that gives them has one of these as its attribute `leases`.
+
+    A lease says that its holder is loading the key. It saves others the work and proves nothing: whoever writes, writes
+    on a condition. Raises `StoreError` and nothing else; `take` raises when it cannot tell.
+    """
+
+    expires: bool
+    """Whether a lease ends `ttl` seconds after it was taken or extended; else it ends with the holder's process."""
+
+    def take(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Whether `token` holds the lease of `key` now; False if another token does."""
+
+    def extend(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Let it last for `ttl` seconds from now; False if `token` does not hold it any more."""
+
+    def release(self, namespace: str, key: str, token: str) -> None:
+        """End it if `token` holds it; else change nothing."""

@@ -15,11 +15,12 @@ from typing import Literal
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.tiers import file_forks
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
+from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_readers import Readers
@@ -38,7 +39,7 @@ _SCAN = (
 )
 
 
-class FileTier:
+class FileTier(Forking):
     """A durable store of record in `directory`, which it makes with mode 0700.
 
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.
@@ -76,7 +77,7 @@ class FileTier:
             raise
         self._start(connection)
         self._closed = False
-        file_forks.register(self)
+        register(self)
 
     def _start(self, connection: sqlite3.Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
@@ -85,11 +86,12 @@ class FileTier:
         self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
         self._expiry = Expiry(self._tidy, self.name)
+        self.leases = FileLeases(self.directory, self.name)
 
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        found: tuple[int, bytes | None] = self._readers.row(_READ, (key, namespace))
         return found or (self.generation(namespace), None)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
@@ -200,7 +202,7 @@ class FileTier:
         self._writer.close()
         self._readers.close()
         self._lock.release()
-        file_forks.forget(self)
+        forget(self)
 
     # Forks
 

@@ -157,6 +157,16 @@ class MemoryTier:
         self.bytes -= size
         self.entries -= 1
 
+    def forget_all(self) -> None:
+        """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
+        self.lock = Lock()
+        for part in self._partitions.values():
+            part.policy = SegmentedLRU()
+            part.slots.clear()
+            part.touched.clear()
+            part.bytes = 0
+        self.entries = self.bytes = self.evictions = 0
+
     # The tier protocol, over frames.
 
     def get(self, scope: str, key: str) -> bytes | None:

@@ -6,8 +6,6 @@ Every write is one Lua script that compares versions, so a write that arrives la
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from threading import Thread
@@ -18,7 +16,9 @@ import redis
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
 from tiered.tiers.redis_subscription import RedisSubscription, channel
 from tiered.tiers.redis_url import target
@@ -32,12 +32,11 @@ EPOCH = 2**32
 
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS = Script("commit.lua"), Script("versions.lua")
-_open_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
 
-class RedisTier:
+class RedisTier(Forking):
     """Redis or Valkey at `url` (redis://, rediss://, unix://), or where `client` connects to, on connections of its own.
 
     Thread-safe; connects on first use. The default is redis://localhost:6379/0.
@@ -71,8 +70,9 @@ class RedisTier:
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
         self._link = Link(where, name=name, timeout=timeout, max_connections=max_connections)
+        self.leases = RedisLeases(self._link, prefix)
         self._spaces: dict[str, int] = {}
-        _open_tiers.add(self)
+        register(self)
 
     # As a cache tier
 
@@ -133,7 +133,7 @@ class RedisTier:
 
     def close(self) -> None:
         self._link.close()
-        _open_tiers.discard(self)
+        forget(self)
 
     # As the store of record
 
@@ -203,6 +203,9 @@ class RedisTier:
     def bump(self) -> None:
         self._link.call("INCR", f"{self._prefix}:epoch", write=True)
 
+    def after_fork_in_child(self) -> None:
+        _abandoned.extend(self._link.abandon())
+
     # Private
 
     def _px(self, frame: bytes, now: int) -> int:
@@ -266,11 +269,3 @@ def _generation_of(space: int, epoch: int) -> int:
 def _literal(text: str) -> str:
     """`text` with SCAN's pattern characters escaped."""
     return "".join("\\" + char if char in "*?[]^\\" else char for char in text)
-
-
-def _after_fork() -> None:
-    for tier in list(_open_tiers):
-        _abandoned.extend(tier._link.abandon())
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.testing.chaos.faulty_leases import leases_of
 from tiered.tiers.base import Tier, TierHealth
 
 Place = tuple[str, str]
@@ -67,6 +68,7 @@ class FaultyTier:
         self._before: dict[Place, bytes] = {}
         self._snapshot: dict[Place, bytes] = {}
         self._runs, self._believed = 1, True
+        self.leases = leases_of(inner, self._enter, self._leave)
 
     # What a test does to it
 
