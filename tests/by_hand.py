@@ -105,9 +105,9 @@ class Process:
             self.store._keeper.look()
 
     def readmit(self) -> None:
-        """Let so much time pass that a probe is due, and look."""
+        """Let so much time pass that a probe is due, and look until what was owed before is paid."""
         self.clock.advance(60)
-        self.look()
+        self.look(3)
 
     def owes(self, key: str, namespace: str = "default") -> bool:
         return (namespace, key) in self.guard.owed
