@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.machine import REFUSED
+
 if TYPE_CHECKING:
     from tests.servers import RedisServer
 
@@ -23,6 +25,28 @@ def pytest_report_header(config: pytest.Config) -> str:
     # A seed is not forced here: Hypothesis then stops replaying the failures it has stored.
     seed = config.getoption("--hypothesis-seed", default=None)
     return f"tiered: profile {PROFILE}, hypothesis seed {'random' if seed is None else seed}"
+
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if os.geteuid() == 0 else [item for item in items if item.get_closest_marker("root")]
+    config.stash[_LEFT_OUT] = [item.nodeid for item in left_out]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was not tested, and why: a fault that was not caused is no fault survived."""
+    write, left_out = terminalreporter.write_line, config.stash.get(_LEFT_OUT, [])
+    if left_out:
+        write(f"NOT RUN: {len(left_out)} tests need root (`sudo make test-faults` runs them)", yellow=True, bold=True)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if REFUSED in reason:
+            write(f"NOT RUN: {report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
 
 
 @pytest.fixture

@@ -178,6 +178,8 @@ def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guar
     record = tiers[-1]
     if not isinstance(record, Record):
         raise ConfigError(f"{record.name}: the last tier must be a store of record (it lacks commit, read, scan …)")
+    if why := getattr(record, "no_record", ""):
+        raise ConfigError(f"{record.name}: {why}")
     first = tiers[0]
     memory = first if isinstance(first, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
     return memory, [Guard(tier, clock=clock) for tier in tiers[:-1] if tier is not memory], record

@@ -173,6 +173,22 @@ def test_another_run_of_the_server_is_not_believed(tier: RedisTier, server: Redi
     assert tier.get(SCOPE, "k") is None
 
 
+def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answers(tier: RedisTier) -> None:
+    tier.probe()
+    wires = [tier._link._take(False) for _ in range(3)]
+    for wire in wires:
+        tier._link._give_back(wire)
+    tier.put(SCOPE, "k", value("k").seal(1))
+    promoted = RedisServer()
+    try:
+        tier._link._target.arguments["port"] = promoted.port  # as a sentinel says
+        tier.probe()
+        assert [tier.get(SCOPE, "k") for _ in range(4)] == [None] * 4
+        assert tier._link.ask_many([b"PING\r\n"], write=False) and tier._link._opened == 1
+    finally:
+        promoted.stop()
+
+
 def test_a_password_that_is_missing_or_wrong_is_told_and_not_shown() -> None:
     server = RedisServer("--requirepass", "s3cret")
     try:

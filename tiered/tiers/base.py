@@ -131,7 +131,10 @@ class Tier(Protocol):
 
 @runtime_checkable
 class Record(Tier, Protocol):
-    """A store of record: the last tier of a chain, the truth."""
+    """A store of record: the last tier of a chain, the truth.
+
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    """
 
     max_key_bytes: int
     """Keys of at most this many UTF-8 bytes."""

@@ -17,7 +17,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import Commit, Page, TierHealth, Write
-from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
 from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
@@ -105,7 +105,14 @@ class FileTier(Forking):
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         sql, start = (_SCAN.format(">="), prefix) if cursor is None else (_SCAN.format(">"), cursor)
-        rows = self._readers.snapshot(lambda reader: reader.execute(sql, (namespace, start, limit)).fetchall())
+
+        def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
+            rows = reader.execute(sql, (namespace, start, limit)).fetchall()
+            if not all(type(key) is str for key, _ in rows):
+                raise damaged("a key is no text")
+            return rows
+
+        rows = self._readers.snapshot(look)
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
@@ -178,7 +185,7 @@ class FileTier(Forking):
             with self._readers.lend() as connection:
                 copy(connection, part)
             os.replace(part, target)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._database.errors.not_copied(target, error) from error
         except OSError as error:
             raise StoreUnavailable(f"the backup to {target} failed: {explain(error)}", tier=self.name) from error

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from tiered.entry import expires_at_of, keep_until_of, version_of
+from tiered.entry import MAX_VERSION, expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
+from tiered.tiers.file_errors import damaged
 
 CHUNK = 32
 SPACES = 1000
@@ -255,8 +256,10 @@ class Session:
 
     def _remember(self) -> None:
         """What every commit needs to know of the store."""
-        (self._last,) = self.connection.execute("SELECT version FROM store").fetchone()
-        self._stored = self._last
+        (last,) = self.connection.execute("SELECT version FROM store").fetchone()
+        if not (isinstance(last, int) and 0 <= last < MAX_VERSION >> 1):
+            raise damaged("the last version is not one that was written")
+        self._last = self._stored = last
         self._remember_adopted()
 
     def _remember_adopted(self) -> None:

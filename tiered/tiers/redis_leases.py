@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tiered.tiers.redis_errors import Late, store_error
-from tiered.tiers.redis_link import LATE, Link, Script
+from tiered.tiers.redis_link import Link
+from tiered.tiers.redis_script import LATE, Script
 
 _LEASE = Script("lease.lua")
 
