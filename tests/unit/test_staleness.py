@@ -146,3 +146,25 @@ def test_a_doubted_write_leaves_no_trace_on_the_key(a: Process, b: Process) -> N
     with b.store._chain.memory.lock:
         b.store._space.flights.reach("k", 5)
     assert b.store._space.flights.floor("k", later) == 5
+
+
+def test_an_absence_that_is_pending_is_owed_after_a_miss(a: Process, start: Start) -> None:
+    """R17: whoever read the old value from the record before may still promote it into the empty slot."""
+    b = start(entries=0)
+    assert b.store.lookup("k").tier == "cache"
+    old, scope = b.held("k"), b.store._space.scope
+    assert old is not None
+    a.cache.server.memory.forget(scope)
+    a.cache.cut_off()
+    a.store.delete("k")
+    assert b.store.get("k") is None and b.owes("k")
+    assert b.cache.put(scope, "k", old)  # the late promotion
+    assert b.store.get("k") is None
+    b.look(3)
+    assert not b.owes("k") and b.store.lookup("k").tier == "cache" and b.store.get("k") is None
+
+
+def test_an_absence_that_is_settled_is_not_owed_after_a_miss(a: Process, start: Start) -> None:
+    b = start(entries=0)
+    assert b.store.get("k") == "v1" and b.store.get("never written") is None
+    assert not b.owes("never written")
