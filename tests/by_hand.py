@@ -31,7 +31,6 @@ class Cache(FaultyTier):
     def __init__(self, server: Server) -> None:
         super().__init__(server.memory)
         self.server = server
-        self.run: str | None = None
         self.gets: list[str] = []
         self.puts: list[str] = []
         self.after_get: Hook | None = None

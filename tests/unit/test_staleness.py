@@ -12,6 +12,7 @@ from tests.by_hand import Process
 from tests.unit.conftest import Start
 from tests.waiting import eventually
 from tiered.entry import MAX_VERSION
+from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers.base import Told
 
 DELTA = 1.5
@@ -168,3 +169,26 @@ def test_an_absence_that_is_settled_is_not_owed_after_a_miss(a: Process, start: 
     b = start(entries=0)
     assert b.store.get("k") == "v1" and b.store.get("never written") is None
     assert not b.owes("never written")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="BUG: a record that fails in this process alone makes it believe caches that it must not believe (fetching.py, fetch)",
+)
+@pytest.mark.parametrize("reason", [Reason.OTHER, Reason.BUSY])
+def test_a_record_that_fails_here_alone_makes_nothing_old_believable(
+    a: Process, start: Start, monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    """No descriptor left, too many calls, a damaged page: others go on writing to the same record."""
+    b = start(entries=0)
+    assert b.store.get("k") == "v1"
+
+    def fails(*_: object) -> None:
+        raise StoreUnavailable("no descriptor left", tier="file", reason=reason)
+
+    a.cache.cut_off()
+    a.store.set("k", "v2")
+    b.clock.advance(DELTA + 0.1)
+    monkeypatch.setattr(b.record, "read", fails)
+    with pytest.raises(StoreUnavailable):
+        b.store.get("k")
