@@ -31,8 +31,8 @@ Start = Callable[..., Agent]
 
 
 @pytest.fixture
-def start(redis_server: RedisServer, tmp_path: Path) -> Iterator[Start]:
-    """Starts processes that share a directory and a server."""
+def start(redis_server: RedisServer, proxy: Proxy, tmp_path: Path) -> Iterator[Start]:
+    """Starts processes that share a directory and a server; they end before the proxy does."""
     with ExitStack() as agents:
 
         def start(
