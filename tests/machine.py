@@ -27,7 +27,8 @@ def run(*command: str) -> str:
     """What `command` printed; raises with what it complained about."""
     done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
+        complaint = " ".join(done.stderr.split())
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {complaint}")
     return done.stdout
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import redis
 import trustme
 from redis.crc import key_slot
 
+from tests import waiting
 from tests.servers import RedisServer, free_port
 
 NODE_TIMEOUT = 1000
@@ -21,17 +21,16 @@ QUICK = ("info-period", 300, "ping-period", 200, "ask-period", 200, "publish-per
 """How often a sentinel looks around, in ms; a loaded machine must not look like a jump of the clock."""
 
 
-def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until it is true; an error of Redis says "not yet"."""
-    end = time.monotonic() + seconds
-    while True:
+def eventually(true: Callable[[], object]) -> None:
+    """As `tests.waiting.eventually`; an error of Redis says "not yet"."""
+
+    def so() -> object:
         try:
-            if true():
-                return
+            return true()
         except redis.RedisError:
-            pass
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
+            return False
+
+    waiting.eventually(so)
 
 
 class RedisSentinels:

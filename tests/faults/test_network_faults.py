@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.agents import Agent, Answer, eventually, file_url
-from tests.faults.network import FROM_THAT_GROUP, TO_REDIS, Network, NetworkRedis, network_with_redis
+from tests.faults.network import TO_REDIS, TO_THE_SIDE_DOOR, Network, NetworkRedis, network_with_redis
 
 pytestmark = [pytest.mark.faults, pytest.mark.root]
 
@@ -101,17 +101,19 @@ def skipped(agent: Agent) -> int:
 
 
 def test_no_stale_return_while_one_process_alone_is_cut_off(both: Both, tmp_path: Path) -> None:
-    network, _ = both
+    network, server = both
     with (
-        Agent(url(tmp_path), wrap=network.alone) as cut_off,
+        Agent(f"{server.side_url},{file_url(tmp_path)}", wrap=network.inside) as cut_off,
         Agent(url(tmp_path), wrap=network.inside) as other,
     ):
         cut_off.set("a", "v1")
         cut_off.set("b", "v1")
         assert served_by(other, "a") == "redis" and other.get("b") == "v1"
-        network.add("sent", f"{FROM_THAT_GROUP} drop")
+        network.add("sent", f"{TO_THE_SIDE_DOOR} drop")
         # Its writes reach only the record; the other still finds the old value in Redis, and must not for long.
+        held = server.raw.mget(names := sorted(server.raw.keys("tiered:default:*:a")))
         assert in_time(cut_off.ask("set", "a", "v2")).value["tiers"]["redis"] == "queued"
+        assert held == server.raw.mget(names)
         eventually(lambda: other.get("a") == "v2")
         assert {other.get("a") for _ in range(100)} == {"v2"}
         # And the other way round: what the other writes, the one that is cut off reads at once.

@@ -16,7 +16,7 @@ from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import Draft, draft, namespace_seed, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.contract import TierContract
-from tiered.tiers.redis_cluster import FAILURES
+from tiered.tiers.redis_masters import FAILURES
 
 SCOPE = "n:1"
 SLOW = 5.0
@@ -157,7 +157,9 @@ def test_a_new_master_is_followed_while_it_is_filled_and_else_another_server(fra
     assert seeing.get(SCOPE, "k") is None and seeing.put(SCOPE, "k", frame("k"))
     finish()
     assert seeing.get(SCOPE, "k") == frame("k") and frail.owner("tiered:n:1:k") is added
-    assert seeing._link._nodes["127.0.0.1", added.port].link.run_id  # from now on, another run of it is another server
+    assert seeing._link._masters.nodes[
+        "127.0.0.1", added.port
+    ].link.run_id  # from now on, another run of it is another server
     with pytest.raises(StoreUnavailable) as read:
         absent.get(SCOPE, "k")
     with pytest.raises(NotApplied) as written:
@@ -204,7 +206,7 @@ def test_a_hung_master_takes_the_tier_out_of_service_and_not_a_time_limit_for_ev
         with pytest.raises(StoreUnavailable) as caught:
             tier.get(SCOPE, key)
         assert caught.value.reason is Reason.TIMEOUT
-    with pytest.raises(StoreUnavailable, match="again and again") as caught:
+    with pytest.raises(StoreUnavailable, match=f"{hung.port} failed {FAILURES} times") as caught:
         tier.get(SCOPE, next(key for key in KEYS if key not in mine))
     assert caught.value.reason.trips_breaker
     with pytest.raises(NotApplied):
@@ -311,9 +313,18 @@ def test_the_memory_of_another_process_follows(cluster: RedisCluster, tmp_path: 
     eventually(lambda: reader._space.subscribed)
     reader.get_many(KEYS[:30])
     writer.set_many({key: 2 for key in KEYS[:30]})
-    eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 2), seconds=30)
+    eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 2))
     for chain in chains:
         chain.close()
+
+
+def test_leases_are_taken_on_the_master_of_their_key(cluster: RedisCluster, tier: RedisTier) -> None:
+    for key in KEYS[:20]:
+        assert tier.leases.take("n", key, "mine", 60.0) and not tier.leases.take("n", key, "theirs", 60.0)
+        assert tier.leases.extend("n", key, "mine", 60.0) and not tier.leases.extend("n", key, "theirs", 60.0)
+    assert 0 not in [cluster.ask(master, "DBSIZE") for master in cluster.masters]
+    tier.leases.release("n", "k0", "mine")
+    assert tier.leases.take("n", "k0", "theirs", 60.0)
 
 
 def test_a_cluster_is_no_store_of_record_and_says_why(cluster: RedisCluster, tier: RedisTier) -> None:

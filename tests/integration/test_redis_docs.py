@@ -128,6 +128,7 @@ def test_the_least_rights_are_enough_for_a_chain_and_none_is_too_many(
         eventually(lambda: chains[1].get("k") == "new")
         assert chains[1].get_many([f"k{n}" for n in range(10)]) == {f"k{n}": n for n in range(10)}
         assert chains[0].delete("k0") and chains[0].add("k0", 1)
+        assert chains[1].get_or_set("loaded", lambda: 7) == 7
         chains[0].clear()
         for chain in chains:
             assert chain._chain.guards[0].tier.health().ok

@@ -39,7 +39,7 @@ def test_a_chain_is_built_in_its_order_with_its_options(tmp_path: Path) -> None:
 )
 def test_the_addresses_of_a_cluster_are_separated_by_commas_too(url: str, seeds: Any, tmp_path: Path) -> None:
     _memory, redis, file = tiers_from_url(f"memory://,{url},file:{tmp_path}/x", shared=False)
-    assert list(redis._link._target.seeds) == seeds and isinstance(file, FileTier)
+    assert list(redis._link._masters._target.seeds) == seeds and isinstance(file, FileTier)
     file.close()
 
 

@@ -81,7 +81,7 @@ class RedisTier(Forking):
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
-        self.leases = RedisLeases(self._link, prefix) if isinstance(self._link, Link) else None
+        self.leases = RedisLeases(self._link, prefix)
         self._spaces: dict[str, int] = {}
         register(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiered.tiers.redis_cluster import Cluster
 from tiered.tiers.redis_errors import Late, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_script import LATE, Script
@@ -14,12 +15,13 @@ class RedisLeases:
 
     expires = True
 
-    def __init__(self, link: Link, prefix: str) -> None:
+    def __init__(self, link: Link | Cluster, prefix: str) -> None:
         self._link, self._prefix = link, prefix
 
     def take(self, namespace: str, key: str, token: str, ttl: float) -> bool:
         """A command that was on its way for too long is refused: its sender has long gone on without."""
-        result = self._run(namespace, key, "take", token, ttl, self._link.not_after())
+        not_after = self._link.at(self._name(namespace, key)).not_after()
+        result = self._run(namespace, key, "take", token, ttl, not_after)
         if result == LATE:
             raise store_error(Late(), self._link.name, write=True, sent=True)
         return result == 1
@@ -31,5 +33,8 @@ class RedisLeases:
         self._run(namespace, key, "release", token)
 
     def _run(self, namespace: str, key: str, what: str, token: str, ttl: float = 0.0, not_after: int = 0) -> int:
-        name, px = f"{self._prefix}:{namespace}:lease:{key}", max(1, round(ttl * 1000))
+        name, px = self._name(namespace, key), max(1, round(ttl * 1000))
         return int(self._link.script(_LEASE, [name], [what, token, px, not_after], write=True))
+
+    def _name(self, namespace: str, key: str) -> str:
+        return f"{self._prefix}:{namespace}:lease:{key}"

@@ -93,6 +93,10 @@ class Link:
         self._give_back(wire)
         return replies
 
+    def at(self, name: str) -> Link:
+        """The link to the server that has the key `name`."""
+        return self
+
     def not_after(self, since: float | None = None) -> int:
         """The server's time (Unix ms) after which what was read or committed `since` may no longer be applied there.
 
