@@ -31,7 +31,6 @@ class Cache(FaultyTier):
     def __init__(self, server: Server) -> None:
         super().__init__(server.memory)
         self.server = server
-        self.run: str | None = None
         self.gets: list[str] = []
         self.puts: list[str] = []
         self.after_get: Hook | None = None
@@ -88,8 +87,7 @@ class Process:
         entries: int = 100,
         **options: Any,
     ) -> None:
-        self.clock, self.cache = server.clock, Cache(server)
-        clock = server.clock
+        self.clock, self.cache, clock = server.clock, Cache(server), server.clock
         self.record = FileTier(directory, sync="normal", clock=clock, **options)
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]
@@ -106,9 +104,9 @@ class Process:
             self.store._keeper.look()
 
     def readmit(self) -> None:
-        """Let so much time pass that a probe is due, and look."""
+        """Let so much time pass that a probe is due, and look until what was owed before is paid."""
         self.clock.advance(60)
-        self.look()
+        self.look(3)
 
     def owes(self, key: str, namespace: str = "default") -> bool:
         return (namespace, key) in self.guard.owed

@@ -62,9 +62,8 @@ class Reader:
     def _follow(self, space: Space, key: str, flight: Flight, started: float) -> Found | None:
         """The leader's answer; None if it was overtaken or takes too long, and this call must read for itself."""
         with self._chain.memory.lock:
-            # It may have landed since, and one that began long ago is not joined (R11).
-            if space.flights.leaders.get(key) is not flight or started - flight.started > self._joinable:
-                return None
+            if space.flights.leaders.get(key) is not flight or not self._is_young(flight, started):
+                return None  # it has landed since, or its answer may be too old for us
             if flight.done is None:
                 flight.done = allocate_lock()
                 flight.done.acquire()
@@ -76,6 +75,16 @@ class Reader:
             raise flight.error
         answer: Found | None = flight.answer
         return answer
+
+    def _is_young(self, flight: Flight, started: float) -> bool:
+        """Whether what `flight` finds is new enough for a read that began at `started` (R11).
+
+        Its leader may have believed a cache tier that the later read must not believe any more.
+        """
+        if started - flight.started > self._joinable:
+            return False
+        trust = self._chain.trust
+        return not self._chain.guards or not trust.caches(flight.started) or started < trust.cache_until(flight.started)
 
     def _finish(self, space: Space, key: str, found: Found, events: int, started: float) -> bool:
         """Let memory have what was found, in one step under the lock (R2, R4).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -36,10 +37,18 @@ class Agent:
         assert self._read() == "ready"
 
     def ask(self, name: str, *args: Any) -> Answer:
-        """Call a method of the store (or `limit`, `descriptors`, `clocks`)."""
+        """Call a method of the store, or a function of programs/agent.py."""
+        self.send(name, *args)
+        return self.answer()
+
+    def send(self, name: str, *args: Any) -> None:
+        """Begin to `ask`; `answer` ends it."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([name, *args]) + "\n")
         self._process.stdin.flush()
+
+    def answer(self) -> Answer:
+        """Of what was sent."""
         answer = self._read()
         error, message = answer["error"] or (None, "")
         return Answer(answer["value"], error, message, answer["seconds"])
@@ -52,6 +61,13 @@ class Agent:
         """The outcome of each tier; no error is allowed."""
         tiers: dict[str, str] = self._right("set", key, value)["tiers"]
         return tiers
+
+    def stop(self) -> None:
+        """SIGSTOP: all its threads stand still until `go_on`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL: nothing is closed."""

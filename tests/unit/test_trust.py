@@ -49,6 +49,17 @@ def test_memory_lives_on_while_both_looks_and_messages_prove_it() -> None:
     assert trust.memory_until(99.0) <= 99.0
 
 
+def test_a_look_proves_nothing_of_memory_while_writes_may_leave_no_marks() -> None:
+    trust = Trust(1.5)
+    trust.look(100.0)
+    trust.heard = 102.0
+    trust.look(101.0, adopted=False)
+    assert trust.memory_until(99.0) == 101.5
+    assert trust.caches(101.4) and trust.cache_until(101.0) == 101.5
+    trust.look(102.0)
+    assert trust.memory_until(99.0) == 103.5
+
+
 def test_an_entry_that_came_after_the_last_proof_is_not_prolonged_by_it() -> None:
     trust = Trust(1.5)
     trust.look(100.0)

@@ -126,13 +126,21 @@ class Keeper(Forking):
 
     def _watch(self) -> None:
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
-        started = self._chain.clock.monotonic()
+        started, adopted = (
+            self._chain.clock.monotonic(),
+            self._adopted(),
+        )  # before the generations, which adoption changes
         for space in self._chain.spaces():
             if space.generation:
                 self._chain.learn(space, self._chain.record.generation(space.name))
         for outlook in self._outlooks.values():
             outlook.look()
-        self._chain.trust.look(started)
+        self._chain.trust.look(started, adopted=adopted)
+
+    def _adopted(self) -> bool:
+        """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark."""
+        journal = self._chain.record.journal
+        return journal is not None and all(journal.adopted(guard.name) is not None for guard in self._chain.guards)
 
     def _pay(self, guard: Guard) -> None:
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""

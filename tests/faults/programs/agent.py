@@ -27,6 +27,17 @@ def clocks() -> tuple[float, float]:
     return time.time(), time.monotonic()
 
 
+def coherence() -> dict[str, int]:
+    """What the subscription did."""
+    it = store._coherence
+    return {"connected": it.connected, "received": it.received, "applied": it.applied, "resyncs": it.resyncs}
+
+
+def look_no_more() -> None:
+    """End the looks at the record: from here on only messages and time tell of other processes."""
+    store._keeper._stop.set()
+
+
 def plain(answer: Any) -> Any:
     if isinstance(answer, Lookup):
         return {"value": answer.value, "tier": answer.tier, "version": answer.version}
@@ -36,7 +47,8 @@ def plain(answer: Any) -> Any:
 
 
 store = TieredBackend.from_url(sys.argv[1], **json.loads(sys.argv[2]))
-own: dict[str, Callable[..., Any]] = {"limit": limit, "descriptors": descriptors, "clocks": clocks}
+functions: list[Callable[..., Any]] = [limit, descriptors, clocks, coherence, look_no_more]
+own = {function.__name__: function for function in functions}
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
     name, *args = json.loads(line)
