@@ -25,6 +25,22 @@ _ADVICE = {
 }
 
 
+def path_of(path: object, what: str) -> Path:
+    """`path` as a `Path`; `ConfigError` for what is none, saying `what` it would be."""
+    try:
+        text = os.fsdecode(path)  # type: ignore[arg-type]  # it raises for other types
+    except TypeError:
+        raise ConfigError(f"{what} must be a path, not {type(path).__name__}") from None
+    if not text or "\0" in text:
+        raise ConfigError(f"{what} must be a path that is not empty and has no NUL")
+    return Path(text)
+
+
+def belongs_to_a_store(path: Path) -> bool:
+    """Whether a file at `path` would replace the database of a file tier, which may be in use."""
+    return path.name.startswith(DATABASE) and (path.parent / "lock").exists()
+
+
 def prepare(directory: Path, name: str) -> Path:
     """Make or check the directory; returns the database's path. Raises `ConfigError` before anything is opened."""
     try:
@@ -32,9 +48,7 @@ def prepare(directory: Path, name: str) -> Path:
         if directory.exists() and not directory.is_dir():
             raise ConfigError(f"{name}: {directory} is not a directory; give FileTier a directory of its own")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, ConfigError):
-            raise
+    except OSError as error:
         raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error)}") from error
     kind = file_system(directory)
     if kind.startswith(NETWORK_FILE_SYSTEMS):
@@ -50,10 +64,8 @@ def prepare(directory: Path, name: str) -> Path:
     return path
 
 
-def explain(error: OSError | ValueError) -> str:
+def explain(error: OSError) -> str:
     """What went wrong, and what to do about it."""
-    if not isinstance(error, OSError):
-        return str(error)
     advice = _ADVICE.get(error.errno or 0, "check the directory and its mount")
     return f"{error.strerror}; {advice}"
 

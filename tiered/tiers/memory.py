@@ -14,9 +14,10 @@ from sys import getsizeof
 from threading import Lock
 from typing import Any, NamedTuple
 
+from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import expires_at_of, keep_until_of, version_of
-from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.errors import NotApplied, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.slru import SegmentedLRU
 
@@ -71,10 +72,9 @@ class MemoryTier:
         name: str = "memory",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if max_entries < 0 or max_bytes < 0:
-            raise ConfigError(f"{name}: max_entries and max_bytes must not be negative")
-        self.name = name
-        self.max_entries, self.max_bytes = max_entries, max_bytes
+        self.name = tier_name(name)
+        self.max_entries = whole(f"{name}: max_entries", max_entries, 0)
+        self.max_bytes = whole(f"{name}: max_bytes", max_bytes, 0)
         self.lock = Lock()  # guards policies, sizes and versions; never the slots against readers
         self.entries = self.bytes = self.evictions = 0
         self._clock = clock
