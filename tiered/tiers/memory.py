@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.entry import expires_at_of, keep_until_of, version_of
-from tiered.errors import NotApplied, StoreUnavailable
+from tiered.entry import HEADER_SIZE, expires_at_of, keep_until_of, version_of
+from tiered.errors import NotApplied, Reason, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.slru import SegmentedLRU
 
@@ -206,6 +206,8 @@ class MemoryTier:
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         self._check_open(NotApplied)
+        for write in writes:
+            self._check_room(write)
         with self.lock:
             part = self.partition("record:" + namespace)
             written = [self._commit(part, write, now) for write in writes]
@@ -252,6 +254,16 @@ class MemoryTier:
             self._put(part, write.key, frame, 0)
         told = write.expect is not None or write.draft.tombstone
         return Written(self._version, frame, told and held is not None)
+
+    def _check_room(self, write: Write) -> None:
+        """There is no tier below: what does not fit at all must not be acknowledged."""
+        if write.draft.tombstone:
+            return
+        size = HEADER_SIZE + len(write.draft.payload) + getsizeof(write.key) + ENTRY_OVERHEAD
+        if size > self.max_bytes or not self.max_entries:
+            limit = f"max_bytes={self.max_bytes}, max_entries={self.max_entries}"
+            message = f"the entry takes {size} bytes, but the tier has {limit}; raise them, or add a tier below"
+            raise NotApplied(message, tier=self.name, reason=Reason.TOO_LARGE)
 
     def _put(self, part: Partition, key: str, frame: bytes, retention: int) -> bool:
         held = part.slots.get(key)
