@@ -12,7 +12,12 @@ from pathlib import Path
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
-NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.gluster", "afs", "lustre")
+NETWORK_FILE_SYSTEMS = (
+    *("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "afs", "lustre", "beegfs", "gpfs", "coda", "ncp", "vboxsf"),
+    *("fuse.sshfs", "fuse.gluster", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.goofys"),
+    *("fuse.juicefs", "fuse.davfs", "fuse.vmhgfs"),
+)
+"""How the types of those begin whose locks cannot be relied on. Shared directories of virtual machines are among them."""
 
 _ADVICE = {
     errno.EROFS: "mount it read-write, or choose another directory",
@@ -47,12 +52,12 @@ def prepare(directory: Path, name: str) -> Path:
         _refuse_symlink(directory, name)
         if directory.exists() and not directory.is_dir():
             raise ConfigError(f"{name}: {directory} is not a directory; give FileTier a directory of its own")
+        kind = file_system(directory)
+        if kind.startswith(NETWORK_FILE_SYSTEMS):
+            raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error)}") from error
-    kind = file_system(directory)
-    if kind.startswith(NETWORK_FILE_SYSTEMS):
-        raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
     path = directory / DATABASE
     _refuse_symlink(path, name)
     try:
@@ -71,12 +76,12 @@ def explain(error: OSError) -> str:
 
 
 def file_system(directory: Path) -> str:
-    """The type of the file system that holds `directory`; empty where the system does not tell."""
+    """The type of the file system that holds `directory`, or will when it is made; empty where the system does not tell."""
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return ""
-    return mounted(os.fsdecode(mounts), str(directory.resolve()))
+    return mounted(os.fsdecode(mounts), os.path.realpath(directory))  # resolve() gives up on a loop of links
 
 
 def mounted(mountinfo: str, target: str) -> str:
