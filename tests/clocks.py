@@ -11,7 +11,7 @@ class HandClock:
         return self.seconds
 
     def now(self) -> int:
-        return round(self.seconds * 1000) + 1_700_000_000_000
+        return int(self.seconds * 1000) + 1_700_000_000_000  # as the real one: whole milliseconds that have passed
 
     def advance(self, seconds: float) -> None:
         self.seconds += seconds

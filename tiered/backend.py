@@ -7,16 +7,19 @@ from pathlib import Path
 from random import random
 from time import monotonic, sleep
 from typing import Any
+from zlib import crc32
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
-from tiered.entry import Draft, draft, open_frame, tombstone
+from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
+from tiered.fetching import Found
 from tiered.loading import Loads
-from tiered.reading import Found, Reader
+from tiered.reading import Reader
+from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.tiers.base import Tier, Write, Written
@@ -25,6 +28,7 @@ from tiered.writing import Writer
 PAGE = 500
 MAX_CONFLICTS = 1000
 _ABSENT: Any = object()
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
 class TieredBackend:
@@ -52,7 +56,7 @@ class TieredBackend:
             raise ConfigError("deadline and staleness are seconds greater than zero")
         chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
         self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
-        self._keeper = Keeper(chain)
+        self._keeper, self._coherence = Keeper(chain), Coherence(chain)
         self._bind(chain, check_namespace(namespace))
 
     def _bind(self, chain: Chain, namespace: str) -> None:
@@ -105,7 +109,8 @@ class TieredBackend:
         found = self._find(key)
         if found.slot is None:
             return Lookup(False, tier=found.tier, version=found.version)
-        return _lookup(found.slot, found.tier, 0.0)
+        age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
+        return _lookup(found.slot, found.tier, age)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
@@ -114,7 +119,7 @@ class TieredBackend:
         below: list[str] = []
         for key in wanted:
             slot = self._slots.get(key)
-            if slot is not None and slot[1] > now:
+            if slot is not None and (slot[1] > now or self._chain.prolong(self._space, key, slot)):
                 self._touched(key)
                 values[key] = _value(slot)
             else:
@@ -149,12 +154,12 @@ class TieredBackend:
 
     def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        outcome: WriteOutcome = self._write(self._draft(key, value, ttl))[1]
+        outcome: WriteOutcome = self._write(self._draft(key, value, ttl), value)[1]
         return outcome
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        written, outcome = self._write(self._draft(key, value, ttl, expect=0))
+        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value)
         return outcome if written.version else None
 
     def delete(self, key: str) -> bool:
@@ -163,11 +168,11 @@ class TieredBackend:
 
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
-        writes = [self._draft(key, value, ttl) for key, value in values.items()]
+        writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
         self._ready()
-        results = self._writer.write(self._space, writes) if writes else []
+        results = self._writer.write(self._space, writes, list(values.values())) if writes else []
         self._stats.sets += len(writes)
-        return {write.key: outcome for write, (_, outcome) in zip(writes, results, strict=True) if outcome}
+        return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
@@ -175,7 +180,7 @@ class TieredBackend:
         wanted = dict.fromkeys(check_key(key, limit) for key in keys)
         self._ready()
         writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
-        results = self._writer.write(self._space, writes) if writes else []
+        results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
@@ -210,7 +215,7 @@ class TieredBackend:
             write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
             if isinstance(ttl, _Keep) and version:
                 write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
-            if self._write(write)[0].version:
+            if self._write(write, value)[0].version:
                 return value
             self._stats.conflicts += 1
             if attempt > 2:
@@ -251,7 +256,7 @@ class TieredBackend:
             self._stats.loads += 1
             write = self._draft(key, value := loader(), None)
             keep_until = expires_at + stale_ms if expires_at else 0
-            self._write(Write(key, self._redraft(key, write.draft, expires_at, keep_until)))
+            self._write(Write(key, self._redraft(key, write.draft, expires_at, keep_until)), value)
             return value
 
         try:
@@ -283,7 +288,8 @@ class TieredBackend:
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         view = object.__new__(TieredBackend)
-        view._tiers, view._keeper, view._max_value_bytes = self._tiers, self._keeper, self._max_value_bytes
+        view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
+        view._keeper, view._coherence = self._keeper, self._coherence
         view._bind(self._chain, check_namespace(name))
         return view
 
@@ -294,7 +300,7 @@ class TieredBackend:
         self._chain.learn(self._space, self._chain.record.clear(self._space.name))
         with self._chain.memory.lock:
             self._chain.memory.empty(self._space.part)
-            self._space.flights.mark_all()
+            self._space.flights.renew()
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 guard.forget(old)
@@ -321,6 +327,8 @@ class TieredBackend:
             report[tier.name] = {"ok": state.ok, "detail": state.detail, **state.facts}
         for guard in self._chain.guards:
             report[guard.name] |= {"breaker": str(guard.breaker.state), "owed": len(guard.owed)}
+            if guard.refused:
+                report[guard.name] |= {"ok": False, "detail": guard.refused}
         return report
 
     def backup(self, path: str | Path) -> None:
@@ -334,6 +342,7 @@ class TieredBackend:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
             self._chain.closed = True
+            self._coherence.stop()
             self._keeper.stop()
             for tier in self._tiers:
                 tier.close()
@@ -356,32 +365,54 @@ class TieredBackend:
     def _ready(self) -> None:
         if self._chain.closed:
             self._chain.check_open()
-        if not self._keeper.started:
-            self._keeper.start()
+        if not self._space.ready:
+            self._keeper.enter(self._space)
+            self._coherence.start()
 
     def _find(self, key: str) -> Found:
-        check_key(key, self._chain.max_key_bytes)
-        self._ready()
+        if type(key) is not str or not key.isascii() or not 0 < len(key) <= self._chain.max_key_bytes:
+            key = check_key(key, self._chain.max_key_bytes)
+        slot = self._slots.get(key)
+        if slot is not None and self._chain.prolong(self._space, key, slot):
+            self._stats.memory_hits += 1
+            return Found(slot, self._chain.memory.name, slot[3])
+        if self._chain.closed or not self._space.ready:
+            self._ready()
         found = self._reader.read(self._space, key)
         if found.slot is None:
             self._stats.misses += 1
         return found
 
     def _draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
-        check_key(key, self._chain.max_key_bytes)
-        expires_at = expiry(ttl, self._chain.clock.now())
-        payload = self._chain.codec.encode(value)
-        if len(payload) > self._max_value_bytes:
-            limit = f"the limit of {self._max_value_bytes} (max_value_bytes)"
-            raise InvalidValue(f"the value takes {len(payload)} bytes, more than {limit}; split it or raise the limit")
-        return Write(key, draft(self._space.seed, key, payload, self._chain.codec.id, expires_at=expires_at), expect)
+        (write,) = self._drafts(((key, value),), expiry(ttl, self._chain.clock.now()))
+        return write if expect is None else write._replace(expect=expect)
+
+    def _drafts(self, items: Iterable[tuple[str, Any]], expires_at: int) -> list[Write]:
+        """What is to be committed, with everything checked that can be before any I/O."""
+        limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
+        codec, writes = self._chain.codec, list[Write]()
+        encode, codec_id = codec.encode, codec.id
+        for key, value in items:
+            if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
+                key = check_key(key, limit)
+            payload = encode(value)
+            if len(payload) > most:
+                raise InvalidValue(
+                    f"the value takes {len(payload)} bytes, more than the limit of {most} (max_value_bytes); split it or"
+                    " raise the limit"
+                )
+            draft = _new(
+                Draft, (0, codec_id, expires_at, expires_at, payload, crc32(payload, crc32(key.encode(), seed)))
+            )
+            writes.append(_new(Write, (key, draft, None)))
+        return writes
 
     def _redraft(self, key: str, base: Draft, expires_at: int, keep_until: int) -> Draft:
         return base._replace(expires_at=expires_at, keep_until=keep_until)
 
-    def _write(self, write: Write) -> tuple[Written, Any]:
+    def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
         self._ready()
-        result = self._writer.write(self._space, (write,))[0]
+        result = self._writer.write(self._space, (write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result
 

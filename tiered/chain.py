@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from threading import Lock
+from sys import getsizeof
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from tiered.clock import Clock
@@ -14,8 +15,12 @@ from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import Flight, InFlightTable
+from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
+
+RECORD_CALLS = 64
+INFINITE = math.inf
 
 
 class Space:
@@ -31,10 +36,16 @@ class Space:
         self.stats = StoreStats()
         self.generation = 0
         """The newest generation seen; 0 before the record was asked."""
+        self.scope = ""
+        """Namespace and generation: where cache tiers keep the entries."""
+        self.ready = False
+        """Whether the keeper has entered it: before that nothing below memory may be asked."""
+        self.subscribed = False
+        """Whether every message about it is heard."""
 
-    @property
-    def scope(self) -> str:
-        return f"{self.name}:{self.generation}"
+    def enter(self, generation: int) -> None:
+        """From here on `generation` holds. With the memory's lock."""
+        self.generation, self.scope = generation, f"{self.name}:{generation}"
 
 
 class Chain:
@@ -46,7 +57,10 @@ class Chain:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.clock, self.deadline = codec, clock, deadline
-        self.trust = staleness if shared and not isinstance(self.record, MemoryTier) else math.inf
+        self.shared = shared and not isinstance(self.record, MemoryTier)
+        self.trust = Trust(staleness if self.shared else math.inf)
+        self.record_calls = BoundedSemaphore(RECORD_CALLS)
+        """So many calls may fall through a failing cache tier to the record at once."""
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats()
         self.closed = False
@@ -78,27 +92,47 @@ class Chain:
             with self.memory.lock:
                 if space.generation:
                     self.memory.empty(space.part)
-                    space.flights.mark_all()
-                space.generation = max(generation, space.generation)
+                    space.flights.renew()
+                space.enter(max(generation, space.generation))
 
     def decode(self, entry: Entry) -> Any:
         """The value of `entry`; raises `Corrupt`."""
         if entry.codec != self.codec.id:
-            raise Corrupt(f"written by codec {entry.codec}, but this store is configured for {self.codec.name}")
+            raise self.foreign(entry.codec)
         return self.codec.decode(entry.payload)
 
-    def slot(self, key: str, entry: Entry, since: float) -> tuple[tuple[Any, ...], int]:
-        """The memory slot of `entry`, read or written since `since`, and its size."""
-        value = self.decode(entry)
-        deadline = since + self.trust
-        if entry.expires_at:
-            left = (entry.expires_at - self.clock.now()) / 1000
-            deadline = min(deadline, self.clock.monotonic() + left)
+    def foreign(self, codec: int) -> Corrupt:
+        return Corrupt(f"written by codec {codec}, but this store is configured for {self.codec.name}")
+
+    def slot(
+        self, key: str, value: Any, payload: bytes, version: int, expires_at: int, since: float, until: float
+    ) -> tuple[Any, ...]:
+        """The memory slot of `value`, read or written since `since`, which may be served `until` then.
+
+        Laid out as `tiered.tiers.memory.Slot`.
+        """
+        ends = INFINITE
+        if expires_at:
+            ends = self.clock.monotonic() + (expires_at - self.clock.now()) / 1000
+            until = min(until, ends)
+        kind = type(value)
+        if kind is str or kind is bytes:
+            return (value, until, None, version, expires_at, since, ends, getsizeof(value) + len(key) + 49)
         if immutable(value):
-            return (value, deadline, None, entry.version, entry.expires_at, since), size_of(value) + len(key) + 49
-        payload = entry.payload
-        slot = (payload, deadline, self._decode_trusted, entry.version, entry.expires_at, since)
-        return slot, len(payload) + len(key) + 82
+            return (value, until, None, version, expires_at, since, ends, size_of(value) + len(key) + 49)
+        size = len(payload) + len(key) + 82
+        return (payload, until, self._decode_trusted, version, expires_at, since, ends, size)
+
+    def prolong(self, space: Space, key: str, slot: tuple[Any, ...]) -> bool:
+        """Serve a slot for longer whose time is over, if the messages and looks since prove that it is new enough."""
+        until = min(self.trust.memory_until(slot[5]), slot[6])
+        if not space.subscribed or until <= self.clock.monotonic():
+            return False
+        with self.memory.lock:
+            if space.part.slots.get(key) is not slot:
+                return False
+            space.part.slots[key] = (slot[0], until, *slot[2:])
+        return True
 
     def confirm(self, guard: Guard, space: Space, generation: int, items: Sequence[tuple[str, int]]) -> None:
         """`guard` holds these (key, version) or newer: clear their pending marks."""

@@ -17,7 +17,7 @@ does not open. CRC-32 finds accidents; against forgery there is encryption.
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from tiered.errors import Corrupt
@@ -34,6 +34,8 @@ _HEAD = Struct(">2sBBBQQQ")
 _FRAME = Struct(">2sBBBQQQI")
 _CHECKSUM = Struct(">I")
 _U64 = Struct(">Q")
+_pack, _pack_checksum, _unpack = _HEAD.pack, _CHECKSUM.pack, _FRAME.unpack_from
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
 class Entry(NamedTuple):
@@ -72,8 +74,8 @@ class Draft(NamedTuple):
     def seal(self, version: int) -> bytes:
         """The frame of this draft under `version`."""
         flags, codec, expires_at, keep_until, payload, checksum = self
-        head = _HEAD.pack(MAGIC, FORMAT, flags, codec, version, expires_at, keep_until)
-        return head + _CHECKSUM.pack(crc32(head, checksum)) + payload
+        head = _pack(MAGIC, FORMAT, flags, codec, version, expires_at, keep_until)
+        return head + _pack_checksum(crc32(head, checksum)) + payload
 
 
 def namespace_seed(namespace: str) -> int:
@@ -97,7 +99,7 @@ def open_frame(frame: bytes, seed: int, key: str) -> Entry:
     """Open the frame that was stored under `key` in the namespace of `seed`; raises `Corrupt`."""
     if len(frame) < HEADER_SIZE:
         raise Corrupt(f"{len(frame)} bytes are too short for a frame")
-    magic, form, flags, codec, version, expires_at, keep_until, checksum = _FRAME.unpack_from(frame)
+    magic, form, flags, codec, version, expires_at, keep_until, checksum = _unpack(frame)
     if magic != MAGIC or form != FORMAT:
         raise Corrupt("not a frame of this format: written by another program or another release")
     payload = frame[HEADER_SIZE:]
@@ -105,7 +107,7 @@ def open_frame(frame: bytes, seed: int, key: str) -> Entry:
         raise Corrupt("checksum mismatch: damaged, or stored under another key or namespace")
     if flags & ~KNOWN_FLAGS:
         raise Corrupt(f"unknown flags {flags:#x}: written by a newer release")
-    return Entry(flags, codec, version, expires_at, keep_until, payload)
+    return _new(Entry, (flags, codec, version, expires_at, keep_until, payload))  # type: ignore[no-any-return]  # Entry
 
 
 def version_of(frame: bytes) -> int:

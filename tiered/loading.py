@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +18,11 @@ _waits: dict[int, Load] = {}
 class Load(Flight):
     """A load under way, and the thread that runs its loader."""
 
-    __slots__ = ("owner",)
-
     def __init__(self, started: float) -> None:
         super().__init__(started)
         self.owner = get_ident()
+        self.done = allocate_lock()
+        self.done.acquire()
 
 
 class Loads:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 TierOutcome = Literal["ok", "queued", "skipped"]
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOutcome:
+class WriteOutcome(NamedTuple):
     """An acknowledged write: its version, and per tier "ok", "queued" (it will be replayed) or "skipped"."""
 
     version: int

@@ -7,16 +7,19 @@ the write owes it, and a pending mark that was committed with the value says so 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
+from typing import Any
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, Draft, Entry
-from tiered.errors import Ambiguous
-from tiered.replication.inflight import InFlight
+from tiered.entry import MAX_VERSION
+from tiered.errors import NotApplied
 from tiered.results import TierOutcome, WriteOutcome
 from tiered.tiers.base import Commit, Write, Written
 
 Result = tuple[Written, WriteOutcome | None]
 """What the record did, and the outcome for the caller (None if a condition did not hold)."""
+
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
 class Writer:
@@ -25,70 +28,70 @@ class Writer:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
-    def write(self, space: Space, writes: Sequence[Write]) -> list[Result]:
-        """Commit `writes` and publish them; raises `NotApplied` or `Ambiguous` with no tier half-written."""
+    def write(self, space: Space, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
+        """Commit `writes` of `values` and publish them; raises `NotApplied` or `Ambiguous`, no tier half-written."""
         chain = self._chain
-        with chain.memory.lock:
-            entries = [(write.key, space.flights.begin(write.key)) for write in writes]
-            epoch = space.flights.epoch
+        started, since = chain.clock.monotonic(), monotonic()
+        events = space.flights.events
         try:
-            started = chain.clock.monotonic()
             commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
-            chain.learn(space, commit.generation)
-            memory = self._into_memory(space, writes, commit, entries, epoch, started)
-            tiers = self._into_caches(space, writes, commit)
-        except Ambiguous:
+            if commit.generation != space.generation:
+                chain.learn(space, commit.generation)
+            held = self._into_memory(space, writes, values, commit, events, started)
+            tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}
+        except NotApplied:
+            raise
+        except BaseException:  # Ambiguous, or a signal's exception after the commit
             self._doubt(space, writes)
             raise
-        finally:
-            with chain.memory.lock:
-                for key, entry in entries:
-                    space.flights.end(key, entry)
-        return self._outcomes(commit, memory, tiers)
+        return self._outcomes(commit, held, tiers)
 
     def _into_memory(
-        self,
-        space: Space,
-        writes: Sequence[Write],
-        commit: Commit,
-        entries: list[tuple[str, InFlight]],
-        epoch: int,
-        started: float,
+        self, space: Space, writes: Sequence[Write], values: Sequence[Any], commit: Commit, events: int, started: float
     ) -> list[bool]:
         """Overtake what is under way, then admit or drop, in one step under the lock (R2). True where memory holds it."""
-        memory, flights = self._chain.memory, space.flights
-        slots = [
-            self._chain.slot(write.key, _entry(write.draft, written.version), started)
-            if written.version and not write.draft.tombstone
-            else None
-            for write, written in zip(writes, commit.written, strict=True)
-        ]
+        memory, flights, part = self._chain.memory, space.flights, space.part
+        slots = self._slots(writes, values, commit, started)
         held: list[bool] = []
         with memory.lock:
-            for slot, written, (key, entry) in zip(slots, commit.written, entries, strict=True):
-                newest = 0 < written.version >= entry.floor
-                if written.version:
-                    flights.mark(key, written.version)
-                if newest and slot is not None and epoch == flights.epoch:
-                    held.append(memory.admit(space.part, key, *slot))
+            quiet = events == flights.events
+            for slot, (version, _, _), write in zip(slots, commit.written, writes, strict=True):
+                key = write.key
+                if not version:
+                    held.append(False)
+                elif not quiet and version < flights.floor(key, events):
+                    held.append(False)  # something newer is known; memory is not touched
+                elif slot is None:
+                    memory.drop(part, key)
+                    held.append(True)
                 else:
-                    if newest:
-                        memory.drop(space.part, key)
-                    held.append(newest and slot is None)
+                    held.append(memory.admit(part, key, slot))
+                if version:
+                    flights.reach(key, version)
         return held
 
-    def _into_caches(self, space: Space, writes: Sequence[Write], commit: Commit) -> dict[str, TierOutcome]:
+    def _slots(
+        self, writes: Sequence[Write], values: Sequence[Any], commit: Commit, started: float
+    ) -> list[tuple[Any, ...] | None]:
+        """What memory is to hold of each write; nothing of a delete, or of a condition that did not hold."""
+        slot_of, until = self._chain.slot, self._chain.trust.record_until(started)
+        return [
+            slot_of(key, value, draft[4], version, draft[2], started, until) if version and not draft[0] else None
+            for (key, draft, _), value, (version, _, _) in zip(writes, values, commit.written, strict=True)
+        ]
+
+    def _into_caches(
+        self, space: Space, writes: Sequence[Write], commit: Commit, since: float
+    ) -> dict[str, TierOutcome]:
         items = [(w.key, it.frame) for w, it in zip(writes, commit.written, strict=True) if it.version]
-        scope = f"{space.name}:{commit.generation}"
         tiers: dict[str, TierOutcome] = {}
         for guard in self._chain.guards:
-            if items and guard.put(space.name, scope, items):
+            if items and guard.put(space.name, commit.generation, items, since, tell=True):
                 done = [(w.key, it.version) for w, it in zip(writes, commit.written, strict=True) if it.version]
                 self._chain.confirm(guard, space, commit.generation, done)
                 tiers[guard.name] = "ok"
             else:
                 tiers[guard.name] = "queued"
-        tiers[self._chain.record.name] = "ok"
         return tiers
 
     def _doubt(self, space: Space, writes: Sequence[Write]) -> None:
@@ -96,23 +99,18 @@ class Writer:
         with self._chain.memory.lock:
             for write in writes:
                 self._chain.memory.drop(space.part, write.key)
-                space.flights.mark(write.key, MAX_VERSION)
+                space.flights.reach(write.key, MAX_VERSION)
         for guard in self._chain.guards:
             for write in writes:
                 guard.owe(space.name, write.key, MAX_VERSION)
 
-    def _outcomes(self, commit: Commit, memory: list[bool], tiers: dict[str, TierOutcome]) -> list[Result]:
+    def _outcomes(self, commit: Commit, held: list[bool], tiers: dict[str, TierOutcome]) -> list[Result]:
         chain = self._chain
-        if not chain.has_memory or chain.memory is chain.record:
-            kinds = {True: tiers, False: tiers}
-        else:
-            kinds = {held: {chain.memory.name: "ok" if held else "skipped", **tiers} for held in (True, False)}
+        below: dict[str, TierOutcome] = {**tiers, chain.record.name: "ok"}
+        kept = missed = below
+        if chain.has_memory and chain.memory is not chain.record:
+            kept, missed = {chain.memory.name: "ok", **below}, {chain.memory.name: "skipped", **below}
         return [
-            (written, WriteOutcome(written.version, kinds[held]) if written.version else None)
-            for written, held in zip(commit.written, memory, strict=True)
+            (written, _new(WriteOutcome, (written[0], kept if it else missed)) if written[0] else None)
+            for written, it in zip(commit.written, held, strict=True)
         ]
-
-
-def _entry(draft: Draft, version: int) -> Entry:
-    """What opening the sealed frame would give."""
-    return Entry(draft.flags, draft.codec, version, draft.expires_at, draft.keep_until, draft.payload)

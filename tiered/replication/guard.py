@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -32,6 +32,14 @@ UNANSWERED: Final = _Unanswered()
 Answer = bytes | None | _Unanswered
 
 
+class Keyspace(Protocol):
+    """Where a namespace's keys are in a cache tier."""
+
+    name: str
+    scope: str
+    """Namespace and generation; it changes when another generation is learnt."""
+
+
 class Guard:
     """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing."""
 
@@ -42,46 +50,63 @@ class Guard:
         self.owed = Owed()
         self.stats = TierStats()
         self.identity: str | None = None
+        """Of the data that this process believes in; None before the tier was met."""
+        self.belief = 0
+        """Counts the times that another identity may have come to be believed: an answer to an older one is none."""
+        self.refused = ""
+        """Why the tier stays out of service for good, if it does."""
 
-    def get(self, namespace: str, scope: str, key: str) -> Answer:
+    def get(self, space: Keyspace, key: str) -> Answer:
         """The frame under `key`, None for a miss, or `UNANSWERED`."""
-        if not self.breaker.closed or (self.owed and (namespace, key) in self.owed):
+        belief = self.belief  # before the scope: a command built for another run must not be believed (R15)
+        if not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
             self.stats.skipped += 1
             return UNANSWERED
         try:
-            frame = self.tier.get(scope, key)
+            frame = self.tier.get(space.scope, key)
         except Exception as error:
-            self._failed("get", error)
+            self.failed("get", error)
             return UNANSWERED
         self.breaker.success()
-        return frame
+        return frame if self.belief == belief else UNANSWERED
 
-    def get_many(self, namespace: str, scope: str, keys: Sequence[str]) -> list[Answer]:
+    def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get` of each key, in one round trip."""
+        belief = self.belief
         answers: list[Answer] = [UNANSWERED] * len(keys)
-        asked = [i for i, key in enumerate(keys) if not self.owed or (namespace, key) not in self.owed]
+        asked = [i for i, key in enumerate(keys) if not self.owed or (space.name, key) not in self.owed]
         if not self.breaker.closed or not asked:
             self.stats.skipped += len(keys)
             return answers
+        self.stats.skipped += len(keys) - len(asked)
         try:
-            frames = self.tier.get_many(scope, [keys[i] for i in asked])
+            frames = self.tier.get_many(space.scope, [keys[i] for i in asked])
         except Exception as error:
-            self._failed("get_many", error)
+            self.failed("get_many", error)
             return answers
         self.breaker.success()
-        for i, frame in zip(asked, frames, strict=True):
-            answers[i] = frame
+        if self.belief == belief:
+            for i, frame in zip(asked, frames, strict=True):
+                answers[i] = frame
         return answers
 
-    def put(self, namespace: str, scope: str, items: Sequence[tuple[str, bytes]]) -> bool:
-        """Give the tier `items`, or owe them. True if it holds each of these versions, or a newer one."""
+    def put(
+        self, namespace: str, generation: int, items: Sequence[tuple[str, bytes]], since: float, *, tell: bool
+    ) -> bool:
+        """Give the tier `items`, committed or read `since` (monotonic) in `generation`, or owe them.
+
+        True if it holds each of these versions now, or a newer one. `tell`: the memories of other processes are told.
+        """
         if self.breaker.closed:
             try:
-                self._put(scope, items)
+                results = self.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=tell)
             except Exception as error:
-                self._failed("put", error)
+                self.failed("put", error)
             else:
                 self.breaker.success()
+                applied = sum(results)
+                self.stats.applied += applied
+                self.stats.superseded += len(results) - applied
                 self.settle(namespace, items)
                 return True
         for key, frame in items:
@@ -106,19 +131,10 @@ class Guard:
         try:
             self.tier.forget(scope)
         except Exception as error:
-            self._failed("forget", error)
+            self.failed("forget", error)
 
-    def _put(self, scope: str, items: Sequence[tuple[str, bytes]]) -> None:
-        if len(items) == 1:
-            applied = self.tier.put(scope, *items[0])
-            self.stats.applied += applied
-            self.stats.superseded += not applied
-        else:
-            results = self.tier.put_many(scope, items)
-            self.stats.applied += sum(results)
-            self.stats.superseded += len(results) - sum(results)
-
-    def _failed(self, op: str, error: Exception) -> None:
+    def failed(self, op: str, error: Exception) -> None:
+        """Count a failure of the tier, and take it out of service when it is time."""
         reason = error.reason if isinstance(error, StoreError) else Reason.OTHER
         self.stats.failed(reason)
         if not isinstance(error, StoreError):

@@ -1,84 +1,67 @@
-"""Reads and writes under way: the guard that keeps old versions out of memory (PROTOCOL R2, R3, R4, R11).
+"""What happens to keys while reads and writes are under way: the guard that keeps old versions out of memory.
 
-An entry exists for a key as long as any operation on it is under way in this process, and holds a *floor*: the
-highest version that was committed, invalidated or returned meanwhile. What is below it does not enter memory.
-A read that others may join is the entry's `leader`; a write or an invalidation removes it, so that later readers
-start their own.
+(PROTOCOL R2, R3, R4, R11.) Whatever makes a key reach a version (a commit, a message, a read that returns) is an
+*event* and leaves a *floor*. An operation notes the number of events when it begins; at its end, what is below a floor
+of a later event does not enter memory. A read that others may join is its key's `leader`; every event on the key removes
+it, so that later readers start their own.
 """
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from typing import Any
+
+from tiered.entry import MAX_VERSION
+
+FLOORS = 4096
+"""Past so many floors they are forgotten; what was under way then populates nothing."""
 
 
 class Flight:
-    """One read under way. `done` is held by its leader until `answer` or `error` is set."""
+    """One read under way. A follower makes `done` under the owner's lock and waits for it; the leader releases it."""
 
-    __slots__ = ("answer", "done", "error", "started")
+    answer: Any = None
+    error: BaseException | None = None
+    done: Any = None
 
     def __init__(self, started: float) -> None:
         self.started = started
-        self.answer: Any = None
-        self.error: BaseException | None = None
-        self.done = allocate_lock()
-        self.done.acquire()
-
-
-class InFlight:
-    """The operations under way on one key."""
-
-    __slots__ = ("floor", "leader", "refs")
-
-    def __init__(self) -> None:
-        self.floor = 0
-        self.refs = 0
-        self.leader: Flight | None = None
 
 
 class InFlightTable:
-    """The operations under way in one namespace. Every method needs the owner's lock, which also guards memory."""
+    """The events of one namespace. Every method needs the owner's lock, which also guards memory.
+
+    Without it `events` may be read, and a reader may put itself into `leaders` with `setdefault`.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[str, InFlight] = {}
-        self.epoch = 0
-        """Counts the times memory was emptied; an operation of an older epoch populates nothing."""
+        self.events = 0
+        self.leaders: dict[str, Flight] = {}
+        self._floors: dict[str, tuple[int, int]] = {}
+        self._horizon = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def floor(self, key: str, since: int) -> int:
+        """The highest version that `key` reached in the events after number `since`."""
+        if since < self._horizon:
+            return MAX_VERSION + 1  # not known any more: above everything
+        event, version = self._floors.get(key, (0, 0))
+        return version if event > since else 0
 
-    def begin(self, key: str) -> InFlight:
-        """Register an operation on `key`; pair with `end`."""
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entries[key] = InFlight()
-        entry.refs += 1
-        return entry
+    def reach(self, key: str, version: int) -> None:
+        """`key` has reached `version`: nothing below it may enter memory, nor is a read of before it joined."""
+        self.events = event = self.events + 1
+        if key in self.leaders:
+            del self.leaders[key]
+        held = self._floors.get(key)
+        if held is not None and held[1] > version:
+            version = held[1]
+        elif len(self._floors) >= FLOORS:
+            self._floors.clear()
+            self._horizon = event
+        self._floors[key] = (event, version)
 
-    def join(self, key: str, now: float, max_age: float) -> Flight | None:
-        """The read of `key` that a new reader may wait for, if there is one and it began within `max_age` seconds."""
-        entry = self._entries.get(key)
-        if entry is None or entry.leader is None or now - entry.leader.started > max_age:
-            return None
-        return entry.leader
-
-    def mark(self, key: str, version: int) -> None:
-        """`key` has reached `version`: what is under way below it must not enter memory, nor be joined."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry.floor = max(entry.floor, version)
-            entry.leader = None
-
-    def mark_all(self) -> None:
+    def renew(self) -> None:
         """Memory was emptied: nothing that is under way may enter it, or be joined."""
-        self.epoch += 1
-        for entry in self._entries.values():
-            entry.leader = None
-
-    def end(self, key: str, entry: InFlight, flight: Flight | None = None) -> None:
-        """The operation is over."""
-        if flight is not None and entry.leader is flight:
-            entry.leader = None
-        entry.refs -= 1
-        if not entry.refs and self._entries.get(key) is entry:
-            del self._entries[key]
+        self.events += 1
+        self._horizon = self.events
+        self.leaders.clear()
+        self._floors.clear()

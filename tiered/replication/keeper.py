@@ -1,56 +1,70 @@
-"""The background thread of a chain: pays debts, probes tiers that are out of service, repairs and readmits them.
+"""The background thread of a chain: looks, pays debts, probes tiers that are out of service, repairs and readmits them.
 
-It also looks at the record's pending marks and generations twice within the staleness bound, so that what another
-process could not publish is noticed here (PROTOCOL R7), and replays marks that a crashed process left behind.
+A *look* at the record's generations and pending marks, some times within the staleness bound, is how what another
+process could not publish is noticed here (PROTOCOL R7), and how the writes of a process that died are replayed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, expires_at_of, tombstone, version_of
-from tiered.errors import StoreError
+from tiered.errors import ConfigError, StoreError
 from tiered.replication.guard import Guard
-from tiered.tiers.base import Mark
+from tiered.replication.outlook import Outlook
+from tiered.replication.replay import Replay
+from tiered.tiers.base import Claimable
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
 PAUSE = 0.4
-"""Seconds between two looks."""
-
-Debt = tuple[str, str, int]
-"""Namespace, key, version that the tier lacks."""
+"""Seconds between two looks, at most: a key that was pending in two of them is owed, well within the staleness bound."""
+CLAIMS = 120.0
+"""Seconds after which claims are renewed in the cache tiers, where they expire."""
 
 
 class Keeper:
-    """Looks after the remote cache tiers of a chain. Starts on first use; `stop` ends it."""
+    """Looks after the remote cache tiers of a chain. Starts on first use; `stop` ends it. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._seen: dict[str, set[Mark]] = defaultdict(set)
-        self._stop = Event()
-        self._lock = Lock()  # guards the start of the thread
-        self._thread: Thread | None = None
-        self.started = not chain.guards
-        """Read before each remote operation, so a plain attribute. A chain without remote caches needs no keeper."""
+        self._replay = Replay(chain)
+        self._pause = min(PAUSE, chain.trust.staleness / 4)
+        self._believed: dict[str, str] = {}
+        self.reset()
 
-    def start(self) -> None:
-        """Begin looking; does nothing the second time."""
+    def reset(self) -> None:
+        """Nothing is started and nothing is known: at first, and in a child after a fork."""
+        self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
+        self._stop = Event()
+        self._lock = Lock()  # guards the start and the end of the thread
+        self._thread: Thread | None = None
+        self._started = False
+        self._claims_until: dict[str, float] = {}
+        self._chain.trust.forget()
+
+    def enter(self, space: Space) -> None:
+        """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
+
+        Raises `ConfigError` if a cache tier keeps this namespace for another store of record.
+        """
+        if not self._chain.guards:
+            space.ready = True
+            return
         with self._lock:
-            if not self.started:
-                self._thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
-                self._thread.start()
-                self.started = True
+            if not self._started:
+                self._begin()
+        self._chain.learn(space, self._chain.record.generation(space.name))
+        for guard in self._chain.guards:
+            if guard.breaker.closed:
+                self._claim(guard, space)
+        space.ready = True
 
     def stop(self) -> None:
         """End the thread and write out confirmations that still wait."""
         with self._lock:
-            thread, self._thread, self.started = self._thread, None, True
+            thread, self._thread, self._started = self._thread, None, True
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5.0)
@@ -59,23 +73,47 @@ class Keeper:
     def look(self) -> None:
         """One round; public so that tests can go round by hand."""
         self._flush()
-        for space in self._chain.spaces():
-            self._chain.learn(space, self._chain.record.generation(space.name))
+        self._watch()
         for guard in self._chain.guards:
-            if guard.breaker.closed:
-                self._attend(guard)
-            elif guard.breaker.probe_due():
-                self._readmit(guard)
+            if not guard.breaker.closed:
+                if guard.breaker.probe_due():
+                    self._readmit(guard)
+            else:
+                if guard.owed:
+                    self._pay(guard)
+                self._renew_claims(guard)
+
+    def replay(self, guard: Guard) -> int:
+        """Give a tier now what it lacks; how many entries. Raises `StoreError`."""
+        return self._replay.run(guard)
+
+    # Private
+
+    def _begin(self) -> None:
+        """The first look, before anything is believed; a tier that cannot be met is out of service from the start."""
+        for guard in self._chain.guards:
+            try:
+                guard.identity = guard.tier.probe()
+                self._adopt(guard)
+            except StoreError as error:
+                if error.tier == self._chain.record.name:
+                    raise
+                guard.failed("probe", error)
+                guard.breaker.trip()
+                logger.warning("%s: out of service from the start: %s", guard.name, error)
+        self._watch()
+        self._thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
+        self._thread.start()
+        self._started = True
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause):
             try:
                 self.look()
             except StoreError as error:
                 logger.warning("the keeper could not look at the store of record: %s", error)
             except Exception:  # whatever a third party's tier raises: without a keeper no tier would ever come back
                 logger.exception("the keeper met an unexpected error and goes on")
-            self._stop.wait(PAUSE)
 
     def _flush(self) -> None:
         journal = self._chain.record.journal
@@ -85,102 +123,105 @@ class Keeper:
             except StoreError as error:
                 logger.warning("confirmations stay pending: %s", error)
 
-    def _attend(self, guard: Guard) -> None:
-        """A tier in service: owe what stayed pending for two looks, whoever wrote it, and pay what is owed."""
-        if guard.identity is None and not self._meet(guard):
-            return
-        marks = set(self._pending(guard))
-        left = marks & self._seen[guard.name]
-        for mark in left:
-            guard.owe(mark.namespace, mark.key, mark.version)
-            self._invalidate(mark)
-        self._seen[guard.name] = marks
+    def _watch(self) -> None:
+        """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
+        started = self._chain.clock.monotonic()
+        for space in self._chain.spaces():
+            if space.generation:
+                self._chain.learn(space, self._chain.record.generation(space.name))
+        for outlook in self._outlooks.values():
+            outlook.look()
+        self._chain.trust.look(started)
+
+    def _pay(self, guard: Guard) -> None:
+        """A tier in service: what it is owed."""
         try:
-            self._pay(guard, left)
+            self._replay.run(guard)
         except StoreError as error:
-            if error.tier == guard.name and error.reason.trips_breaker:
-                guard.breaker.failure()
+            if error.tier == guard.name:
+                guard.failed("replay", error)
+            else:
+                logger.warning("%s: stays owed: %s", guard.name, error)
 
     def _readmit(self, guard: Guard) -> None:
         """Probe → new generation if its data changed → replay → in service again (R10: nobody reads it before)."""
+        guard.belief += 1  # before another run can be reached: what is on its way now was built for the old one
         try:
-            identity = guard.tier.probe()
-            if guard.owed.lost or identity != guard.identity:
-                guard.owed.forgive()
-                self._new_generation(guard, identity)
-            replayed = self._pay(guard, self._pending(guard))
-        except StoreError as error:
+            guard.identity = guard.tier.probe()
+            self._adopt(guard)
+            for space in self._chain.spaces():
+                self._claim(guard, space)
+            replayed = self._replay.run(guard)
+        except (StoreError, ConfigError) as error:
             guard.breaker.probe_failed()
-            logger.info("%s: still out of service: %s", guard.name, error)
+            logger.log(
+                logging.ERROR if isinstance(error, ConfigError) else logging.INFO,
+                "%s: still out of service: %s",
+                guard.name,
+                error,
+            )
             return
         guard.breaker.close()
         logger.warning("%s: in service again, %d writes replayed", guard.name, replayed)
 
-    def _meet(self, guard: Guard) -> bool:
-        """Learn which run of the server this is."""
+    def _adopt(self, guard: Guard) -> None:
+        """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
+        assert guard.identity is not None
+        record, debts, lost = self._chain.record, guard.owed.debts(), guard.owed.lost
+        guard.owed.recount()  # what is owed from here on counts again; nobody reads the tier yet
         try:
-            guard.identity = guard.tier.probe()
+            changed = self._replaced(guard, guard.identity)
+            if lost:
+                record.bump()
+        except BaseException:
+            guard.owed.lost = lost
+            raise
+        if changed or lost:
+            for space in self._chain.spaces():
+                if space.generation:
+                    self._chain.learn(space, record.generation(space.name))
+            for debt in debts:
+                guard.owed.settle(debt)
+            logger.info("%s: another run, or debts uncounted: what it held is not read (new generation)", guard.name)
+
+    def _replaced(self, guard: Guard, identity: str) -> bool:
+        """Whether the record believed in other data of this tier, or none; now it believes in these."""
+        journal = self._chain.record.journal
+        if journal is not None:
+            return journal.adopt(guard.name, identity)
+        changed = self._believed.get(guard.name, identity) != identity
+        if changed:
+            self._chain.record.bump()
+        self._believed[guard.name] = identity
+        return changed
+
+    def _renew_claims(self, guard: Guard) -> None:
+        now = self._chain.clock.monotonic()
+        if now < self._claims_until.get(guard.name, 0.0):
+            return
+        self._claims_until[guard.name] = now + CLAIMS
+        try:
+            for space in self._chain.spaces():
+                self._claim(guard, space)
+        except ConfigError as error:
+            guard.breaker.trip()
+            logger.error("%s: out of service: %s", guard.name, error)
+
+    def _claim(self, guard: Guard, space: Space) -> None:
+        """One namespace in one cache tier is one store's: two records there would give the same versions twice."""
+        tier, journal = guard.tier, self._chain.record.journal
+        if not isinstance(tier, Claimable) or journal is None:
+            return
+        try:
+            owner = tier.claim(space.name, journal.identity)
         except StoreError as error:
-            if error.reason.trips_breaker:
-                guard.breaker.failure()
-            return False
-        return True
-
-    def _new_generation(self, guard: Guard, identity: str) -> None:
-        self._chain.record.bump()
-        for space in self._chain.spaces():
-            self._chain.learn(space, self._chain.record.generation(space.name))
-        logger.warning("%s: its data cannot be trusted (another run, or debts uncounted): new generation", guard.name)
-        guard.identity = identity
-
-    def _pending(self, guard: Guard) -> list[Mark]:
-        """All pending marks of a tier, in pages."""
-        journal, marks = self._chain.record.journal, list[Mark]()
-        while journal is not None:
-            after = (marks[-1].namespace, marks[-1].key) if marks else None
-            page = journal.pending(guard.name, limit=BATCH, after=after)
-            marks += page
-            if len(page) < BATCH:
-                break
-        return marks
-
-    def _pay(self, guard: Guard, marks: Iterable[Mark]) -> int:
-        """Put the record's present entry of every pending and owed key; returns how many keys were put."""
-        wanted: dict[str, dict[str, int]] = defaultdict(dict)
-        owed = guard.owed.some(len(guard.owed))
-        for mark in marks:
-            wanted[mark.namespace][mark.key] = mark.version
-        for namespace, key, version in owed:
-            wanted[namespace][key] = max(version, wanted[namespace].get(key, 0))
-        for namespace, keys in wanted.items():
-            space, todo = self._chain.space(namespace), list(keys.items())
-            for start in range(0, len(todo), BATCH):
-                self._put(guard, space, dict(todo[start : start + BATCH]))
-        for namespace, key, version in owed:
-            guard.owed.settle(namespace, key, version)
-        if self._chain.record.journal is not None:
-            self._chain.record.journal.confirm(list(marks))
-        return sum(map(len, wanted.values()))
-
-    def _put(self, guard: Guard, space: Space, keys: dict[str, int]) -> None:
-        generation, frames = self._chain.record.read_many(space.name, list(keys))
-        items, now = [], self._chain.clock.now()
-        for (key, version), frame in zip(keys.items(), frames, strict=True):
-            if frame is not None and 0 < expires_at_of(frame) <= now:
-                version, frame = version_of(frame), None
-            if frame is None and 0 < version < MAX_VERSION:
-                frame = tombstone(space.seed, key, now).seal(version)
-            if frame is not None:
-                items.append((key, frame))
-        if items:
-            guard.tier.put_many(f"{space.name}:{generation}", items)
-            guard.stats.replayed += len(items)
-
-    def _invalidate(self, mark: Mark) -> None:
-        """Another process could not publish this write: what memory holds below it is old."""
-        space = self._chain.space(mark.namespace)
-        with self._chain.memory.lock:
-            held = space.part.slots.get(mark.key)
-            if held is not None and held[3] < mark.version:
-                self._chain.memory.drop(space.part, mark.key)
-            space.flights.mark(mark.key, mark.version)
+            guard.failed("claim", error)
+            return
+        guard.refused = ""
+        if owner != journal.identity:
+            guard.refused = (
+                f"{guard.name}: namespace {space.name!r} belongs to another store of record ({owner[:8]}…, this one is"
+                f" {journal.identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this"
+                f" one another namespace or prefix; if the other store is gone, remove its claim: {tier.claim_key(space.name)}"
+            )
+            raise ConfigError(guard.refused)

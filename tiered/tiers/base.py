@@ -13,6 +13,7 @@ a `Reason`. All methods may be called by many threads at the same time. Construc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -62,6 +63,14 @@ class Mark(NamedTuple):
     generation: int
 
 
+class Absence(NamedTuple):
+    """The record has no entry for a key. `version` is the highest that was given when it said so (0: it cannot tell)."""
+
+    version: int
+    pending: bool = False
+    """Whether a cache tier has not confirmed the write that removed it."""
+
+
 class Page(NamedTuple):
     """A page of an enumeration; `cursor` None ends it."""
 
@@ -97,8 +106,15 @@ class Tier(Protocol):
         `keep_until`, or at the tier's own limit, whichever is earlier.
         """
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """`put` of each item, in one round trip."""
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
+        """`put` of each item, in one round trip.
+
+        `since` (monotonic seconds) is when the frames were committed or read: a tier behind a network refuses what
+        arrives much later, so that a late put cannot fill a slot that was emptied meanwhile (PROTOCOL R6). With `tell`
+        a tier that can carries the versions to every subscriber, whether or not it stored them (R14).
+        """
 
     def forget(self, scope: str) -> None:
         """Drop what is under `scope`, at leisure; a tier whose entries all expire may do nothing."""
@@ -151,13 +167,80 @@ class Record(Tier, Protocol):
 
 
 class Journal(Protocol):
-    """Pending marks: which cache tier has not confirmed which write. Bounded by its owner."""
+    """What the record keeps about cache tiers, in the transactions of its entries: marks, and whom it has adopted.
 
-    def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
-        """Up to `limit` marks of `tier` in (namespace, key) order, after that pair."""
+    A cache tier is *adopted* with the identity of its data (a Redis server's run id). From then on every commit leaves
+    a pending mark for it, whoever commits, until its marks are more than the journal's limit: then it is abandoned.
+    """
+
+    identity: str
+    """Of this store of record: another one must not share its cache tiers' keys."""
+
+    def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
+        """Up to `limit` marks of `tier` with versions higher than `above`, in their order."""
+
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those (namespace, key) that have a mark of `tier`."""
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         """Clear `marks`, each only if the stored mark still has its version and generation. Lazy: no fsync of its own."""
 
     def flush(self) -> None:
         """Write out confirmations that are still waiting for a commit to ride on."""
+
+    def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
+        """The generation, and the frame or `Absence` of each key, from one consistent snapshot."""
+
+    def adopt(self, tier: str, identity: str) -> bool:
+        """Build on the data `identity` of `tier` from now on. If that is another than before, or the first, every
+        namespace gets a new generation in the same transaction; whether it did."""
+
+    def adopted(self, tier: str) -> str | None:
+        """The identity that `tier` was adopted with; None if it never was, or was abandoned."""
+
+    def replaying(self, tier: str) -> AbstractContextManager[bool]:
+        """Try to become the one process that replays to `tier`; False if another is. Freed when the process dies."""
+
+
+class Told(NamedTuple):
+    """What came over a subscription: `kind` is "subscribed" or "told" (with keys and their versions), or "alive"."""
+
+    kind: str
+    namespace: str = ""
+    versions: Sequence[tuple[str, int]] = ()
+
+
+class Subscription(Protocol):
+    """A connection on which a tier tells what was put there. For one thread; raises `StoreError`."""
+
+    def add(self, namespace: str) -> None:
+        """Subscribe to a namespace; "subscribed" tells when it holds."""
+
+    def beat(self) -> None:
+        """Send a heartbeat; "alive" comes after everything that was told before it."""
+
+    def receive(self) -> list[Told]:
+        """What has arrived, without waiting."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A cache tier that can tell its subscribers what was put."""
+
+    def subscribe(self) -> Subscription: ...
+
+
+@runtime_checkable
+class Claimable(Protocol):
+    """A cache tier that can keep whose a namespace is."""
+
+    def claim(self, namespace: str, identity: str) -> str:
+        """Claim `namespace` for the store of record `identity` if nobody has, or renew its claim; whose it is.
+
+        A claim expires some time (at least five minutes) after it was last renewed.
+        """
+
+    def claim_key(self, namespace: str) -> str:
+        """What an operator removes there to free it."""

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tiered.arguments import tier_name
+from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.tiers import file_forks
-from tiered.tiers.base import Commit, Mark, Page, TierHealth, Write
+from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_expiry import Expiry
+from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers
@@ -31,14 +32,10 @@ _READ = (
     " WHERE n.name = ?"
 )
 _GET = "SELECT e.frame FROM namespaces n JOIN entries e ON e.space = n.space AND e.key = ? WHERE n.name = ?"
-_GENERATION = "SELECT generation FROM namespaces WHERE name = ?"
+_GENERATION = "SELECT coalesce((SELECT generation FROM namespaces WHERE name = ?), (SELECT generation FROM store))"
 _SCAN = (
     "SELECT e.key, e.frame FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
-)
-_PENDING = (
-    "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ?"
-    " AND (namespace, key) > (?, ?) ORDER BY namespace, key LIMIT ?"
 )
 
 
@@ -48,7 +45,8 @@ class FileTier:
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.
     `shared=False` locks the directory: no other opener, in any process, until this one is closed. A child that is
     forked meanwhile is another process: there every call raises, until the parent has closed the store or ended.
-    A child of a shared store uses it as before, over connections of its own. Thread-safe.
+    A child of a shared store uses it as before, over connections of its own. `max_pending` bounds the marks of each cache
+    tier; a tier that misses more starts anew, under a new generation. Thread-safe.
     """
 
     max_key_bytes = 1024
@@ -60,6 +58,7 @@ class FileTier:
         name: str = "file",
         sync: Literal["full", "normal"] = "full",
         shared: bool = True,
+        max_pending: int = 100_000,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if sync not in ("full", "normal"):
@@ -67,7 +66,7 @@ class FileTier:
         if not isinstance(shared, bool):
             raise ConfigError(f"{name}: shared must be True or False, not {shared!r:.40}")
         self.name, self.directory = tier_name(name), path_of(directory, f"{name}: the directory")
-        self._sync, self._clock = sync, clock
+        self._sync, self._clock, self._max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)
         self._path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=shared)
         self._database = Database(self._path, sync, self._lock, FileErrors(name, self._path))
@@ -84,21 +83,21 @@ class FileTier:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, connection)
-        self._expiry = Expiry(lambda: self.expire(self._clock.now()), self.name)
-
-    @property
-    def journal(self) -> FileTier:
+        self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
-        return self
+        self._expiry = Expiry(self._tidy, self.name)
 
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        return self._readers.row(_READ, (key, namespace)) or (1, None)
+        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        return found or (self.generation(namespace), None)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         def look(cursor: sqlite3.Cursor) -> tuple[int, list[bytes | None]]:
-            rows = [cursor.execute(_READ, (key, namespace)).fetchone() or (1, None) for key in keys]
+            rows = [cursor.execute(_READ, (key, namespace)).fetchone() for key in keys]
+            if None in rows:  # the namespace is not there yet: there can be no entry
+                return cursor.execute(_GENERATION, (namespace,)).fetchone()[0], [None] * len(keys)
             return rows[-1][0], [frame for _, frame in rows]
 
         return self._readers.snapshot(look) if keys else (self.generation(namespace), [])
@@ -110,8 +109,8 @@ class FileTier:
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
     def generation(self, namespace: str) -> int:
-        row = self._readers.row(_GENERATION, (namespace,))
-        return row[0] if row else 1
+        generation: int = self._readers.row(_GENERATION, (namespace,))[0]
+        return generation
 
     # Writing
 
@@ -138,26 +137,14 @@ class FileTier:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         self._expiry.start()
         return self._writer.write(lambda session: session.put(scope, items), lazy=True)
 
     def forget(self, scope: str) -> None:
         self._writer.write(lambda session: session.forget(scope), lazy=True)
-
-    # The journal
-
-    def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
-        where = (tier, *(after or ("", "")), limit)
-        return [Mark(*row) for row in self._readers.snapshot(lambda reader: reader.execute(_PENDING, where).fetchall())]
-
-    def confirm(self, marks: Sequence[Mark]) -> None:
-        """The next commit carries these along; one that is lost before then costs a replay, never truth."""
-        self._writer.confirm(marks)
-
-    def flush(self) -> None:
-        """Write waiting confirmations without waiting for the disk: they may be lost, harmlessly."""
-        self._writer.flush()
 
     # Operating
 
@@ -203,6 +190,11 @@ class FileTier:
     def expire(self, now: int, limit: int = 500) -> int:
         """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared; returns how many."""
         return self._writer.write(lambda session: session.expire(now, limit), lazy=True)
+
+    def _tidy(self) -> int:
+        """A small step of what time brings; how much there was to do."""
+        self.journal.limit(self._max_pending)
+        return self.expire(self._clock.now())
 
     def close(self) -> None:
         if self._closed:

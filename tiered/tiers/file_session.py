@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
 
-RESERVE = 1000
 CHUNK = 32
 SPACES = 1000
 VACUUM_PAGES = 100
@@ -49,7 +48,9 @@ class Session:
         self._rows: list[object] = []
         self._marks: list[object] = []
         self._spaces: dict[str, tuple[int, int]] = {}
-        self._next = self._reserved = 0
+        self._last = self._stored = -1  # the last version given, and the one in the database; negative: unknown
+        self._adopted: list[str] = []
+        self._marks_of: tuple[Sequence[str], list[str]] = ((), [])
         self._data_version = -1
 
     # The transaction
@@ -60,11 +61,15 @@ class Session:
         (data_version,) = execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
             self._forget()
+            self._remember()
             self._data_version = data_version
 
     def end(self) -> None:
         """Commit. After an error `in_transaction` tells whether SQLite kept the transaction open."""
         self.flush()
+        if self._last != self._stored:
+            self.connection.execute("UPDATE store SET version = ?", (self._last,))
+            self._stored = self._last
         self.connection.execute("COMMIT")
 
     def roll_back(self) -> None:
@@ -86,17 +91,19 @@ class Session:
 
     def commit(self, namespace: str, writes: Sequence[Write], marks: Sequence[str], now: int) -> Commit:
         space, generation = self._spaces.get(namespace) or self._space(namespace)
-        version = self._versions(len(writes))
+        version = self._last + 1
         rows, written = self._rows, list[Written]()
-        for key, draft, expect in writes:
+        for write in writes:
+            key, draft, expect = write
             if expect is None and not draft.flags:
                 frame = draft.seal(version)
                 rows += (space, key, frame, draft.keep_until)
                 written.append(Written(version, frame, False))
             else:
-                written.append(self._apply(space, Write(key, draft, expect), version, now))
+                written.append(self._apply(space, write, version, now))
             version += 1
-        for tier in marks:
+        self._last = version - 1
+        for tier in self._marked(marks):
             for write, it in zip(writes, written, strict=True):
                 if it.version:
                     self._marks += (tier, namespace, write.key, it.version, generation)
@@ -115,6 +122,7 @@ class Session:
 
     def bump(self) -> None:
         self.connection.execute("UPDATE namespaces SET generation = generation + 1")
+        self.connection.execute("UPDATE store SET generation = generation + 1")
         self._spaces.clear()
 
     # As a cache tier
@@ -143,6 +151,29 @@ class Session:
     def confirm(self, marks: Sequence[Mark]) -> None:
         self.flush()
         self.connection.executemany(_CONFIRM, marks)
+
+    def adopt(self, tier: str, identity: str) -> bool:
+        sql = "SELECT 1 FROM caches WHERE tier = ? AND identity = ?"
+        if self.connection.execute(sql, (tier, identity)).fetchone():
+            return False
+        self.flush()
+        sql = "INSERT INTO caches VALUES (?, ?) ON CONFLICT DO UPDATE SET identity = excluded.identity"
+        self.connection.execute(sql, (tier, identity))
+        self.bump()
+        self._remember_adopted()
+        return True
+
+    def abandon(self, tier: str, limit: int) -> bool:
+        """If `tier` has more than `limit` marks: forget them and its adoption, under a new generation."""
+        self.flush()
+        sql = "SELECT 1 FROM pending WHERE tier = ? LIMIT 1 OFFSET ?"
+        if not self.connection.execute(sql, (tier, limit)).fetchone():
+            return False
+        self.connection.execute("DELETE FROM pending WHERE tier = ?", (tier,))
+        self.connection.execute("DELETE FROM caches WHERE tier = ?", (tier,))
+        self.bump()
+        self._remember_adopted()
+        return True
 
     def expire(self, now: int, limit: int) -> int:
         self.flush()
@@ -202,7 +233,8 @@ class Session:
         sql = "SELECT space, generation FROM namespaces WHERE name = ?"
         row: tuple[int, int] | None = self.connection.execute(sql, (namespace,)).fetchone()
         if row is None:
-            row = self._new_space(), 1
+            sql = "UPDATE store SET spaces = spaces + 1 RETURNING spaces, generation"
+            row = self.connection.execute(sql).fetchall()[0]
             self.connection.execute(
                 "INSERT INTO namespaces (name, space, generation) VALUES (?, ?, ?)", (namespace, *row)
             )
@@ -212,23 +244,28 @@ class Session:
         return row
 
     def _new_space(self) -> int:
-        sql = "UPDATE meta SET value = value + 1 WHERE name = 'spaces' RETURNING value"
+        sql = "UPDATE store SET spaces = spaces + 1 RETURNING spaces"
         return int(self.connection.execute(sql).fetchall()[0][0])
 
-    def _versions(self, count: int) -> int:
-        """The first of `count` versions, all higher than any that any process was given before."""
-        if self._next + count > self._reserved:
-            amount = max(RESERVE, count)
-            sql = "UPDATE meta SET value = value + ? WHERE name = 'high' RETURNING value"
-            high = int(self.connection.execute(sql, (amount,)).fetchall()[0][0])
-            self._next, self._reserved = high - amount + 1, high + 1
-        first = self._next
-        self._next += count
-        return first
+    def _marked(self, marks: Sequence[str]) -> list[str]:
+        """The tiers that a commit leaves marks for: those of its chain, and those that other chains have adopted."""
+        if self._marks_of[0] is not marks:
+            self._marks_of = (marks, [*marks, *(tier for tier in self._adopted if tier not in marks)])
+        return self._marks_of[1]
+
+    def _remember(self) -> None:
+        """What every commit needs to know of the store."""
+        (self._last,) = self.connection.execute("SELECT version FROM store").fetchone()
+        self._stored = self._last
+        self._remember_adopted()
+
+    def _remember_adopted(self) -> None:
+        self._adopted = [tier for (tier,) in self.connection.execute("SELECT tier FROM caches ORDER BY tier")]
+        self._marks_of = ((), self._adopted)
 
     def _forget(self) -> None:
-        """Nothing that is remembered is certain any more: not the range of versions either."""
+        """Nothing that is remembered is certain any more."""
         self._rows.clear()
         self._marks.clear()
         self._spaces.clear()
-        self._reserved = 0
+        self._data_version = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import uuid
 from pathlib import Path
@@ -22,7 +23,11 @@ WRITER_CACHE_KIB = 8000
 # `entries` has an index of keys beside its rows. With the rows in the tree of the keys (WITHOUT ROWID) that tree would
 # branch only as often as rows fit into a page: the more and the larger the entries, the more pages a read would touch.
 SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE store (
+    id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,
+    version INTEGER NOT NULL, generation INTEGER NOT NULL, spaces INTEGER NOT NULL
+);
+CREATE TABLE caches (tier TEXT PRIMARY KEY NOT NULL, identity TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE namespaces (
     name TEXT PRIMARY KEY NOT NULL, space INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -35,8 +40,9 @@ CREATE INDEX entries_purge_at ON entries (purge_at) WHERE purge_at > 0;
 CREATE TABLE pending (
     tier TEXT NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL,
     version INTEGER NOT NULL, generation INTEGER NOT NULL,
-    PRIMARY KEY (tier, namespace, key)
+    PRIMARY KEY (namespace, key, tier)
 ) WITHOUT ROWID;
+CREATE INDEX pending_version ON pending (tier, version);
 CREATE TABLE dead_spaces (space INTEGER PRIMARY KEY);
 """
 
@@ -87,8 +93,8 @@ class Database:
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema > SCHEMA_VERSION:
             raise ConfigError(f"{name}: {path} was written by a newer tiered (schema {schema}); upgrade this one")
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            row = connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
+            row = connection.execute("SELECT identity FROM store").fetchone()
             if row:
                 return str(row[0])
         raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
@@ -101,11 +107,18 @@ def copy(source: sqlite3.Connection, part: Path) -> None:
         source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         target.execute("BEGIN")
-        target.execute("UPDATE namespaces SET generation = generation + 1048576")
-        target.execute("UPDATE meta SET value = value + 4294967296 WHERE name = 'high'")
+        target.execute("UPDATE namespaces SET generation = generation + ?", (leap := first_generation(),))
+        target.execute("UPDATE store SET version = version + 4294967296, generation = generation + ?", (leap,))
+        target.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
+        target.execute("DELETE FROM caches")
         target.execute("COMMIT")
     finally:
         target.close()
+
+
+def first_generation() -> int:
+    """A generation that no cache has seen, whatever store its keys were of before: a random start, not 1."""
+    return random.SystemRandom().randrange(2**20, 2**40)
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -115,7 +128,8 @@ def _create(connection: sqlite3.Connection) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():  # two processes may race to here
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
-        connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('high', 0), ('spaces', 0)", (uuid.uuid4().hex,))
+        row = (uuid.uuid4().hex, first_generation())
+        connection.execute("INSERT INTO store VALUES (1, ?, 0, ?, 0)", row)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -39,6 +39,10 @@ class Slot(NamedTuple):
     expires_at: int
     since: float
     """Monotonic seconds when the read or write began that brought it here."""
+    ends: float
+    """Monotonic seconds at which the entry itself expires."""
+    size: int
+    """Bytes of key and value."""
 
 
 class Partition:
@@ -91,32 +95,37 @@ class MemoryTier:
             found = self._partitions[name] = Partition()
         return found
 
-    def admit(self, part: Partition, key: str, slot: tuple[Any, ...], size: int) -> bool:
-        """Hold `slot` unless a newer version is there or it is larger than the tier. `slot` is laid out as `Slot`."""
-        size += ENTRY_OVERHEAD
+    def admit(self, part: Partition, key: str, slot: tuple[Any, ...]) -> bool:
+        """Hold `slot`, laid out as `Slot`, unless a newer version is there or it is larger than the tier."""
         held = part.slots.get(key)
-        if held is not None and held[3] > slot[3]:
-            return False
+        size = slot[7] + ENTRY_OVERHEAD
+        if held is not None:
+            if held[3] > slot[3]:
+                return False
+            grown = slot[7] - held[7]
+        else:
+            grown = size
         if size > self.max_bytes or not self.max_entries:
             self.drop(part, key)
             return False
-        self._apply_accesses(part)
-        before = part.policy.put(key, size)
         part.slots[key] = slot
-        part.bytes += size - before
-        self.bytes += size - before
-        self.entries += not before
+        part.bytes += grown
+        self.bytes += grown
+        if held is None:
+            self.entries += 1
+            part.policy.add(key)
+        else:
+            part.touched.append(key)
         if self.entries > self.max_entries or self.bytes > self.max_bytes:
             self._evict()
         return True
 
     def drop(self, part: Partition, key: str) -> None:
         """Forget `key`, whatever its version."""
-        if part.slots.pop(key, None) is not None:
-            size = part.policy.remove(key)
-            part.bytes -= size
-            self.bytes -= size
-            self.entries -= 1
+        slot = part.slots.pop(key, None)
+        if slot is not None:
+            part.policy.remove(key)
+            self._shrink(part, slot)
 
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
@@ -127,25 +136,18 @@ class MemoryTier:
         part.touched.clear()
         part.bytes = 0
 
-    def _apply_accesses(self, part: Partition) -> None:
-        touched = part.touched
-        if not touched:
-            return
-        for _ in range(len(touched)):
-            try:
-                part.policy.touch(touched.popleft())
-            except IndexError:  # a full buffer dropped an access meanwhile
-                return
-
     def _evict(self) -> None:
         while self.entries > self.max_entries or self.bytes > self.max_bytes:
             part = max(self._partitions.values(), key=_bytes)
-            key, size = part.policy.evict()
-            del part.slots[key]
-            part.bytes -= size
-            self.bytes -= size
-            self.entries -= 1
+            _apply_accesses(part)
+            self._shrink(part, part.slots.pop(part.policy.evict()))
             self.evictions += 1
+
+    def _shrink(self, part: Partition, slot: tuple[Any, ...]) -> None:
+        size = slot[7] + ENTRY_OVERHEAD
+        part.bytes -= size
+        self.bytes -= size
+        self.entries -= 1
 
     # The tier protocol, over frames.
 
@@ -160,7 +162,9 @@ class MemoryTier:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         self._check_open(NotApplied)
         with self.lock:
             part = self.partition("cache:" + scope)
@@ -274,8 +278,7 @@ class MemoryTier:
         deadline = math.inf
         if keep_until:
             deadline = self._clock.monotonic() + (keep_until + retention - self._clock.now()) / 1000
-        slot = (frame, deadline, None, version, 0, 0.0)
-        self.admit(part, key, slot, len(frame) + getsizeof(key))
+        self.admit(part, key, (frame, deadline, None, version, 0, 0.0, deadline, len(frame) + getsizeof(key)))
         return True
 
     def _frame(self, part: Partition, key: str) -> bytes | None:
@@ -289,6 +292,16 @@ class MemoryTier:
     def _check_open(self, error: type[StoreUnavailable] | type[NotApplied]) -> None:
         if self._closed:
             raise error("closed; build a new one", tier=self.name)
+
+
+def _apply_accesses(part: Partition) -> None:
+    """Bring the policy up to date with what readers noted without a lock."""
+    touched, touch = part.touched, part.policy.touch
+    for _ in range(len(touched)):  # not until it is empty: readers go on adding
+        try:
+            touch(touched.popleft())
+        except IndexError:  # a full buffer dropped an access meanwhile
+            return
 
 
 def _bytes(part: Partition) -> int:

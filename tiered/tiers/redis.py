@@ -21,12 +21,15 @@ from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
+from tiered.tiers.redis_subscription import RedisSubscription, channel
 from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import Arg
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
 """Seconds; the kernel takes a limit of less than a microsecond for none at all."""
+CLAIM_MS = 600_000
+"""How long a claim on a namespace lasts; whoever uses it renews it well before."""
 EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
@@ -90,12 +93,15 @@ class RedisTier:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         now, accepted = self._clock.now(), list[bool]()
+        to = channel(self._prefix, scope.rpartition(":")[0]) if tell else ""
         puts = [Put(f"{self._prefix}:{scope}:{key}", frame, self._px(frame, now)) for key, frame in items]
         for batch in batches(puts):
             try:
-                accepted += self._link.put(batch, "")
+                accepted += self._link.put(batch, to, since)
             except NotApplied as error:
                 if not any(accepted):
                     raise
@@ -109,6 +115,21 @@ class RedisTier:
     def probe(self) -> str:
         """The server's run id: another one means that its data may be another."""
         return self._link.meet()
+
+    def subscribe(self) -> RedisSubscription:
+        return RedisSubscription(self._link.listen(), self._prefix, self.name)
+
+    def claim(self, namespace: str, identity: str) -> str:
+        key = self.claim_key(namespace)
+        self._link.call("SET", key, identity, "NX", "PX", CLAIM_MS, write=True)
+        owner: bytes | None = self._link.call("GET", key)
+        if owner is not None and owner != identity.encode():
+            return owner.decode(errors="replace")
+        self._link.call("PEXPIRE", key, CLAIM_MS, write=True)
+        return identity
+
+    def claim_key(self, namespace: str) -> str:
+        return f"{self._prefix}:{namespace}:store"
 
     def health(self) -> TierHealth:
         try:

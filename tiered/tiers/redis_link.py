@@ -23,6 +23,8 @@ from tiered.tiers.redis_wire import Arg, Wire, pack
 
 BATCH = 200
 BATCH_BYTES = 1_000_000
+LIFE = 10
+"""How many timeouts a put may take from the commit or the read of its frames to the server."""
 LATE = -1
 """What put_if_newer.lua returns instead of results when its time has passed."""
 _HANDSHAKE = [pack(("INFO", "server")), pack(("TIME",))]
@@ -73,10 +75,13 @@ class Link:
         found: list[bytes | None] = self.call("MGET", *names)
         return found
 
-    def put(self, items: Sequence[Put], channel: str) -> list[bool]:
-        """Put-if-newer of each item in one script, told to `channel` ("" tells nobody); refused when it comes late."""
+    def put(self, items: Sequence[Put], channel: str, since: float | None = None) -> list[bool]:
+        """Put-if-newer of each item in one script, told to `channel` ("" tells nobody); refused when it comes late.
+
+        `since` (monotonic seconds): when the frames were committed or read (PROTOCOL R6); now, if not given.
+        """
         names = [item.name for item in items]
-        results = self.script(PUT, names, [self.not_after(), channel, *_values(items)], write=True)
+        results = self.script(PUT, names, [self.not_after(since), channel, *_values(items)], write=True)
         if results == LATE:
             self._forget_idle()  # a new connection learns the server's clock anew
             raise store_error(Late(), self.name, write=True, sent=True)
@@ -102,11 +107,14 @@ class Link:
         self._give_back(wire)
         return replies
 
-    def not_after(self) -> int:
-        """The server's time (Unix ms) after which a command sent now may no longer be applied; 0 if it is not known."""
+    def not_after(self, since: float | None = None) -> int:
+        """The server's time (Unix ms) after which what was read or committed `since` may no longer be applied there.
+
+        0 if the server's clock is not known.
+        """
         if not self._ahead:
             return 0
-        return int((time.monotonic() + self._ahead + 10 * self._timeout) * 1000)
+        return int(((time.monotonic() if since is None else since) + self._ahead + LIFE * self._timeout) * 1000)
 
     def meet(self) -> str:
         """The run id of the server that answers now, on a connection of its own; the run to hold on to from here."""

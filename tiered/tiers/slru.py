@@ -15,42 +15,36 @@ PROTECTED_SHARE = 0.8
 
 
 class SegmentedLRU:
-    """Keys with their sizes in eviction order. Not thread-safe: its owner holds a lock."""
+    """Keys in eviction order. Not thread-safe: its owner holds a lock."""
 
     def __init__(self) -> None:
-        self._probation: LRUCache[str, int] = LRUCache(math.inf)
-        self._protected: LRUCache[str, int] = LRUCache(math.inf)
+        self._probation: LRUCache[str, None] = LRUCache(math.inf)
+        self._protected: LRUCache[str, None] = LRUCache(math.inf)
 
     def __len__(self) -> int:
         return len(self._probation) + len(self._protected)
 
-    def put(self, key: str, size: int) -> int:
-        """Add `key` or note its new size; returns the size it had (0 if it is new)."""
-        for segment in (self._probation, self._protected):
-            if key in segment:
-                before = segment[key]
-                segment[key] = size
-                return before
-        self._probation[key] = size
-        return 0
+    def add(self, key: str) -> None:
+        """Add a key that is not held."""
+        self._probation[key] = None
 
     def touch(self, key: str) -> None:
         """Note an access; a key that is no longer held is ignored."""
         if key in self._protected:
             self._protected[key]  # reading is what moves it to the young end
         elif key in self._probation:
-            self._protected[key] = self._probation.pop(key)
+            del self._probation[key]
+            self._protected[key] = None
             self._demote()
 
-    def remove(self, key: str) -> int:
-        """Forget `key`; returns the size it had (0 if it is not held)."""
-        if key in self._probation:
-            return self._probation.pop(key)
-        return self._protected.pop(key, 0)
+    def remove(self, key: str) -> None:
+        """Forget a key that is held."""
+        segment = self._probation if key in self._probation else self._protected
+        del segment[key]
 
-    def evict(self) -> tuple[str, int]:
-        """Remove the next victim and return it with its size; KeyError when empty."""
-        return (self._probation or self._protected).popitem()
+    def evict(self) -> str:
+        """Remove the next victim and return it; KeyError when empty."""
+        return (self._probation or self._protected).popitem()[0]
 
     def clear(self) -> None:
         self._probation.clear()
@@ -58,5 +52,4 @@ class SegmentedLRU:
 
     def _demote(self) -> None:
         while len(self._protected) > PROTECTED_SHARE * len(self):
-            key, size = self._protected.popitem()
-            self._probation[key] = size
+            self._probation[self._protected.popitem()[0]] = None

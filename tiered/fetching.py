@@ -1,0 +1,200 @@
+"""Asking tier after tier: the cache tiers that may be asked, then the store of record, then promotion upwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+from tiered.chain import Chain, Space
+from tiered.entry import MAX_VERSION, open_frame
+from tiered.errors import Corrupt, Reason, StoreUnavailable
+from tiered.replication.guard import Answer, Guard
+from tiered.tiers.base import Absence
+
+NO_VERSION = Absence(0)
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
+
+
+class Found(NamedTuple):
+    """What a read below memory found. `slot` is None for "known to be absent"; version 0 if nobody knows since when."""
+
+    slot: tuple[Any, ...] | None
+    tier: str
+    version: int
+
+
+class _Asked:
+    """What one cache tier said in one read."""
+
+    def __init__(self, guard: Guard, since: float) -> None:
+        self.guard = guard
+        self.since = since
+        self.missed: list[str] = []
+        self.unanswered: list[str] = []
+
+
+class Fetcher:
+    """Reads below memory, without coordination between them. Thread-safe."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def fetch_one(self, space: Space, key: str, started: float) -> Found:
+        """`fetch` of one key; without remote cache tiers it is one question to the record."""
+        chain = self._chain
+        if chain.guards:
+            return self.fetch(space, (key,), started)[key]
+        generation, frame = chain.record.read(space.name, key)
+        if generation != space.generation:
+            chain.learn(space, generation)
+        if frame is None:
+            return self._of_record(space, key, self._absences(space, (key,))[0], started)
+        return self._of_record(space, key, frame, started)
+
+    def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
+        """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
+        chain, found = self._chain, dict[str, Found]()
+        believed = chain.trust.caches(started)
+        asked = self._ask(space, keys, started, found, caches=caches and believed)
+        left = [key for key in keys if key not in found]
+        if left:
+            try:
+                self._from_record(space, left, started, found, asked)
+            except StoreUnavailable:
+                # Nobody can write while the record is away, so what the caches hold is better than no answer.
+                if not caches or believed or not chain.guards:
+                    raise
+                self._ask(space, left, started, found, caches=True)
+                if any(key not in found for key in left):
+                    raise
+        return found
+
+    def _ask(
+        self, space: Space, keys: Sequence[str], started: float, found: dict[str, Found], *, caches: bool
+    ) -> list[_Asked]:
+        """Ask the cache tiers in their order, and promote what one has to those that missed it."""
+        chain, asked, since = self._chain, list[_Asked](), monotonic()
+        for guard in chain.guards:
+            left = [key for key in keys if key not in found]
+            if not left:
+                break
+            it = _Asked(guard, since)
+            if not caches or chain.clock.monotonic() - started > chain.deadline:
+                it.unanswered = left
+            else:
+                generation, good = space.generation, dict[str, bytes]()
+                answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
+                for key, answer in zip(left, answers, strict=True):
+                    self._sort(space, it, key, answer, started, found, good)
+                self._promote(space, generation, asked, good)
+            asked.append(it)
+        return asked
+
+    def _sort(
+        self,
+        space: Space,
+        it: _Asked,
+        key: str,
+        answer: Answer,
+        started: float,
+        found: dict[str, Found],
+        good: dict[str, bytes],
+    ) -> None:
+        """Turn a cache tier's answer into a finding, a miss, or none; damaged bytes are a counted miss."""
+        stats = it.guard.stats
+        if answer is None:
+            stats.misses += 1
+            it.missed.append(key)
+        elif not isinstance(answer, bytes):
+            it.unanswered.append(key)
+        else:
+            until = self._chain.trust.cache_until(started)
+            try:
+                found[key] = self._open(space, key, answer, it.guard.name, started, until)
+            except Corrupt:
+                stats.corrupt += 1
+                it.unanswered.append(key)
+            else:
+                stats.hits += 1
+                good[key] = answer
+
+    def _from_record(
+        self, space: Space, keys: list[str], started: float, found: dict[str, Found], asked: list[_Asked]
+    ) -> None:
+        """Ask the record; what a cache tier could not say it owes (R9), what it missed is promoted to it."""
+        generation, held = self._read_record(space, keys)
+        self._chain.learn(space, generation)
+        answers = dict(zip(keys, held, strict=True))
+        for key, answer in answers.items():
+            found[key] = self._of_record(space, key, answer, started)
+        frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
+        for tier in asked:
+            for key in tier.unanswered:
+                if key in answers:
+                    tier.guard.owe(space.name, key, found[key].version or MAX_VERSION)
+            for key in tier.missed:
+                it = answers.get(key)
+                if isinstance(it, Absence) and (it.pending or not it.version):  # R17: it may hold an old value by now
+                    tier.guard.owe(space.name, key, it.version or MAX_VERSION)
+        self._promote(space, generation, asked, frames)
+
+    def _read_record(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
+        """The record's generation and answers; the calls that may be there at once are limited."""
+        chain = self._chain
+        if not chain.record_calls.acquire(timeout=chain.deadline):
+            message = "too many calls wait for the store of record already; this one was not asked"
+            raise StoreUnavailable(message, tier=chain.record.name, reason=Reason.BUSY)
+        try:
+            frames: list[bytes | None]
+            if len(keys) == 1:
+                generation, frame = chain.record.read(space.name, keys[0])
+                frames = [frame]
+            else:
+                generation, frames = chain.record.read_many(space.name, keys)
+            missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
+            absences = iter(self._absences(space, missing) if missing else ())
+        finally:
+            chain.record_calls.release()
+        return generation, [next(absences) if frame is None else frame for frame in frames]
+
+    def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
+        """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
+        journal = self._chain.record.journal
+        return [NO_VERSION] * len(keys) if journal is None else journal.absences(space.name, keys)[1]
+
+    def _of_record(self, space: Space, key: str, held: bytes | Absence, started: float) -> Found:
+        """What the record's answer means; damage there is an error, never a miss."""
+        name, stats = self._chain.record.name, self._chain.record_stats
+        if type(held) is not bytes:
+            stats.misses += 1
+            return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
+        try:
+            found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
+        except Corrupt as error:
+            stats.corrupt += 1
+            message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
+            raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
+        if found[0] is None:
+            stats.misses += 1
+        else:
+            stats.hits += 1
+        return found
+
+    def _open(self, space: Space, key: str, frame: bytes, tier: str, started: float, until: float) -> Found:
+        flags, codec, version, expires_at, _, payload = entry = open_frame(frame, space.seed, key)
+        chain = self._chain
+        if (flags or expires_at) and entry.absent(chain.clock.now()):
+            slot = None
+        elif codec == chain.codec.id:
+            slot = chain.slot(key, chain.codec.decode(payload), payload, version, expires_at, started, until)
+        else:
+            raise chain.foreign(codec)
+        return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
+
+    def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
+        """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""
+        for tier in asked:
+            items = [(key, frames[key]) for key in tier.missed if key in frames]
+            if items:
+                tier.guard.put(space.name, generation, items, tier.since, tell=False)

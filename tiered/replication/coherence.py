@@ -1,0 +1,125 @@
+"""Coherence between the memories of many processes: what others have written is dropped here when they tell of it.
+
+A thread reads the messages that the put script publishes, in steps, not one by one: to wake up for every message would
+cost a fifth of the throughput. A heartbeat on the same connection proves that every message before it has arrived.
+Whenever that cannot be proven any more (silence, a new connection), memory is emptied and starts anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from threading import Event, Thread
+
+from tiered.chain import Chain, Space
+from tiered.errors import StoreError
+from tiered.tiers.base import Telling, Told
+
+logger = logging.getLogger(__name__)
+
+STEP = 0.02
+"""Seconds between two looks at the connection."""
+RETRY = 0.5
+"""Seconds between two attempts to subscribe."""
+
+
+class Coherence:
+    """Listens for one chain. `start` it once; `stop` ends it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        tellers = [guard.tier for guard in chain.guards if isinstance(guard.tier, Telling)]
+        # Without a journal a writer that cannot reach the tier is not noticed, so the messages alone prove nothing.
+        wanted = chain.shared and chain.has_memory and chain.record.journal is not None
+        self._tier = tellers[0] if wanted and tellers else None
+        self._beat_every = min(0.3, chain.trust.staleness / 5)
+        self.received = self.applied = self.resyncs = 0
+        self.connected = False
+        self.reset()
+
+    def reset(self) -> None:
+        """At first, and in a child after a fork."""
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self.connected = False
+
+    def start(self) -> None:
+        """Begin to listen, if the chain has what it takes."""
+        if self._tier is not None and self._thread is None:
+            self._thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except StoreError as error:
+                if self.connected:
+                    logger.warning("messages of other processes were lost (%s); memory starts anew", error)
+            except Exception:
+                logger.exception("the subscription met an unexpected error; memory starts anew")
+            finally:
+                self._lose()
+            self._stop.wait(RETRY)
+
+    def _listen(self) -> None:
+        assert self._tier is not None
+        clock, trust, asked = self._chain.clock, self._chain.trust, set[str]()
+        subscription = self._tier.subscribe()
+        try:
+            sent, answered = -math.inf, clock.monotonic()
+            waiting = False
+            while not self._stop.wait(STEP):
+                now = clock.monotonic()
+                for space in self._chain.spaces():
+                    if space.name not in asked:
+                        subscription.add(space.name)
+                        asked.add(space.name)
+                if not waiting and now - sent > self._beat_every:
+                    subscription.beat()
+                    sent, waiting = now, True
+                for told in subscription.receive():
+                    if told.kind == "alive":
+                        trust.heard, answered, waiting, self.connected = sent, now, False, True
+                    else:
+                        self._hear(told)
+                if now - answered > trust.staleness:
+                    raise StoreError("no heartbeat came back")
+        finally:
+            subscription.close()
+
+    def _hear(self, told: Told) -> None:
+        space = self._chain.space(told.namespace)
+        if told.kind == "subscribed":
+            self._start_anew(space)
+            return
+        self.received += len(told.versions)
+        memory, slots, flights = self._chain.memory, space.part.slots, space.flights
+        with memory.lock:
+            for key, version in told.versions:
+                held = slots.get(key)
+                if held is not None and held[3] < version:
+                    memory.drop(space.part, key)
+                    self.applied += 1
+                flights.reach(key, version)
+
+    def _start_anew(self, space: Space) -> None:
+        """What memory holds from before may have missed a message (R4)."""
+        with self._chain.memory.lock:
+            self._chain.memory.empty(space.part)
+            space.flights.renew()
+            space.subscribed = True
+
+    def _lose(self) -> None:
+        self._chain.trust.heard = -math.inf
+        self.resyncs += self.connected
+        self.connected = False
+        for space in self._chain.spaces():
+            if space.subscribed:
+                self._start_anew(space)
+                space.subscribed = False

@@ -1,0 +1,95 @@
+"""The journal of a file tier: what its caches have not confirmed, in the transactions of the entries themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tiered.tiers.base import Absence, Mark
+from tiered.tiers.file_readers import Readers
+from tiered.tiers.file_writer import Writer
+
+# One statement, so one snapshot: an absence is as old as the version beside it.
+_ABSENCE = (
+    "SELECT coalesce(n.generation, s.generation), e.frame, s.version,"
+    " EXISTS (SELECT 1 FROM pending WHERE namespace = ?1 AND key = ?2)"
+    " FROM store s LEFT JOIN namespaces n ON n.name = ?1 LEFT JOIN entries e ON e.space = n.space AND e.key = ?2"
+)
+_PENDING = "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ? AND version > ? ORDER BY version LIMIT ?"
+_STILL = "SELECT 1 FROM pending WHERE namespace = ? AND key = ? AND tier = ?"
+_BACKLOG = "SELECT 1 FROM pending WHERE tier = ? LIMIT 1 OFFSET ?"
+_NEXT_TIER = "SELECT min(tier) FROM pending WHERE tier > ?"  # DISTINCT would read them all
+
+
+class FileJournal:
+    """See `tiered.tiers.base.Journal`. Thread-safe; reads raise `StoreUnavailable`, the rest as the tier's writes do."""
+
+    def __init__(self, readers: Readers, writer: Writer, directory: Path, identity: str) -> None:
+        self.identity = identity
+        self._readers, self._writer, self._directory = readers, writer, directory
+
+    def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
+        rows = self._readers.snapshot(lambda reader: reader.execute(_PENDING, (tier, above, limit)).fetchall())
+        return [Mark(*row) for row in rows]
+
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        def look(reader: sqlite3.Cursor) -> set[tuple[str, str]]:
+            return {key for key in keys if reader.execute(_STILL, (*key, tier)).fetchone()}
+
+        return self._readers.snapshot(look)
+
+    def confirm(self, marks: Sequence[Mark]) -> None:
+        """The next commit carries these along; one that is lost before then costs a replay, never truth."""
+        self._writer.confirm(marks)
+
+    def flush(self) -> None:
+        """Write waiting confirmations without waiting for the disk: they may be lost, harmlessly."""
+        self._writer.flush()
+
+    def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
+        def look(reader: sqlite3.Cursor) -> tuple[int, list[bytes | Absence]]:
+            found: list[bytes | Absence] = []
+            for key in keys:
+                generation, frame, version, pending = reader.execute(_ABSENCE, (namespace, key)).fetchone()
+                found.append(Absence(version, bool(pending)) if frame is None else frame)
+            return generation, found
+
+        return self._readers.snapshot(look)
+
+    def adopt(self, tier: str, identity: str) -> bool:
+        return self._writer.write(lambda session: session.adopt(tier, identity))
+
+    def adopted(self, tier: str) -> str | None:
+        row = self._readers.row("SELECT identity FROM caches WHERE tier = ?", (tier,))
+        return None if row is None else str(row[0])
+
+    @contextmanager
+    def replaying(self, tier: str) -> Iterator[bool]:
+        name = hashlib.sha256(tier.encode()).hexdigest()[:16]  # a tier may be called anything
+        lock = FileLock(self._directory / f"replay-{name}.lock", timeout=0, mode=0o600, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def limit(self, most: int) -> None:
+        """Abandon every tier with more than `most` marks: a new generation instead of a journal without end."""
+        tier = self._next("")
+        while tier is not None:
+            if self._readers.row(_BACKLOG, (tier, most)):
+                self._writer.write(lambda session, tier=tier: session.abandon(tier, most))  # type: ignore[misc]  # bound now
+            tier = self._next(tier)
+
+    def _next(self, tier: str) -> str | None:
+        found: str | None = self._readers.row(_NEXT_TIER, (tier,))[0]
+        return found
