@@ -1,12 +1,12 @@
-"""Checks of what callers hand in, before any I/O: keys, namespaces, times to live."""
+"""Checks of what callers hand in, before any I/O: keys, namespaces, times to live, numbers of settings."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
-from math import isfinite
 
-from tiered.errors import ConfigError, InvalidKey
+from tiered.errors import ConfigError, InvalidKey, InvalidTtl
 
 Ttl = float | timedelta | None
 MAX_TTL = 100 * 365 * 86_400.0
@@ -39,6 +39,24 @@ def check_key(key: object, limit: int) -> str:
     return key if type(key) is str else str(key)
 
 
+def check_keys(keys: Iterable[str], limit: int) -> list[str]:
+    """`keys` without repetitions, each checked; a single str is refused, since its characters are hardly what is meant."""
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidKey(f"keys must be an iterable of str, such as [key], not {type(keys).__name__}")
+    return list(dict.fromkeys(check_key(key, limit) for key in keys))
+
+
+def check_prefix(prefix: object) -> str:
+    """`prefix` if keys could start with it: a str without lone surrogates."""
+    if not isinstance(prefix, str):
+        raise InvalidKey(f"a prefix must be a str, not {type(prefix).__name__}")
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise InvalidKey("a prefix must be valid Unicode: it has a lone surrogate, which no key has") from None
+    return prefix
+
+
 def check_namespace(name: object) -> str:
     """`name` if it can be a namespace: 1 to 64 letters, digits, dots, underscores and dashes."""
     if not isinstance(name, str) or not _NAMESPACE.fullmatch(name):
@@ -52,13 +70,40 @@ def expiry(ttl: Ttl, now: int) -> int:
 
 
 def ttl_seconds(ttl: float | timedelta) -> float:
-    """`ttl` in seconds if it is a finite number greater than zero (and at most 100 years), else ValueError."""
+    """`ttl` in seconds if it is a number greater than zero (and at most 100 years), else `InvalidTtl`."""
     if isinstance(ttl, timedelta):
         ttl = ttl.total_seconds()
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
-        raise ValueError(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
-    if not isfinite(ttl) or ttl <= 0 or ttl > MAX_TTL:
-        raise ValueError(
-            f"ttl must be greater than 0 and at most 100 years in seconds, not {ttl!r}; None means no expiry"
+        raise InvalidTtl(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
+    if not 0 < ttl <= MAX_TTL:
+        raise InvalidTtl(
+            f"ttl must be greater than 0 and at most 100 years in seconds, not {_shown(ttl)}; None means no expiry"
         )
     return float(ttl)
+
+
+def number(option: str, value: object, low: float, high: float, unit: str = "") -> float:
+    """`value` if it is a number from `low` to `high`, else a `ConfigError` that names `option`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{option} must be a number from {low:g} to {high:g}{unit}, not {_shown(value)}")
+    return float(value)
+
+
+def whole(option: str, value: object, low: int, unit: str = "") -> int:
+    """`value` if it is an int of at least `low`, else a `ConfigError` that names `option`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{option} must be a whole number of at least {low}{unit}, not {_shown(value)}")
+    return value
+
+
+def tier_name(name: object) -> str:
+    """`name` if it can name a tier: a str that says something."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ConfigError(f"a tier's name must be a printable str that is not empty, not {name!r:.40}")
+    return name
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "an int of more than 64 bits"  # Python refuses to print very long ones
+    return f"{value!r:.40}"

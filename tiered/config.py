@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
+from tiered.codecs import codec_for
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
 
@@ -58,21 +60,23 @@ def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
 
     Raises `ConfigError` before the first tier is built, and closes what it built if a later tier cannot be opened.
     """
+    if not isinstance(url, str):
+        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
     parts = _parts(url)
     if not parts:
         raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
     split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
     specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
     _check_chain(specs)
-    tiers: list[Tier] = []
+    built: dict[int, Tier] = {}
     try:
-        for spec in specs:
-            tiers.append(spec.build(shared))
+        for place in sorted(range(len(specs)), key=lambda place: specs[place].scheme == "file"):  # these write first
+            built[place] = specs[place].build(shared)
     except BaseException:
-        for tier in tiers:
+        for tier in built.values():
             tier.close()
         raise
-    return tiers
+    return [built[place] for place in range(len(specs))]
 
 
 def settings_from(source: Source | None) -> dict[str, Any]:
@@ -98,16 +102,36 @@ def settings_from(source: Source | None) -> dict[str, Any]:
 
 def tiers_from_settings(source: Source | None, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     """Tiers and constructor options from `settings_from(source)`, overridden by `options`."""
-    settings = settings_from(source)
+    return _built({**settings_from(source), **options})
+
+
+def tiers_and_options(url: str, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
+    """Tiers of a chain URL and constructor options, all checked before the first tier is built."""
+    return _built({**options, "url": url})
+
+
+def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     known = ("url", "clock", *OPTIONS)
-    for name, value in options.items():
+    for name, value in settings.items():
         if name not in known:
             raise ConfigError(f"unknown setting {name!r}{_meant(name, known)}; known: {', '.join(known)}")
-        settings[name] = OPTIONS[name](value) if isinstance(value, str) and name in OPTIONS else value
+        settings[name] = _setting(name, value) if isinstance(value, str) else value
     url = settings.pop("url", None)
-    if not isinstance(url, str):
+    if url is None:
         raise ConfigError(f'no chain: give --url, set TIERED_URL, or write url = "{_EXAMPLE}" in the configuration')
+    _check_options(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
+
+
+def _check_options(settings: Mapping[str, Any]) -> None:
+    """What the constructor would refuse, before a directory was made for nothing."""
+    check_namespace(settings.get("namespace", "default"))
+    codec_for(settings.get("codec"))
+    number("deadline", settings.get("deadline", 1.0), 0.001, MAX_TTL, " seconds")
+    number("staleness", settings.get("staleness", 1.0), 0.001, math.inf, " seconds")
+    whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
+    if not isinstance(shared := settings.get("shared", True), bool):
+        raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
 
 
 def redact(url: str) -> str:
@@ -191,10 +215,27 @@ def _split(url: str) -> SplitResult:
         raise ConfigError("a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0") from None
     known = [*BUILT_IN, *(entry.name for entry in _third_parties())]
     if parts.scheme in known:
+        _check_spelling(url, parts)
         return parts
     if not parts.scheme or ("@" in url and "://" not in url):
         raise ConfigError(f"a tier URL has no scheme, as in {_EXAMPLE}; a comma inside a URL is written %2C")
     raise ConfigError(f"unknown tier {parts.scheme!r}{_meant(parts.scheme, known)}; known: {', '.join(known)}")
+
+
+def _check_spelling(url: str, parts: SplitResult) -> None:
+    """What urlsplit lets pass although it is hardly what was meant; no message shows what might be part of a password."""
+    if parts.scheme in ("redis", "rediss", "unix") and "://" not in url:
+        raise ConfigError(f"{parts.scheme}: two slashes are missing; write {parts.scheme}://…")
+    if "#" in url:
+        raise ConfigError(f"{parts.scheme}: a # inside a URL is written %23")
+    if "@" in parts.query:
+        raise ConfigError(f"{parts.scheme}: in a password write ? as %3F and / as %2F; in an option write @ as %40")
+    if any(not char.isprintable() or char.isspace() for char in parts.netloc):
+        raise ConfigError(f"{parts.scheme}: the host has a blank or an unprintable character in it")
+    given = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    for option in given:
+        if given.count(option) > 1:
+            raise ConfigError(f"{parts.scheme}: {option} is given more than once")
 
 
 def _third_parties() -> Iterable[EntryPoint]:
@@ -224,7 +265,7 @@ def _check_chain(specs: list[_Spec]) -> None:
 def _memory(parts: SplitResult) -> _Spec:
     if parts.netloc or parts.path:
         raise ConfigError("memory:// takes options only, as in memory://?max_entries=100000&max_bytes=64mb")
-    options, _ = _options(parts, {"name": str, "max_entries": count, "max_bytes": size})
+    options, _ = _options(parts, {"name": tier_name, "max_entries": count, "max_bytes": size})
 
     def build(_: bool) -> Tier:
         from tiered.tiers.memory import MemoryTier
@@ -236,7 +277,7 @@ def _memory(parts: SplitResult) -> _Spec:
 
 def _redis(parts: SplitResult) -> _Spec:
     own: dict[str, Reader] = {
-        "name": str,
+        "name": tier_name,
         "prefix": str,
         "connect_timeout": seconds,
         "timeout": seconds,
@@ -267,15 +308,17 @@ def _file(parts: SplitResult) -> _Spec:
     if parts.netloc:
         host = parts.netloc.rpartition("@")[2]
         meant = f"file:///{host}{parts.path} (absolute) or file:./{host}{parts.path} (relative)"
+        meant = f"file:{host}{parts.path}" if host.startswith("~") else meant
         raise ConfigError(f"file://{host} names a host; write {meant}")
     if not parts.path:
         raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
-    options, _ = _options(parts, {"name": str, "sync": str})
+    options, _ = _options(parts, {"name": tier_name, "sync": str})
+    directory = unquote(os.path.expanduser(parts.path))
 
     def build(shared: bool) -> Tier:
         from tiered.tiers.file import FileTier
 
-        return FileTier(unquote(parts.path), shared=shared, **options)
+        return FileTier(directory, shared=shared, **options)
 
     return _Spec("file", options.get("name", "file"), build)
 
@@ -294,7 +337,8 @@ def _options(parts: SplitResult, own: Mapping[str, Reader], drivers: Iterable[st
         else:
             known = ", ".join(sorted(own))
             raise ConfigError(f"{parts.scheme}: unknown option {name!r}{_meant(name, own)}; known: {known}")
-    return options, urlunsplit(parts._replace(query=urlencode(rest)))
+    # Not urlunsplit: it leaves the slashes out where the host is empty, as in unix:///run/redis.sock and redis://.
+    return options, f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{urlencode(rest)}" if rest else "")
 
 
 def _load(source: Source | None) -> Mapping[str, Any]:

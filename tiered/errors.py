@@ -2,7 +2,7 @@
 
     TieredError
     ├── ConfigError                (also ValueError)   a setting, a URL, an option
-    ├── InvalidKey, InvalidValue   (also ValueError and TypeError)   before any I/O
+    ├── InvalidKey, InvalidValue, InvalidTtl   (also ValueError and TypeError)   before any I/O
     ├── StoreError                 a tier could not do what it was asked
     │   ├── StoreUnavailable       a read could not be answered; nothing was changed
     │   ├── NotApplied             a write that certainly did not happen
@@ -60,6 +60,10 @@ class InvalidKey(TieredError, ValueError, TypeError):
 
 class InvalidValue(TieredError, ValueError, TypeError):
     """A value that the codec cannot keep without loss; nothing was written."""
+
+
+class InvalidTtl(TieredError, ValueError, TypeError):
+    """A time to live that no entry can have; nothing was written."""
 
 
 class StoreError(TieredError):

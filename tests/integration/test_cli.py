@@ -138,6 +138,34 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_a_key_is_one_line_of_ls_and_never_controls_the_terminal(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    with TieredBackend.from_url(url) as store:
+        store.set_many({"a\nb": 1, "c\x1b[2J": 1, "ключ": 1})
+    assert tiered("ls", url=url).stdout == '"a\\nb"\n"c\\u001b[2J"\nключ\n'
+
+
+def test_an_output_that_cannot_show_or_take_a_value_is_told_in_one_line(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    with TieredBackend.from_url(url) as store:
+        store.set("ключ", "значение")
+    command = [sys.executable, "-m", "tiered.cli", "get", "ключ", "--url", url]
+    narrow = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert narrow.returncode == 0 and narrow.stdout.startswith("\\u0437") and narrow.stderr == ""
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and result.stderr.startswith("tiered: cannot write to standard output: No space")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "args", [("set", "k", "v", "--ttl", "1e300"), ("ls", "\udcff"), ("get", ""), ("set", "k", "\udcff")]
+)
+def test_bad_arguments_are_a_usage_error_in_one_line(args: tuple[str, ...], tmp_path: Path) -> None:
+    result = tiered(*args, url=f"file:{tmp_path}/data")
+    assert (result.returncode, result.stdout) == (2, "") and result.stderr.count("\n") == 1
+
+
 def test_version_and_help() -> None:
     assert tiered("--version").stdout.startswith("tiered ")
     assert "tiered set user:7" in tiered("--help").stdout

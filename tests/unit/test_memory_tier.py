@@ -7,7 +7,10 @@ import sys
 import threading
 from collections import OrderedDict
 
-from tiered import MemoryTier, TieredBackend
+import pytest
+
+from tiered import MemoryTier, NotApplied, TieredBackend
+from tiered.errors import Reason
 from tiered.tiers.slru import SegmentedLRU
 
 
@@ -32,6 +35,16 @@ def test_a_value_larger_than_the_tier_is_not_held_and_leaves_nothing_old(tmp_pat
         assert outcome.tiers == {"memory": "skipped", "file": "ok"}
         assert store.lookup("k").tier == "file"
         assert store.get("k") == "x" * 20_000
+
+
+@pytest.mark.parametrize("limits", [{"max_bytes": 10_000}, {"max_entries": 0}])
+def test_without_a_tier_below_a_value_that_does_not_fit_is_refused_not_acknowledged(limits: dict[str, int]) -> None:
+    with TieredBackend([MemoryTier(**limits)]) as store:
+        for write in (lambda: store.set("k", "x" * 20_000), lambda: store.set_many({"a": "x", "k": "x" * 20_000})):
+            with pytest.raises(NotApplied, match="add a tier below") as caught:
+                write()
+            assert caught.value.reason is Reason.TOO_LARGE
+        assert list(store.keys()) == []
 
 
 def test_sizes_add_up_after_random_work() -> None:

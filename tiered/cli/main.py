@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -13,13 +14,16 @@ from typing import Any
 OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
 
 EXAMPLES = """examples:
-  tiered demo                                         a bot on real parts; Redis is killed in the middle
+  tiered demo                     a bot on real parts; Redis is killed in the middle
   export TIERED_URL=memory://,redis://localhost:6379/0,file:./data
   tiered set user:7 '{"name": "Ada"}' --type json --ttl 3600
   tiered get user:7
   tiered ls user: --json
   tiered del user:7
   tiered verify                                       compare every cache tier with the store of record
+
+exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
+            3 the store cannot be reached
 """
 
 
@@ -27,19 +31,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one line on standard error."""
     args = _parser().parse_args(argv)
     args.json = getattr(args, "json", False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a key is no reason to fail
     try:
         code = _run(args)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `tiered ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except BrokenPipeError:  # `tiered ls | head`
+        _silence()
+        return OK
+    except OSError as error:
+        if args.command in ("demo", "chaos"):
+            raise
+        _silence()  # nothing else is left: tiers raise errors of their own
+        return _fail(f"cannot write to standard output: {error.strerror}", PROBLEMS)
+
+
+def _silence() -> None:
+    """The interpreter would try again at its end to write what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
-    from tiered.errors import ConfigError, InvalidKey, InvalidValue, StoreError, TieredError
+    from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue, StoreError, TieredError
 
     try:
         if args.command == "chaos":
@@ -47,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
 
             return chaos(args)
         return _demo(args) if args.command == "demo" else _store_command(args)
-    except (ConfigError, InvalidKey, InvalidValue) as error:
+    except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
         return _fail(error, USAGE)
     except StoreError as error:
         return _fail(error, UNREACHABLE)
@@ -113,10 +129,13 @@ def _del(store: Any, args: argparse.Namespace) -> int:
 
 
 def _ls(store: Any, args: argparse.Namespace) -> int:
-    for number, key in enumerate(store.keys(args.prefix)):
+    from tiered.arguments import check_prefix
+
+    for number, key in enumerate(store.keys(check_prefix(args.prefix))):
         if number == args.limit:
             break
-        print(json.dumps(key) if args.json else key)
+        # A key may hold a newline or a terminal's control sequence: one line a key, and nothing is executed.
+        print(json.dumps(key) if args.json or not key.isprintable() else key)
     return OK
 
 
@@ -143,14 +162,15 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.chaos import add_chaos
     from tiered.cli.verify import add_verification
 
-    common = argparse.ArgumentParser(add_help=False)
-    for option, text in (
-        ("--url", "the chain, e.g. memory://,file:./data (default: TIERED_URL)"),
-        ("--config", "a TOML file"),
-        ("--namespace", "default: default"),
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
+    for option, metavar, text in (
+        ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
+        ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
+        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
     ):
-        common.add_argument(option, help=text, default=argparse.SUPPRESS)
-    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+        common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         "tiered",
         description="A tiered key-value store: memory, Redis, File.",
@@ -162,37 +182,38 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     add_verification(commands, common, _positive)
-    _add_demo(commands, common)
+    _add_demo(commands, output)
     add_chaos(commands, _positive)
     return parser
 
 
 def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    get = commands.add_parser("get", parents=[common], help="print the value of a key")
-    get.add_argument("key")
-    get.set_defaults(run=_get)
-    put = commands.add_parser("set", parents=[common], help="store a value")
-    put.add_argument("key")
-    put.add_argument("value")
-    put.add_argument("--ttl", type=_positive(float), metavar="SECONDS")
-    put.add_argument("--type", choices=("str", "int", "float", "json"), default="str")
-    put.set_defaults(run=_set)
-    delete = commands.add_parser("del", parents=[common], help="remove keys")
-    delete.add_argument("keys", nargs="+", metavar="key")
-    delete.set_defaults(run=_del)
-    ls = commands.add_parser("ls", parents=[common], help="list keys")
-    ls.add_argument("prefix", nargs="?", default="")
+    def add(name: str, text: str, run: Callable[[Any, argparse.Namespace], int]) -> Any:
+        command = commands.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.set_defaults(run=run)
+        return command
+
+    add("get", "print the value of a key; exit code 1 if it is absent", _get).add_argument("key", metavar="KEY")
+    put = add("set", "store a value in every tier", _set)
+    put.add_argument("key", metavar="KEY")
+    put.add_argument("value", metavar="VALUE")
+    put.add_argument("--ttl", type=_positive(float), metavar="SECONDS", help="how long it lives (default: for ever)")
+    put.add_argument("--type", choices=("str", "int", "float", "json"), default="str", help="of VALUE (default: str)")
+    delete = add("del", "remove keys; exit code 1 if one was absent", _del)
+    delete.add_argument("keys", nargs="+", metavar="KEY")
+    ls = add("ls", "list the keys of a namespace, one a line; unprintable ones as JSON", _ls)
+    ls.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="only keys that start with it")
     ls.add_argument("--limit", type=_positive(int), default=math.inf, metavar="N", help="at most N keys")
-    ls.set_defaults(run=_ls)
 
 
-def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_demo(commands: Any, output: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo",
-        parents=[common],
+        parents=[output],
         help="a bot with thousands of users on real parts",
-        description="A bot on memory, Redis and File. A Redis of its own is killed in the middle; at the end every "
-        "acknowledged write is read back. Exit code 1 if one is missing or the bot saw an error.",
+        description="A bot on memory, Redis and File. A Redis of its own is killed in the middle;\n"
+        "at the end every acknowledged write is read back. Exit code 1 if one is missing\n"
+        "or the bot saw an error.",
         epilog="examples:\n  tiered demo --seconds 5\n  tiered demo --redis-url redis://localhost:6379/0 --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
@@ -22,7 +23,7 @@ from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.file_place import explain, prepare
+from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers
 from tiered.tiers.file_store import Database, copy
 from tiered.tiers.file_writer import Writer
@@ -65,10 +66,10 @@ class FileTier(Forking):
     ) -> None:
         if sync not in ("full", "normal"):
             raise ConfigError(f"{name}: sync must be 'full' or 'normal', not {sync!r}")
-        if max_pending < 1:
-            raise ConfigError(f"{name}: max_pending must be at least 1")
-        self.name, self.directory = name, Path(directory)
-        self._sync, self._clock, self._max_pending = sync, clock, max_pending
+        if not isinstance(shared, bool):
+            raise ConfigError(f"{name}: shared must be True or False, not {shared!r:.40}")
+        self.name, self.directory = tier_name(name), path_of(directory, f"{name}: the directory")
+        self._sync, self._clock, self._max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)
         self._path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=shared)
         self._database = Database(self._path, sync, self._lock, FileErrors(name, self._path))
@@ -190,7 +191,10 @@ class FileTier(Forking):
 
         The copy starts a generation and versions of its own, so that what caches hold is not believed after a restore.
         """
-        target, part = Path(path), Path(f"{os.fspath(path)}.part")
+        target = path_of(path, f"{self.name}: the backup's path")
+        part = Path(f"{target}.part")
+        if belongs_to_a_store(target):
+            raise ConfigError(f"{self.name}: {target} is the database of a store; back up to another path")
         try:
             os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         except FileExistsError as error:

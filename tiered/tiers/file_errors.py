@@ -78,6 +78,15 @@ def reason(error: BaseException) -> Reason:
     return _REASONS.get(_code(error), Reason.OTHER)
 
 
+def certainly_undone(error: Exception) -> bool:
+    """Whether a COMMIT that failed with `error` has certainly committed nothing.
+
+    Only if a write to the log found no room: the frame that commits is the last, and it is not whole. A disk that has no
+    room at fsync, or for the index of the log, tells so after that frame was written, and as an I/O error.
+    """
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+
+
 def _code(error: BaseException) -> int:
     """SQLite's primary code; a full disk that keeps the index of the log from growing is told as an I/O error."""
     if isinstance(error, UnicodeDecodeError):

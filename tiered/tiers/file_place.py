@@ -12,7 +12,12 @@ from pathlib import Path
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
-NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "fuse.gluster", "afs", "lustre")
+NETWORK_FILE_SYSTEMS = (
+    *("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "afs", "lustre", "beegfs", "gpfs", "coda", "ncp", "vboxsf"),
+    *("fuse.sshfs", "fuse.gluster", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.goofys"),
+    *("fuse.juicefs", "fuse.davfs", "fuse.vmhgfs"),
+)
+"""How the types of those begin whose locks cannot be relied on. Shared directories of virtual machines are among them."""
 
 _ADVICE = {
     errno.EROFS: "mount it read-write, or choose another directory",
@@ -25,20 +30,34 @@ _ADVICE = {
 }
 
 
+def path_of(path: object, what: str) -> Path:
+    """`path` as a `Path`; `ConfigError` for what is none, saying `what` it would be."""
+    try:
+        text = os.fsdecode(path)  # type: ignore[arg-type]  # it raises for other types
+    except TypeError:
+        raise ConfigError(f"{what} must be a path, not {type(path).__name__}") from None
+    if not text or "\0" in text:
+        raise ConfigError(f"{what} must be a path that is not empty and has no NUL")
+    return Path(text)
+
+
+def belongs_to_a_store(path: Path) -> bool:
+    """Whether a file at `path` would replace the database of a file tier, which may be in use."""
+    return path.name.startswith(DATABASE) and (path.parent / "lock").exists()
+
+
 def prepare(directory: Path, name: str) -> Path:
     """Make or check the directory; returns the database's path. Raises `ConfigError` before anything is opened."""
     try:
         _refuse_symlink(directory, name)
         if directory.exists() and not directory.is_dir():
             raise ConfigError(f"{name}: {directory} is not a directory; give FileTier a directory of its own")
+        kind = file_system(directory)
+        if kind.startswith(NETWORK_FILE_SYSTEMS):
+            raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, ConfigError):
-            raise
+    except OSError as error:
         raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error)}") from error
-    kind = file_system(directory)
-    if kind.startswith(NETWORK_FILE_SYSTEMS):
-        raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
     path = directory / DATABASE
     _refuse_symlink(path, name)
     try:
@@ -50,21 +69,19 @@ def prepare(directory: Path, name: str) -> Path:
     return path
 
 
-def explain(error: OSError | ValueError) -> str:
+def explain(error: OSError) -> str:
     """What went wrong, and what to do about it."""
-    if not isinstance(error, OSError):
-        return str(error)
     advice = _ADVICE.get(error.errno or 0, "check the directory and its mount")
     return f"{error.strerror}; {advice}"
 
 
 def file_system(directory: Path) -> str:
-    """The type of the file system that holds `directory`; empty where the system does not tell."""
+    """The type of the file system that holds `directory`, or will when it is made; empty where the system does not tell."""
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return ""
-    return mounted(os.fsdecode(mounts), str(directory.resolve()))
+    return mounted(os.fsdecode(mounts), os.path.realpath(directory))  # resolve() gives up on a loop of links
 
 
 def mounted(mountinfo: str, target: str) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError
+from tiered.errors import Ambiguous, ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
-from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, reason
+from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
 from tiered.tiers.file_session import Session
 from tiered.tiers.file_store import Database
 
@@ -141,9 +141,8 @@ class Writer:
         try:
             session.end()
         except SQLITE_ERRORS as error:
-            full = reason(error) is Reason.FULL and session.connection.in_transaction
             self._roll_back()
-            if full:  # SQLite kept the transaction open, so it is certain that nothing was committed
+            if certainly_undone(error):
                 _fail(batch, self._errors.not_applied(error), error)
                 return
             self._drop()  # after a failed fsync nothing that this connection believes is certain

@@ -15,9 +15,10 @@ from sys import getsizeof
 from threading import Lock
 from typing import Any, NamedTuple
 
+from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.entry import expires_at_of, keep_until_of, version_of
-from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.entry import HEADER_SIZE, expires_at_of, keep_until_of, version_of
+from tiered.errors import NotApplied, Reason, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.slru import SegmentedLRU
 
@@ -76,10 +77,9 @@ class MemoryTier:
         name: str = "memory",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if max_entries < 0 or max_bytes < 0:
-            raise ConfigError(f"{name}: max_entries and max_bytes must not be negative")
-        self.name = name
-        self.max_entries, self.max_bytes = max_entries, max_bytes
+        self.name = tier_name(name)
+        self.max_entries = whole(f"{name}: max_entries", max_entries, 0)
+        self.max_bytes = whole(f"{name}: max_bytes", max_bytes, 0)
         self.lock = Lock()  # guards policies, sizes and versions; never the slots against readers
         self.entries = self.bytes = self.evictions = 0
         self._clock = clock
@@ -240,6 +240,8 @@ class MemoryTier:
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         self._check_open(NotApplied)
+        for write in writes:
+            self._check_room(write)
         with self.lock:
             part = self.partition("record:" + namespace)
             written = [self._commit(part, write, now) for write in writes]
@@ -289,6 +291,16 @@ class MemoryTier:
             self._put(part, write.key, frame, 0)
         told = write.expect is not None or write.draft.tombstone
         return Written(self._version, frame, told and held is not None)
+
+    def _check_room(self, write: Write) -> None:
+        """There is no tier below: what does not fit at all must not be acknowledged."""
+        if write.draft.tombstone:
+            return
+        size = HEADER_SIZE + len(write.draft.payload) + getsizeof(write.key) + ENTRY_OVERHEAD
+        if size > self.max_bytes or not self.max_entries:
+            limit = f"max_bytes={self.max_bytes}, max_entries={self.max_entries}"
+            message = f"the entry takes {size} bytes, but the tier has {limit}; raise them, or add a tier below"
+            raise NotApplied(message, tier=self.name, reason=Reason.TOO_LARGE)
 
     def _put(self, part: Partition, key: str, frame: bytes, retention: int) -> bool:
         held = part.slots.get(key)

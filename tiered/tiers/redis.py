@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from tiered.arguments import MAX_TTL, number, tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
@@ -28,6 +29,8 @@ from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import Arg
 
 ATTEMPTS = 20
+TIME_LIMITS = (0.001, 3600.0)
+"""Seconds; the kernel takes a limit of less than a microsecond for none at all."""
 CLAIM_MS = 600_000
 """How long a claim on a namespace lasts; whoever uses it renews it well before."""
 EPOCH = 2**32
@@ -71,10 +74,14 @@ class RedisTier(Forking):
         insecure_tls: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if min(connect_timeout, timeout, max_ttl) <= 0 or max_connections < 1:
-            raise ConfigError(f"{name}: timeouts, max_ttl and max_connections must be greater than zero")
-        self.name = name
-        self._prefix, self._clock, self._max_px = prefix, clock, int(max_ttl * 1000)
+        self.name = tier_name(name)
+        for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
+            number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
+        whole(f"{name}: max_connections", max_connections, 1)
+        if not isinstance(prefix, str) or not prefix:
+            raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
+        self._prefix, self._clock = prefix, clock
+        self._max_px = int(number(f"{name}: max_ttl", max_ttl, 0.001, MAX_TTL, " seconds") * 1000)
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import redis
 from redis import exceptions
 
@@ -9,7 +11,16 @@ from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavai
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
+_SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
+    (exceptions.ReadOnlyError, "", "; give the address of the master"),
+    (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
+    (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
+)
+"""Error, how its text begins, what to do: before what its `Reason` would say."""
 _ADVICE = {
+    Reason.TIMEOUT: "; the server hangs, is overloaded or out of reach (timeout= is the limit)",
+    Reason.CONNECTION: "; check that the server runs, and the host and the port",
     Reason.AUTH: "; check the password: redis://:PASSWORD@host or redis://USER:PASSWORD@host",
     Reason.FULL: "; raise maxmemory or set an eviction policy such as volatile-lru",
     Reason.MISUSE: "; another program uses these keys, or the user's ACL lacks a command",
@@ -66,6 +77,10 @@ def _words(error: BaseException) -> str:
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
-        return "TimeoutError: no answer in time"
-    advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error) else _ADVICE.get(reason_of(error), "")
-    return f"{type(error).__name__}: {error}{advice}"
+        return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
+    text = _SCRIPT.sub("", str(error))
+    advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
+    for kind, start, better in _ADVICE_FOR:
+        if isinstance(error, kind) and text.startswith(start):
+            advice = better
+    return f"{type(error).__name__}: {text}{advice}"

@@ -68,15 +68,18 @@ def target(
         if url is not None or not isinstance(client, redis.Redis):
             raise ConfigError(f"{name}: give a URL or client=, a redis.Redis (not asyncio, not cluster)")
         return _of_pool(client.connection_pool, limits)
-    url = url or "redis://localhost:6379/0"
+    url = "redis://localhost:6379/0" if url is None else url
     check_url(url, name, insecure_tls)
     parts = urlsplit(url)
-    if parts.scheme.endswith("+sentinel"):
-        return _of_sentinel(parts, limits)
-    if parts.scheme.endswith("+cluster"):
-        seeds = _addresses(parts, name)
-        return _of_url(_one_server(parts, *seeds[0], path=""), limits)._replace(seeds=tuple(seeds))
-    return _of_url(url, limits)
+    try:
+        if parts.scheme.endswith("+sentinel"):
+            return _of_sentinel(parts, limits)
+        if parts.scheme.endswith("+cluster"):
+            seeds = _addresses(parts, name)
+            return _of_url(_one_server(parts, *seeds[0], path=""), limits)._replace(seeds=tuple(seeds))
+        return _of_url(url, limits)
+    except ValueError as error:  # redis-py names the option, not its value
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def several(scheme: str) -> bool:
@@ -86,6 +89,8 @@ def several(scheme: str) -> bool:
 
 def check_url(url: str, name: str, insecure_tls: bool) -> None:
     """Refuse a URL that cannot work; no message holds its password."""
+    if not isinstance(url, str):
+        raise ConfigError(f"{name}: a URL is a str such as redis://localhost:6379/0, not {type(url).__name__}")
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         close = difflib.get_close_matches(parts.scheme, SCHEMES, 1)
@@ -117,6 +122,8 @@ def _check_options(name: str, scheme: str, given: list[str]) -> None:
 
 def _check_path(parts: SplitResult, name: str) -> None:
     path = parts.path.strip("/")
+    if parts.scheme == "unix" and (not path or parts.netloc.rpartition("@")[2]):
+        raise ConfigError(f"{name}: unix:// needs the absolute path of a socket, as in unix:///run/redis/redis.sock")
     if parts.scheme.endswith("+sentinel"):
         service, _, database = path.partition("/")
         if not service:

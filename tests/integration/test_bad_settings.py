@@ -1,0 +1,93 @@
+"""A chain or an option that cannot work is a typed error in words that help, before a directory is made or a port asked.
+
+Many more URLs, one by one, are in tests/unit/test_config.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiered import ConfigError, MemoryTier, TieredBackend
+
+BAD_CHAINS: list[tuple[Any, str]] = [
+    (None, "a chain is a str"),
+    (b"memory://", "a chain is a str"),
+    ("", "the chain is empty"),
+    ("memory", "no scheme"),
+    ("memroy://,file:data", "did you mean 'memory'"),
+    ("memory://?max_entires=5,file:data", "did you mean 'max_entries'"),
+    ("memory://?max_entries=5&max_entries=6,file:data", "more than once"),
+    ("redis:localhost,file:data", "two slashes are missing"),
+    ("redis://local host,file:data", "a blank"),
+    ("redis://localhost:99999,file:data", "port"),
+    ("redis://localhost:port,file:data", "port"),
+    ("redis://localhost?db=x,file:data", "db"),
+    ("redis://localhost?timeout=0,file:data", "timeout must be a number from 0.001 to 3600 seconds"),
+    ("redis://localhost?timeout=1e-9,file:data", "timeout must be"),
+    ("redis://localhost?max_ttl=1e300,file:data", "max_ttl must be"),
+    ("redis://localhost?name=,file:data", "name"),
+    ("redis://localhost?prefix=,file:data", "prefix"),
+    ("unix://,file:data", "absolute path of a socket"),
+    ("memory://,file:data?sync=fast", "sync must be"),
+    ("memory://,file:data?snyc=full", "did you mean 'sync'"),
+    ("memory://,file:data#2", "%23"),
+    ("file:data,redis://localhost?timeout=0", "timeout must be"),
+]
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"namspace": "a"}, "did you mean 'namespace'"),
+    *(({"namespace": name}, "namespace") for name in ("", "a/b", 7, "x" * 65, "\ud800")),
+    *(({"deadline": limit}, "deadline") for limit in (0, -1, math.nan, math.inf, "soon", None, True)),
+    *(({"staleness": limit}, "staleness") for limit in (0, -1, math.nan, "soon", None)),
+    ({"codec": "pickel"}, "codec"),
+    *(({"max_value_bytes": limit}, "max_value_bytes") for limit in (0, -1, 1.5, "much", None)),
+    *(({"shared": answer}, "shared") for answer in ("perhaps", None, 2)),
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("url", "says"), BAD_CHAINS)
+def test_a_chain_that_cannot_work_is_refused_and_no_directory_is_made(url: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend.from_url(url)
+    with pytest.raises(ConfigError, match=says if url is not None else "no chain"):
+        TieredBackend.from_config({} if url is None else {"url": url})
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(("options", "says"), BAD_OPTIONS)
+def test_an_option_that_cannot_work_is_refused_and_no_directory_is_made(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend.from_config({"url": "memory://,file:data"}, **options)
+    assert os.listdir() == []
+
+
+@pytest.mark.xfail(strict=True, reason="from_url builds the tiers, and keeps them open, before it looks at its options")
+@pytest.mark.parametrize(("options", "says"), [it for it in BAD_OPTIONS if "shared" not in it[0]])
+def test_from_url_refuses_an_option_before_a_directory_is_made(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend.from_url("memory://,file:data", **options)
+    assert os.listdir() == []
+
+
+@pytest.mark.xfail(strict=True, reason="the constructor of TieredBackend checks no types, and takes NaN for a number")
+@pytest.mark.parametrize(("options", "says"), [it for it in BAD_OPTIONS if it[0].get("deadline") in (math.nan, "soon")])
+def test_the_constructor_refuses_what_is_no_number(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend([MemoryTier()], **options)
+
+
+@pytest.mark.xfail(strict=True, reason="the chain does not check that its tiers are tiers")
+@pytest.mark.parametrize("tiers", ["memory://", [None], [MemoryTier], 5], ids=repr)
+def test_what_is_no_tier_is_refused(tiers: Any) -> None:
+    with pytest.raises(ConfigError, match="tier"):
+        TieredBackend(tiers)
