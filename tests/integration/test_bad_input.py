@@ -42,7 +42,7 @@ def chain(
     ):
         store.set_many({"there": 1, "text": "x"})
         deadline = time.monotonic() + 30
-        while file.pending("redis", limit=1):  # confirmations are written lazily
+        while file.journal.pending("redis", limit=1):  # confirmations are written lazily
             assert time.monotonic() < deadline
             time.sleep(0.01)
         yield store, file, client
@@ -55,7 +55,7 @@ def unchanged(chain: tuple[TieredBackend, FileTier, redis.Redis]) -> Iterator[Ti
 
     def state() -> State:
         names = sorted(client.scan_iter("bad-input:*"))
-        marks = file.pending("redis", limit=100)
+        marks = file.journal.pending("redis", limit=100)
         return dict(file.scan("default", "", None, 100).items), {name: client.get(name) for name in names}, marks
 
     before = state()
