@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
+from tiered.arguments import (
+    KEEP,
+    MAX_TTL,
+    Ttl,
+    _Keep,
+    check_key,
+    check_keys,
+    check_namespace,
+    check_prefix,
+    expiry,
+    number,
+    ttl_seconds,
+    whole,
+)
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
-from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError
+from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
@@ -60,8 +74,9 @@ class TieredBackend:
         load_patience: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if deadline <= 0 or staleness <= 0:
-            raise ConfigError("deadline and staleness are seconds greater than zero")
+        number("deadline", deadline, 0.001, MAX_TTL, " seconds")
+        number("staleness", staleness, 0.001, inf, " seconds")
+        whole("max_value_bytes", max_value_bytes, 1)
         chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
         self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
@@ -80,9 +95,10 @@ class TieredBackend:
     @classmethod
     def from_url(cls, url: str, **options: Any) -> TieredBackend:
         """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
-        from tiered.config import tiers_from_url
+        from tiered.config import tiers_and_options
 
-        return cls(tiers_from_url(url, shared=options.get("shared", True)), **options)
+        tiers, settings = tiers_and_options(url, options)
+        return cls(tiers, **settings)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> TieredBackend:
@@ -125,7 +141,7 @@ class TieredBackend:
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
         limit, values, now = self._chain.max_key_bytes, dict[str, Any](), self._monotonic()
-        wanted = list(dict.fromkeys(check_key(key, limit) for key in keys))
+        wanted = check_keys(keys, limit)
         below: list[str] = []
         for key in wanted:
             slot = self._slots.get(key)
@@ -179,7 +195,7 @@ class TieredBackend:
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
-        self._ready()
+        self._ready(write=True)
         results = self._writer.write(self._space, writes, list(values.values())) if writes else []
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
@@ -187,8 +203,8 @@ class TieredBackend:
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         limit, seed, now = self._chain.max_key_bytes, self._space.seed, self._chain.clock.now()
-        wanted = dict.fromkeys(check_key(key, limit) for key in keys)
-        self._ready()
+        wanted = check_keys(keys, limit)
+        self._ready(write=True)
         writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
         results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
         self._stats.deletes += len(writes)
@@ -219,7 +235,7 @@ class TieredBackend:
         """
         check_key(key, self._chain.max_key_bytes)
         for attempt in range(MAX_CONFLICTS):
-            self._ready()
+            self._ready(write=True)
             version, value, expires_at, keep_until = self._current(key)
             value = fn(value if version else default)
             write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
@@ -283,11 +299,11 @@ class TieredBackend:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys that start with `prefix`, from the store of record, in pages."""
-        return (key for key, _ in self._entries(prefix))
+        return (key for key, _ in self._entries(check_prefix(prefix)))
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The keys that start with `prefix` and their values, from the store of record, in pages."""
-        return ((key, self._chain.decode(entry)) for key, entry in self._entries(prefix))
+        return ((key, self._chain.decode(entry)) for key, entry in self._entries(check_prefix(prefix)))
 
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
@@ -299,7 +315,7 @@ class TieredBackend:
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
-        self._ready()
+        self._ready(write=True)
         old = self._space.scope
         self._chain.learn(self._space, self._chain.record.clear(self._space.name))
         with self._chain.memory.lock:
@@ -430,11 +446,16 @@ class TieredBackend:
             self._keeper.enter(space)
         self._writer.write(space, writes, [None] * len(writes))
 
-    def _ready(self) -> None:
+    def _ready(self, *, write: bool = False) -> None:
         if self._chain.closed:
             self._chain.check_open()
         if not self._space.ready:
-            self._keeper.enter(self._space)
+            try:
+                self._keeper.enter(self._space)
+            except StoreUnavailable as error:
+                if not write:
+                    raise
+                raise NotApplied(f"nothing was written: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
     def _find(self, key: str) -> Found:
@@ -479,7 +500,7 @@ class TieredBackend:
         return base._replace(expires_at=expires_at, keep_until=keep_until)
 
     def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
-        self._ready()
+        self._ready(write=True)
         result = self._writer.write(self._space, (write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result

@@ -168,8 +168,13 @@ class Chain(Forking):
 
 
 def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:
-    if not tiers:
-        raise ConfigError("a chain needs at least one tier")
+    if not isinstance(tiers, Sequence) or isinstance(tiers, (str, bytes)) or not tiers:
+        raise ConfigError("a chain is a list of at least one tier, such as [MemoryTier(), FileTier(directory)]")
+    for tier in tiers:
+        if not isinstance(tier, Tier) or isinstance(tier, type):
+            raise ConfigError(
+                f"{tier!r:.60} is no tier (see tiered.tiers.base.Tier); TieredBackend.from_url takes URLs"
+            )
     names = [tier.name for tier in tiers]
     if len(set(names)) != len(names):
         raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")

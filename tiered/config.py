@@ -107,6 +107,8 @@ def tiers_from_settings(source: Source | None, options: Mapping[str, Any]) -> tu
 
 def tiers_and_options(url: str, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     """Tiers of a chain URL and constructor options, all checked before the first tier is built."""
+    if not isinstance(url, str):
+        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
     return _built({**options, "url": url})
 
 

@@ -28,7 +28,6 @@ def test_without_descriptors_nothing_new_opens_and_lifting_the_limit_heals(
         assert agent.get("k") == "again"
 
 
-@pytest.mark.xfail(strict=True, reason="the look before a first write raises StoreUnavailable out of set()")
 def test_honest_failure_a_first_write_without_descriptors_is_not_applied(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -42,10 +41,7 @@ def test_honest_failure_a_first_write_without_descriptors_is_not_applied(
     "redis",
     [
         False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(strict=True, reason="the keeper's thread that cannot start fails the first call"),
-        ),
+        True,
     ],
 )
 def test_without_new_threads_every_call_still_answers(redis_server: RedisServer, tmp_path: Path, redis: bool) -> None:
@@ -61,12 +57,7 @@ def test_without_new_threads_every_call_still_answers(redis_server: RedisServer,
     "memory",
     [
         "none",
-        pytest.param(
-            "memory",
-            marks=pytest.mark.xfail(
-                strict=True, reason="MemoryTier.admit and SegmentedLRU leave a key in one of slots and policy only"
-            ),
-        ),
+        "memory",
     ],
 )
 def test_a_failed_allocation_anywhere_leaves_the_store_intact(tmp_path: Path, memory: str) -> None:

@@ -123,9 +123,6 @@ def test_no_poison_from_redis(damaged: Callable[..., TieredBackend], damage: Cal
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.xfail(
-    strict=True, reason="what is damaged in a cache tier stays there until the key is written or expires"
-)
 def test_convergence_what_is_damaged_in_redis_is_replaced(
     damaged: Callable[..., TieredBackend], damage: Callable[[bytes], bytes]
 ) -> None:

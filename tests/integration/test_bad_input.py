@@ -116,7 +116,6 @@ def test_a_key_that_cannot_be_stored_is_refused_and_nothing_is_written(
         WITH_A_KEY[operation](unchanged, key)
 
 
-@pytest.mark.xfail(strict=True, reason="get_many, delete_many: a str is taken for the keys that are its characters")
 @pytest.mark.parametrize("operation", ["get_many", "delete_many"])
 @pytest.mark.parametrize("keys", ["there", None, 7])
 def test_one_key_where_many_are_meant_is_refused(unchanged: TieredBackend, operation: str, keys: Any) -> None:
@@ -124,7 +123,6 @@ def test_one_key_where_many_are_meant_is_refused(unchanged: TieredBackend, opera
         getattr(unchanged, operation)(keys)
 
 
-@pytest.mark.xfail(strict=True, reason="keys, items: the prefix is not checked")
 @pytest.mark.parametrize("operation", ["keys", "items"])
 @pytest.mark.parametrize("prefix", ["a\ud800", None, 7, b"there"])
 def test_a_prefix_that_no_key_has_is_refused(unchanged: TieredBackend, operation: str, prefix: Any) -> None:
@@ -141,6 +139,7 @@ def test_a_strange_key_is_just_a_key_in_every_tier(redis_url: str, tmp_path: Pat
     url = f"{redis_url}?prefix=strange,file:{tmp_path}/data"
     with TieredBackend.from_url(f"memory://,{url}") as store, TieredBackend.from_url(url) as other:
         store.set_many({key: key for key in STRANGE_KEYS})
+        store._keeper.look()  # what is not confirmed yet would be owed by a process that starts
         for key in STRANGE_KEYS:
             assert store.get(key) == key
             assert other.lookup(key)[1:3] == (key, "redis")

@@ -171,10 +171,6 @@ def test_an_absence_that_is_settled_is_not_owed_after_a_miss(a: Process, start: 
     assert not b.owes("never written")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: a record that fails in this process alone makes it believe caches that it must not believe (fetching.py, fetch)",
-)
 @pytest.mark.parametrize("reason", [Reason.OTHER, Reason.BUSY])
 def test_a_record_that_fails_here_alone_makes_nothing_old_believable(
     a: Process, start: Start, monkeypatch: pytest.MonkeyPatch, reason: Reason

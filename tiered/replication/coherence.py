@@ -48,8 +48,13 @@ class Coherence(Forking):
     def start(self) -> None:
         """Begin to listen, if the chain has what it takes."""
         if self._tier is not None and self._thread is None:
-            self._thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # without messages memory is asked for again after δ
+                logger.warning("the thread that listens to other processes cannot start: %s", error)
+                return
+            self._thread = thread
 
     def stop(self) -> None:
         self._stop.set()

@@ -16,7 +16,7 @@ from tiered.errors import Reason, StoreError
 from tiered.observability.stats import TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
-from tiered.tiers.base import Tier
+from tiered.tiers.base import Enumerable, Tier
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Guard:
         """Of the data that this process believes in; None before the tier was met."""
         self.belief = 0
         """Counts the times that another identity may have come to be believed: an answer to an older one is none."""
+        self._told: set[Reason] = set()
         self.refused = ""
         """Why the tier stays out of service for good, if it does."""
 
@@ -126,6 +127,13 @@ class Guard:
         self.breaker.success()
         return result
 
+    def discard(self, space: Keyspace, key: str, frame: bytes) -> bool:
+        """Remove `frame`, which does not open, from under `key`; False if the tier cannot, or did not."""
+        tier, scope = self.tier, space.scope
+        if not isinstance(tier, Enumerable):
+            return False
+        return self.attempt("discard", lambda: tier.discard(scope, [(key, frame)])) == 1
+
     def owe(self, namespace: str, key: str, version: int) -> None:
         """The tier may lack `version` of `key`."""
         self.owe_many(namespace, ((key, version),))
@@ -160,5 +168,9 @@ class Guard:
         if reason is Reason.RESTARTED:
             self.breaker.trip()
             logger.warning("%s: restarted or replaced; out of service until it was repaired", self.name)
-        elif reason.trips_breaker and self.breaker.failure():
+        elif not reason.trips_breaker:
+            if reason not in self._told:
+                self._told.add(reason)
+                logger.warning("%s: does not do what it is asked (told once): %s", self.name, error)
+        elif self.breaker.failure():
             logger.warning("%s: out of service after %s: %s", self.name, op, error)

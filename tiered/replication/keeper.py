@@ -42,7 +42,7 @@ class Keeper(Forking):
         self._stop = Event()
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
-        self._started = False
+        self._met = False
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
 
@@ -55,18 +55,19 @@ class Keeper(Forking):
             space.ready = True
             return
         with self._lock:
-            if not self._started:
+            if not self._met:
                 self._begin()
+            running = self._spawn()
         self._chain.learn(space, self._chain.record.generation(space.name))
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 self._claim(guard, space)
-        space.ready = True
+        space.ready = running
 
     def stop(self) -> None:
         """End the thread and write out confirmations that still wait."""
         with self._lock:
-            thread, self._thread, self._started = self._thread, None, True
+            thread, self._thread, self._met = self._thread, None, True
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5.0)
@@ -99,13 +100,23 @@ class Keeper(Forking):
             except StoreError as error:
                 if error.tier == self._chain.record.name:
                     raise
-                guard.failed("probe", error)
+                guard.stats.failed(error.reason)
                 guard.breaker.trip()
                 logger.warning("%s: out of service from the start: %s", guard.name, error)
         self._watch()
-        self._thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
-        self._thread.start()
-        self._started = True
+        self._met = True
+
+    def _spawn(self) -> bool:
+        """Whether the thread runs; without it no tier is believed for longer than the staleness bound, and none comes back."""
+        if self._thread is None:
+            thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the process may have no more; the next call tries again
+                logger.warning("the thread that looks after cache tiers cannot start: %s", error)
+                return False
+            self._thread = thread
+        return True
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause):

@@ -49,13 +49,15 @@ class Slot(NamedTuple):
 class Partition:
     """The entries of one namespace."""
 
-    __slots__ = ("bytes", "policy", "slots", "touched")
+    __slots__ = ("bytes", "policy", "slots", "touched", "whole")
 
     def __init__(self) -> None:
         self.slots: dict[str, Any] = {}
         self.touched: deque[str] = deque(maxlen=ACCESS_BUFFER)
         self.policy = SegmentedLRU()
         self.bytes = 0
+        self.whole = True
+        """False after a `MemoryError` or a signal's exception in the middle of a change."""
 
 
 class MemoryTier:
@@ -109,6 +111,9 @@ class MemoryTier:
         if size > self.max_bytes or not self.max_entries:
             self.drop(part, key)
             return False
+        if not part.whole:
+            self._rebuild(part)
+        part.whole = False
         part.slots[key] = slot
         part.bytes += grown
         self.bytes += grown
@@ -117,16 +122,22 @@ class MemoryTier:
             part.policy.add(key)
         else:
             part.touched.append(key)
+        part.whole = True
         if self.entries > self.max_entries or self.bytes > self.max_bytes:
             self._evict()
         return True
 
     def drop(self, part: Partition, key: str) -> None:
         """Forget `key`, whatever its version."""
-        slot = part.slots.pop(key, None)
+        if not part.whole:
+            self._rebuild(part)
+        slot = part.slots.get(key)
         if slot is not None:
+            part.whole = False
+            del part.slots[key]
             part.policy.remove(key)
             self._shrink(part, slot)
+            part.whole = True
 
     def drop_older(self, part: Partition, key: str, version: int) -> bool:
         """Forget `key` if what is held of it is below `version`; whether it was."""
@@ -138,19 +149,30 @@ class MemoryTier:
 
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
-        self.entries -= len(part.slots)
-        self.bytes -= part.bytes
         part.slots.clear()
-        part.policy.clear()
         part.touched.clear()
-        part.bytes = 0
+        self._rebuild(part)
 
     def _evict(self) -> None:
         while self.entries > self.max_entries or self.bytes > self.max_bytes:
             part = max(self._partitions.values(), key=_bytes)
+            if not part.whole:
+                self._rebuild(part)
+            part.whole = False
             _apply_accesses(part)
             self._shrink(part, part.slots.pop(part.policy.evict()))
+            part.whole = True
             self.evictions += 1
+
+    def _rebuild(self, part: Partition) -> None:
+        """The slots are right, whatever else was left half done."""
+        part.policy = SegmentedLRU()
+        for key in part.slots:
+            part.policy.add(key)
+        part.bytes = sum(slot[7] + ENTRY_OVERHEAD for slot in part.slots.values())
+        self.bytes = sum(map(_bytes, self._partitions.values()))
+        self.entries = sum(len(it.slots) for it in self._partitions.values())
+        part.whole = True
 
     def _shrink(self, part: Partition, slot: tuple[Any, ...]) -> None:
         size = slot[7] + ENTRY_OVERHEAD
@@ -162,11 +184,8 @@ class MemoryTier:
         """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
         self.lock = Lock()
         for part in self._partitions.values():
-            part.policy = SegmentedLRU()
-            part.slots.clear()
-            part.touched.clear()
-            part.bytes = 0
-        self.entries = self.bytes = self.evictions = 0
+            self.empty(part)
+        self.evictions = 0
 
     # The tier protocol, over frames.
 
