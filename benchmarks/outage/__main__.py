@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -20,12 +21,14 @@ from benchmarks.outage.progress import Progress
 from benchmarks.outage.recovery import Recovery, recover
 from benchmarks.outage.report import Result
 from benchmarks.outage.scenario import QUICK, Outcome, Plan, run
-from benchmarks.outage.system import SYSTEMS
+from benchmarks.outage.system import SYSTEMS, installed
 from benchmarks.outage.verdicts import judge
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
+    if absent := [name for name in SYSTEMS if name not in installed()]:
+        print(f"not installed, so left out: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
     plan = replace(QUICK if options.quick else Plan(), seed=options.seed)
     result = measure(options.systems, options.faults, plan)
     print(result.table())
@@ -57,20 +60,16 @@ def measure(systems: list[str], faults: list[str], plan: Plan) -> Result:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m benchmarks.outage", description=__doc__.splitlines()[0])
-    for name, known in (("systems", SYSTEMS), ("faults", tuple(FAULTS))):
-        parser.add_argument(
-            f"--{name}",
-            type=lambda text, known=known: _some(text, known),
-            default=list(known),
-            help=f"separated by commas, of {', '.join(known)}",
-        )
+    for name, known, default in (("systems", SYSTEMS, installed()), ("faults", tuple(FAULTS), list(FAULTS))):
+        described = f"separated by commas, of {', '.join(known)}"
+        parser.add_argument(f"--{name}", type=partial(_some, known), default=default, help=described)
     parser.add_argument("--seed", type=int, default=1, help="of the keys and of which calls are sets")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; its figures mean little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     return parser.parse_args(arguments)
 
 
-def _some(text: str, known: tuple[str, ...]) -> list[str]:
+def _some(known: tuple[str, ...], text: str) -> list[str]:
     names = text.split(",")
     if unknown := [name for name in names if name not in known]:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The three tiers that people write by hand: cachetools and a lock, redis-py, diskcache."""
+"""The three tiers that people write by hand: cachetools and a lock, redis-py, a durable disk."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import cachetools
-import diskcache
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from benchmarks.outage.breaker import NoBreaker, TimerBreaker
+from benchmarks.outage.disk import open_disk
 from benchmarks.outage.system import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
@@ -27,7 +27,7 @@ class HandRolled:
         self._memory: cachetools.LRUCache[str, str] = cachetools.LRUCache(MEMORY_ENTRIES)
         self._lock = threading.Lock()
         self._redis = redis.Redis.from_url(redis_url, **self._options())
-        self._disk = diskcache.Cache(str(directory / "disk"), eviction_policy="none")
+        self._disk = open_disk(directory)
         self._breaker = self._new_breaker()
 
     def get(self, key: str) -> str | None:
@@ -52,9 +52,7 @@ class HandRolled:
             self._memory[key] = value
 
     def fill(self, values: Mapping[str, str]) -> None:
-        with self._disk.transact():
-            for key, value in values.items():
-                self._disk.set(key, value)
+        self._disk.fill(values)
         self._redis.mset(dict(values))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +34,11 @@ class System(Protocol):
         """`set` of each, as fast as the system can."""
 
     def close(self) -> None: ...
+
+
+def installed() -> list[str]:
+    """The systems that can run here."""
+    return [name for name in SYSTEMS if name != "dogpile" or importlib.util.find_spec("dogpile")]
 
 
 def open_system(name: str, redis_url: str, directory: Path) -> System:

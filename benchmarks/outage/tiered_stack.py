@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.outage.system import MEMORY_ENTRIES
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
+from tiered.tiers.base import Tier
 
 _BATCH = 1_000
 
@@ -15,7 +16,7 @@ class Stack:
     """Every default: the deadline of 1 s, sets that survive a power cut."""
 
     def __init__(self, redis_url: str, directory: Path) -> None:
-        tiers = [MemoryTier(max_entries=MEMORY_ENTRIES), RedisTier(redis_url), FileTier(directory / "file")]
+        tiers: list[Tier] = [MemoryTier(max_entries=MEMORY_ENTRIES), RedisTier(redis_url), FileTier(directory / "file")]
         self.backend = TieredBackend(tiers)
         self.get, self.close = self.backend.get, self.backend.close
 
