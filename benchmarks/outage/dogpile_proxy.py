@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cachetools
 from dogpile.cache import make_region
@@ -45,7 +46,8 @@ class DogpileProxy:
     """redis-py's default retries, as dogpile leaves them."""
 
     def __init__(self, redis_url: str, directory: Path) -> None:
-        arguments = {"url": redis_url, "socket_timeout": SOCKET_TIMEOUT, "distributed_lock": False}
+        port = urlsplit(redis_url).port or 6379  # not "url": connections made from one do not retry
+        arguments = {"host": "127.0.0.1", "port": port, "socket_timeout": SOCKET_TIMEOUT, "distributed_lock": False}
         self._region = make_region().configure("dogpile.cache.redis", arguments=arguments, wrap=[_Lru()])
 
     def get(self, key: str) -> str | None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cachetools
 import redis
@@ -26,7 +27,8 @@ class HandRolled:
     def __init__(self, redis_url: str, directory: Path) -> None:
         self._memory: cachetools.LRUCache[str, str] = cachetools.LRUCache(MEMORY_ENTRIES)
         self._lock = threading.Lock()
-        self._redis = redis.Redis.from_url(redis_url, **self._options())
+        port = urlsplit(redis_url).port or 6379
+        self._redis = redis.Redis("127.0.0.1", port, **self._options())  # not from_url: its connections do not retry
         self._disk = open_disk(directory)
         self._breaker = self._new_breaker()
 

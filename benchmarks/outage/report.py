@@ -14,7 +14,7 @@ from benchmarks.outage.verdicts import Verdict
 _HEAD = (
     f"{'':<21}{'calls/s':>8}{'':>16}{'during':>8}{'longest':>8}{'':>7}{'false':>7}{'stale':>7}{'keys read afresh':>18}\n"
     f"{'':<21}{'before':>8}{'during':>8}{'after':>8}{'/before':>8}{'call ms':>8}{'errors':>7}{'misses':>7}{'reads':>7}"
-    f"{'lost':>5}{'old':>6}{'of':>7}"
+    f"{'lost':>6}{'old':>6}{'of':>6}"
 )
 
 
@@ -50,7 +50,7 @@ def _row(it: Outcome) -> str:
         f"  {it.system:<19}"
         f"{it.before:>8,.0f}{it.during:>8,.0f}{it.after:>8,.0f}{it.ratio:>8.2f}{it.longest_ms:>8,.0f}"
         f"{sum(it.errors.values()):>7,}{it.false_misses:>7,}{it.stale_reads:>7,}"
-        f"{it.lost:>5,}{it.old:>6,}{it.written_keys:>7,}"
+        f"{it.lost:>6,}{it.old:>6,}{it.written_keys:>6,}"
     )
 
 
