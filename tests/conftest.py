@@ -27,22 +27,25 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"tiered: profile {PROFILE}, hypothesis seed {'random' if seed is None else seed}"
 
 
-_LEFT_OUT = pytest.StashKey[list[str]]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_HOW = {"root": "`sudo make test-faults` runs them", "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [] if os.geteuid() == 0 else [item for item in items if item.get_closest_marker("root")]
-    config.stash[_LEFT_OUT] = [item.nodeid for item in left_out]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    missing = [name for name, there in (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly")) if not there]
+    left_out = {name: [item for item in items if item.get_closest_marker(name)] for name in missing}
+    config.stash[_LEFT_OUT] = {name: len(its) for name, its in left_out.items() if its}
+    gone = {item for its in left_out.values() for item in its}
+    if gone:
+        config.hook.pytest_deselected(items=list(gone))
+        items[:] = [item for item in items if item not in gone]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what was not tested, and why: a fault that was not caused is no fault survived."""
-    write, left_out = terminalreporter.write_line, config.stash.get(_LEFT_OUT, [])
-    if left_out:
-        write(f"NOT RUN: {len(left_out)} tests need root (`sudo make test-faults` runs them)", yellow=True, bold=True)
+    write = terminalreporter.write_line
+    for name, count in config.stash.get(_LEFT_OUT, {}).items():
+        write(f"NOT RUN: {count} tests need {name} ({_HOW[name]})", yellow=True, bold=True)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if REFUSED in reason:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROFILE
 from tests.model.protocol.explore import explore
 from tests.model.protocol.necessity import NEEDED, REMAINS, SPARE, remaining, without
 from tests.model.protocol.rules import Rules
@@ -31,7 +30,7 @@ from tiered.tiers.redis import RedisTier
 from tiered.tiers.redis_link import LIFE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
-nightly = pytest.mark.skipif(PROFILE != "nightly", reason="takes minutes: TIERED_TEST_PROFILE=nightly")
+nightly = pytest.mark.nightly
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != REMAINS])

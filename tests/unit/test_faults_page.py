@@ -1,4 +1,4 @@
-"""docs/faults.md: every fault has its row, and every test that it names exists."""
+"""docs/faults.md and the promises of the README: every fault has its row, and every test that they name exists."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "faults.md"
+README = (TESTS.parent / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| (\d+) \|(.*)\|$", PAGE.read_text(), re.MULTILINE))
 NAMED = re.compile(r"`(\w+/\w+\.py)::(\w+)`")
 
@@ -29,5 +30,10 @@ def test_every_row_names_a_test_or_who_writes_it() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    missing = [name for row in ROWS.values() for path, name in NAMED.findall(row) if name not in defined(path)]
-    assert missing == []
+    rows = [*ROWS.values(), README]
+    assert [name for row in rows for path, name in NAMED.findall(row) if name not in defined(path)] == []
+
+
+def test_every_promise_of_the_readme_names_its_test() -> None:
+    promises = re.findall(r"^\| \*\*([\w ]+)\.\*\*.*\| (.*) \|$", README, re.MULTILINE)
+    assert len(promises) == 9 and all(NAMED.fullmatch(test) for _, test in promises)

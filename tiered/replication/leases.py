@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from random import random
-from secrets import token_hex
 from typing import Protocol, TypeVar
 
 from tiered.chain import Chain, Space
@@ -56,7 +55,7 @@ class Lease:
     """The right to load one key: `granted` by a lender, or by none, and then it excludes nobody."""
 
     def __init__(self, space: Space, key: str, ttl: float, clock: Callable[[], float]) -> None:
-        self.namespace, self.key, self.ttl, self.token = space.name, key, ttl, token_hex(16)
+        self.namespace, self.key, self.ttl, self.token = space.name, key, ttl, os.urandom(16).hex()
         self.granted: Lender | None = None
         self.asked: list[Lender] = []
         """Who may have given it: a lender whose answer was lost may have, too."""
