@@ -16,8 +16,11 @@ _MODULES = {
     "hand-rolled": ("benchmarks.outage.hand_rolled", "HandRolled"),
     "hand-rolled+breaker": ("benchmarks.outage.hand_rolled", "HandRolledWithBreaker"),
     "dogpile": ("benchmarks.outage.dogpile_proxy", "DogpileProxy"),
+    "cashews": ("benchmarks.outage.cashews_client_side", "CashewsClientSide"),
 }
 SYSTEMS = tuple(_MODULES)
+_NEEDS_PEER = ("dogpile", "cashews")
+"""These are named after the package that they need."""
 
 
 class System(Protocol):
@@ -38,7 +41,7 @@ class System(Protocol):
 
 def installed() -> list[str]:
     """The systems that can run here."""
-    return [name for name in SYSTEMS if name != "dogpile" or importlib.util.find_spec("dogpile")]
+    return [name for name in SYSTEMS if name not in _NEEDS_PEER or importlib.util.find_spec(name)]
 
 
 def open_system(name: str, redis_url: str, directory: Path) -> System:
