@@ -137,10 +137,8 @@ class Keeper(Forking):
 
     def _watch(self) -> None:
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
-        started, adopted = (
-            self._chain.clock.monotonic(),
-            self._adopted(),
-        )  # before the generations, which adoption changes
+        started = self._chain.clock.monotonic()
+        adopted = self._adopted()  # before the generations, which adoption changes
         for space in self._chain.spaces():
             if space.generation:
                 self._chain.learn(space, self._chain.record.generation(space.name))
