@@ -146,4 +146,43 @@ MUTANTS = [
            "        self.journal.limit(self._max_pending)\n", "", PARTS),
     Mutant("order", "silence of the subscription is not noticed", _R + "coherence.py",
            "if now - answered > trust.staleness:", "if False:", COHERENCE),
+    Mutant("R3", "a new generation leaves memory as it is", "tiered/chain.py",
+           "                    self.memory.empty(space.part)\n                    space.flights.renew()", "                    pass", (*STRESS, *UNIT)),
+    Mutant("R8", "a read does not learn its generation", "tiered/fetching.py",
+           "        self._chain.learn(space, generation)\n        answers", "        answers", STRESS),
+    Mutant("R7", "a commit leaves no marks", "tiered/writing.py", "marks=chain.marks, now", "marks=(), now", UNIT),
+    Mutant("R7", "caches are believed before the first look", _R + "trust.py",
+           "self.staleness == math.inf or now < self.settled + self.staleness", "True", PARTS),
+    Mutant("R10", "half-open is closed", _R + "breaker.py",
+           "            self.state = State.HALF_OPEN\n", "            self.state, self.closed = State.HALF_OPEN, True\n",
+           ("tests/unit/test_breaker.py", *UNIT)),
+    Mutant("R11", "memory of before the last proof is prolonged", _R + "trust.py",
+           "proven + self.staleness if since <= proven else since", "proven + self.staleness", PARTS),
+    Mutant("R12", "debts that were not counted leave the tier in service", _R + "guard.py",
+           "if self.owed.lost and self.breaker.closed:", "if False:", UNIT),
+    Mutant("R12", "a debt whose mark is pending is settled", _R + "replay.py",
+           "if (debt.namespace, debt.key) not in pending:", "if True:", UNIT),
+    Mutant("R14", "a write tells nobody", "tiered/writing.py", "items, since, tell=True):", "items, since, tell=False):", (*STRESS, *COHERENCE)),
+    Mutant("R14", "a replay tells nobody", _R + "replay.py", "since=since, tell=True)", "since=since, tell=False)", STRESS),
+    Mutant("R15", "another run is not adopted", _R + "keeper.py", "return journal.adopt(guard.name, identity)", "return False", UNIT),
+    Mutant("R15", "another run that others have adopted is not noticed", _R + "outlook.py",
+           "guard.identity is not None and journal.adopted(guard.name) != guard.identity", "False", UNIT),
+    Mutant("R16", "an absence that nobody dates gets a tombstone", _R + "replay.py",
+           "if not 0 < version < MAX_VERSION:", "if False:", UNIT),
+    Mutant("order", "memory has a write before the record", "tiered/writing.py",
+           "        try:\n            commit = chain.record.commit(",
+           "        for write, value in zip(writes, values, strict=True):\n"
+           "            slot = chain.slot(write.key, value, write.draft.payload, 1, 0, started, started + 60)\n"
+           "            with chain.memory.lock:\n"
+           "                chain.memory.admit(space.part, write.key, slot)\n"
+           "        try:\n            commit = chain.record.commit(", STRESS),
+    Mutant("order", "the caches have a write before the record", "tiered/writing.py",
+           "        try:\n            commit = chain.record.commit(",
+           "        for guard in chain.guards:\n"
+           "            frames = [(it.key, it.draft.seal(1)) for it in writes]\n"
+           "            guard.put(space.name, space.generation, frames, since, tell=True)\n"
+           "        try:\n            commit = chain.record.commit(", STRESS),
+    Mutant("order", "a write that may have happened is not doubted", "tiered/writing.py",
+           "            self._doubt(space, writes)\n            raise", "            raise", (*STRESS, *UNIT)),
+    Mutant("order", "a lease is not kept alive", _R + "heartbeat.py", "                it.beat()", "                pass", ("tests/unit/test_leases.py",)),
 ]  # fmt: skip
