@@ -1,12 +1,12 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types bench clean
+.PHONY: help venv demo test test-faults mutants soak lint types bench clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 .venv/.ok: pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tiered needs Python 3.11 or later as python3"; exit 1; }
@@ -19,9 +19,23 @@ venv: .venv/.ok  ## the virtual environment, with what development needs
 demo: .venv/.ok  ## a bot with thousands of users on real parts
 	$(BIN)/tiered demo
 
-test: .venv/.ok  ## all tests, with what they need
+test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
+	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
+
+test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the tools for it; as root, or some are left out
+	@scripts/ensure-redis-server
+	@scripts/ensure-fault-tools
+	$(WITH_REDIS) $(BIN)/python -m pytest -m "faults or root"
+
+mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, some minutes
+	@scripts/ensure-redis-server
+	$(WITH_REDIS) $(BIN)/python -m tests.mutants
+
+soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the history and by verify
+	@scripts/ensure-redis-server
+	$(WITH_REDIS) $(BIN)/tiered chaos --seconds 600
 
 lint: .venv/.ok  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

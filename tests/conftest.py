@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.machine import REFUSED
+
 if TYPE_CHECKING:
     from tests.servers import RedisServer
 
@@ -23,6 +25,31 @@ def pytest_report_header(config: pytest.Config) -> str:
     # A seed is not forced here: Hypothesis then stops replaying the failures it has stored.
     seed = config.getoption("--hypothesis-seed", default=None)
     return f"tiered: profile {PROFILE}, hypothesis seed {'random' if seed is None else seed}"
+
+
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_HOW = {"root": "`sudo make test-faults` runs them", "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = [name for name, there in (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly")) if not there]
+    left_out = {name: [item for item in items if item.get_closest_marker(name)] for name in missing}
+    config.stash[_LEFT_OUT] = {name: len(its) for name, its in left_out.items() if its}
+    gone = {item for its in left_out.values() for item in its}
+    if gone:
+        config.hook.pytest_deselected(items=list(gone))
+        items[:] = [item for item in items if item not in gone]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was not tested, and why: a fault that was not caused is no fault survived."""
+    write = terminalreporter.write_line
+    for name, count in config.stash.get(_LEFT_OUT, {}).items():
+        write(f"NOT RUN: {count} tests need {name} ({_HOW[name]})", yellow=True, bold=True)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if REFUSED in reason:
+            write(f"NOT RUN: {report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
 
 
 @pytest.fixture

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, check_namespace, expiry, ttl_seconds
+from tiered.arguments import (
+    KEEP,
+    MAX_TTL,
+    Ttl,
+    _Keep,
+    check_key,
+    check_keys,
+    check_namespace,
+    check_prefix,
+    expiry,
+    number,
+    ttl_seconds,
+    whole,
+)
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
-from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason
+from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.fetching import Found
-from tiered.loading import Loads
+from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
+from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
+
+if TYPE_CHECKING:
+    from tiered.verification.progress import OnProgress
+    from tiered.verification.report import Report
 
 PAGE = 500
 MAX_CONFLICTS = 1000
@@ -37,7 +56,8 @@ class TieredBackend:
     Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes raise `NotApplied` or
     `Ambiguous`. Cache tiers that fail never raise: they are skipped and repaired. `staleness` (seconds) bounds how long
     this process may serve from memory what another process has changed; `shared=False` says there is no other.
-    `deadline` (seconds) bounds the time that a call spends on cache tiers.
+    `deadline` (seconds) bounds the time that a call spends on cache tiers. `get_or_set` waits at most `load_patience`
+    seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     """
 
     def __init__(
@@ -50,18 +70,23 @@ class TieredBackend:
         staleness: float = 1.5,
         shared: bool = True,
         max_value_bytes: int = 20 * 2**20,
+        lease_ttl: float = 10.0,
+        load_patience: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if deadline <= 0 or staleness <= 0:
-            raise ConfigError("deadline and staleness are seconds greater than zero")
+        number("deadline", deadline, 0.001, MAX_TTL, " seconds")
+        number("staleness", staleness, 0.001, inf, " seconds")
+        whole("max_value_bytes", max_value_bytes, 1)
         chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
         self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
+        self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
         self._bind(chain, check_namespace(namespace))
 
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
-        self._reader, self._writer, self._loads = Reader(chain), Writer(chain), Loads(chain)
+        self._reader, self._writer = Reader(chain), Writer(chain)
+        self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
@@ -70,9 +95,10 @@ class TieredBackend:
     @classmethod
     def from_url(cls, url: str, **options: Any) -> TieredBackend:
         """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
-        from tiered.config import tiers_from_url
+        from tiered.config import tiers_and_options
 
-        return cls(tiers_from_url(url, shared=options.get("shared", True)), **options)
+        tiers, settings = tiers_and_options(url, options)
+        return cls(tiers, **settings)
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> TieredBackend:
@@ -115,7 +141,7 @@ class TieredBackend:
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
         limit, values, now = self._chain.max_key_bytes, dict[str, Any](), self._monotonic()
-        wanted = list(dict.fromkeys(check_key(key, limit) for key in keys))
+        wanted = check_keys(keys, limit)
         below: list[str] = []
         for key in wanted:
             slot = self._slots.get(key)
@@ -169,7 +195,7 @@ class TieredBackend:
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
-        self._ready()
+        self._ready(write=True)
         results = self._writer.write(self._space, writes, list(values.values())) if writes else []
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
@@ -177,8 +203,8 @@ class TieredBackend:
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         limit, seed, now = self._chain.max_key_bytes, self._space.seed, self._chain.clock.now()
-        wanted = dict.fromkeys(check_key(key, limit) for key in keys)
-        self._ready()
+        wanted = check_keys(keys, limit)
+        self._ready(write=True)
         writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
         results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
         self._stats.deletes += len(writes)
@@ -209,7 +235,7 @@ class TieredBackend:
         """
         check_key(key, self._chain.max_key_bytes)
         for attempt in range(MAX_CONFLICTS):
-            self._ready()
+            self._ready(write=True)
             version, value, expires_at, keep_until = self._current(key)
             value = fn(value if version else default)
             write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
@@ -236,37 +262,31 @@ class TieredBackend:
         return int(self.update(key, plus, default=0))
 
     def get_or_set(
-        self, key: str, loader: Callable[[], Any], ttl: Ttl = None, *, stale_ttl: float | None = None
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        ttl: Ttl = None,
+        *,
+        stale_ttl: Ttl = None,
+        refresh_ahead: Ttl = None,
     ) -> Any:
-        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`. One loader per key and process.
+        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`: one loader at a time in all processes.
 
-        With `stale_ttl` (seconds), a value that expired no longer ago is served when the loader fails. Raises what the
-        loader raises.
+        With `stale_ttl`, a value that expired no longer ago is served when the loader fails, and while another caller is
+        loading. With `refresh_ahead`, a hit with no more than that left to live is served as it is, and loaded again in the
+        background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
+        Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
-        value = self.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        expires_at = expiry(ttl, self._chain.clock.now())
-        stale_ms = 0 if stale_ttl is None else round(ttl_seconds(stale_ttl) * 1000)
-
-        def produce() -> Any:
-            value = self.get(key, _ABSENT)  # another load may have ended between our look and our turn
-            if value is not _ABSENT:
-                return value
-            self._stats.loads += 1
-            write = self._draft(key, value := loader(), None)
-            keep_until = expires_at + stale_ms if expires_at else 0
-            self._write(Write(key, self._redraft(key, write.draft, expires_at, keep_until)), value)
-            return value
-
-        try:
-            return self._loads.load(self._space, key, produce)
-        except Exception:
-            found, value = self._loads.stale(self._space, key) if stale_ms else (False, None)
-            if not found:
-                raise
-            self._stats.stale_served += 1
-            return value
+        terms = terms_of(ttl, stale_ttl, refresh_ahead)
+        if not terms.ahead:
+            value = self.get(key, _ABSENT)
+            return self._loads.load(key, Job(loader, *terms)) if value is _ABSENT else value
+        found = self.lookup(key)
+        if not found.found:
+            return self._loads.load(key, Job(loader, *terms))
+        if self._loads.is_due(terms.ahead, found.expires_at):
+            self._loads.refresh(key, Job(loader, *terms))
+        return found.value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -279,23 +299,23 @@ class TieredBackend:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys that start with `prefix`, from the store of record, in pages."""
-        return (key for key, _ in self._entries(prefix))
+        return (key for key, _ in self._entries(check_prefix(prefix)))
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The keys that start with `prefix` and their values, from the store of record, in pages."""
-        return ((key, self._chain.decode(entry)) for key, entry in self._entries(prefix))
+        return ((key, self._chain.decode(entry)) for key, entry in self._entries(check_prefix(prefix)))
 
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         view = object.__new__(TieredBackend)
         view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
-        view._keeper, view._coherence = self._keeper, self._coherence
+        view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
         view._bind(self._chain, check_namespace(name))
         return view
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
-        self._ready()
+        self._ready(write=True)
         old = self._space.scope
         self._chain.learn(self._space, self._chain.record.clear(self._space.name))
         with self._chain.memory.lock:
@@ -338,10 +358,59 @@ class TieredBackend:
             raise ConfigError(f"{self._chain.record.name}: this store of record has a backup procedure of its own")
         backup(path)
 
+    def verify(
+        self, *, all_namespaces: bool = False, examples: int = 10, on_progress: OnProgress | None = None
+    ) -> Report:
+        """Compare this process's memory and every cache tier with the store of record, key by key; changes nothing.
+
+        In pages, while the store is in use. Up to `examples` keys of each kind of fault are named. Raises
+        `StoreUnavailable` if the record cannot be read; a cache tier that cannot be is in the report.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        return work.verify(self._chain, names, examples=examples, on_progress=on_progress)
+
+    def repair(
+        self,
+        *,
+        dry_run: bool = True,
+        all_namespaces: bool = False,
+        examples: int = 10,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """`verify`, and with `dry_run=False` `replay` before it and make every tier agree with the record again.
+
+        What cannot be mended in place is mended by one new generation: cache tiers then start empty, of all namespaces.
+        Damage in the record itself is only reported.
+        """
+        from tiered.verification import work
+
+        self._chain.check_open() if dry_run else self._ready()
+        names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
+        mender = work.Mender(self._chain, self._bury, dry_run=dry_run)
+        replayed, failed = ({}, {}) if dry_run else self._replay()
+        options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
+        return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
+
+    def replay(self) -> dict[str, int]:
+        """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
+
+        The background thread does the same by itself. Raises the `StoreError` of a tier that cannot be reached, after
+        the others have got theirs.
+        """
+        self._ready()
+        replayed, failed = self._replay()
+        for error in failed.values():
+            raise error
+        return replayed
+
     def close(self) -> None:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
             self._chain.closed = True
+            self._loading.close()
             self._coherence.stop()
             self._keeper.stop()
             for tier in self._tiers:
@@ -362,11 +431,31 @@ class TieredBackend:
 
     # Private, in the order of use
 
-    def _ready(self) -> None:
+    def _replay(self) -> tuple[dict[str, int], dict[str, StoreError]]:
+        replayed, failed = dict[str, int](), dict[str, StoreError]()
+        for guard in self._chain.guards:
+            try:
+                replayed[guard.name] = self._keeper.replay(guard)
+            except StoreError as error:
+                failed[guard.name] = error
+        return replayed, failed
+
+    def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
+        space = self._chain.space(namespace)
+        if not space.ready:
+            self._keeper.enter(space)
+        self._writer.write(space, writes, [None] * len(writes))
+
+    def _ready(self, *, write: bool = False) -> None:
         if self._chain.closed:
             self._chain.check_open()
         if not self._space.ready:
-            self._keeper.enter(self._space)
+            try:
+                self._keeper.enter(self._space)
+            except StoreUnavailable as error:
+                if not write:
+                    raise
+                raise NotApplied(f"nothing was written: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
     def _find(self, key: str) -> Found:
@@ -411,7 +500,7 @@ class TieredBackend:
         return base._replace(expires_at=expires_at, keep_until=keep_until)
 
     def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
-        self._ready()
+        self._ready(write=True)
         result = self._writer.write(self._space, (write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result

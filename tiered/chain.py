@@ -6,18 +6,22 @@ import math
 from collections.abc import Callable, Sequence
 from sys import getsizeof
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
 from tiered.entry import Entry, namespace_seed
 from tiered.errors import ConfigError, Corrupt, TieredError
+from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
-from tiered.replication.inflight import Flight, InFlightTable
+from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
+
+if TYPE_CHECKING:
+    from tiered.replication.singleflight import Load
 
 RECORD_CALLS = 64
 INFINITE = math.inf
@@ -32,7 +36,7 @@ class Space:
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
-        self.loads: dict[str, Flight] = {}
+        self.loads: dict[str, Load] = {}
         self.stats = StoreStats()
         self.generation = 0
         """The newest generation seen; 0 before the record was asked."""
@@ -43,12 +47,19 @@ class Space:
         self.subscribed = False
         """Whether every message about it is heard."""
 
+    def forget_parent(self) -> None:
+        """In a child after a fork."""
+        self.flights.renew()
+        self.loads.clear()
+        self.stats.reset()
+        self.generation, self.scope, self.ready, self.subscribed = 0, "", False, False
+
     def enter(self, generation: int) -> None:
         """From here on `generation` holds. With the memory's lock."""
         self.generation, self.scope = generation, f"{self.name}:{generation}"
 
 
-class Chain:
+class Chain(Forking):
     """Memory, guarded cache tiers and the store of record, fastest first."""
 
     def __init__(
@@ -68,6 +79,7 @@ class Chain:
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
         self._spaces: dict[str, Space] = {}
         self._spaces_lock = Lock()  # guards the table of namespaces
+        register(self)
 
     def space(self, name: str) -> Space:
         """The namespace `name`; the same object for everyone in this chain."""
@@ -81,6 +93,20 @@ class Chain:
         """The namespaces used so far."""
         with self._spaces_lock:
             return list(self._spaces.values())
+
+    def after_fork_in_child(self) -> None:
+        """Memory is empty, the counters stand at zero, and nothing that the parent had proven is believed."""
+        self._spaces_lock, self.record_calls = Lock(), BoundedSemaphore(RECORD_CALLS)
+        if self.memory is self.record:
+            self.memory.lock = Lock()  # its entries are nowhere else
+        else:
+            self.memory.forget_all()
+        self.trust.forget()
+        self.record_stats.reset()
+        for guard in self.guards:
+            guard.forget_parent()
+        for space in self.spaces():
+            space.forget_parent()
 
     def check_open(self) -> None:
         if self.closed:
@@ -142,8 +168,13 @@ class Chain:
 
 
 def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:
-    if not tiers:
-        raise ConfigError("a chain needs at least one tier")
+    if not isinstance(tiers, Sequence) or isinstance(tiers, (str, bytes)) or not tiers:
+        raise ConfigError("a chain is a list of at least one tier, such as [MemoryTier(), FileTier(directory)]")
+    for tier in tiers:
+        if not isinstance(tier, Tier) or isinstance(tier, type):
+            raise ConfigError(
+                f"{tier!r:.60} is no tier (see tiered.tiers.base.Tier); TieredBackend.from_url takes URLs"
+            )
     names = [tier.name for tier in tiers]
     if len(set(names)) != len(names):
         raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")
@@ -152,6 +183,8 @@ def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guar
     record = tiers[-1]
     if not isinstance(record, Record):
         raise ConfigError(f"{record.name}: the last tier must be a store of record (it lacks commit, read, scan …)")
+    if why := getattr(record, "no_record", ""):
+        raise ConfigError(f"{record.name}: {why}")
     first = tiers[0]
     memory = first if isinstance(first, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
     return memory, [Guard(tier, clock=clock) for tier in tiers[:-1] if tier is not memory], record

@@ -29,11 +29,16 @@ OPTIONS: dict[str, Reader] = {
     "staleness": lambda text: seconds(text),
     "shared": lambda text: boolean(text),
     "max_value_bytes": lambda text: size(text),
+    "lease_ttl": lambda text: seconds(text),
+    "load_patience": lambda text: seconds(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 
-BUILT_IN = ("memory", "redis", "rediss", "unix", "file")
-DRIVER_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "db"})
+SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+"""Schemes with several addresses, separated by commas."""
+REDIS = ("redis", "rediss", "unix", *SEVERAL)
+BUILT_IN = ("memory", *REDIS, "file")
+_MORE_ADDRESSES = re.compile(r"\s*([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?].*)?")
 _NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)")
 _SECRET_OPTION = re.compile(r"(?i)([?&][^=&,]*(?:pass|secret|token|key)[^=&,]*=)[^&,]*")
 _EXAMPLE = "memory://,redis://localhost:6379/0,file:./data"
@@ -49,13 +54,15 @@ class _Spec:
 
 
 def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
-    """The tiers of a chain URL, fastest first: URLs separated by commas (a comma inside one is written %2C).
+    """The tiers of a chain URL, fastest first: URLs separated by commas.
+
+    A comma inside one is written %2C, or as it is between the addresses of a Sentinel or a Cluster.
 
     Raises `ConfigError` before the first tier is built, and closes what it built if a later tier cannot be opened.
     """
     if not isinstance(url, str):
         raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
-    parts = [part.strip() for part in url.split(",") if part.strip()]
+    parts = _parts(url)
     if not parts:
         raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
     split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
@@ -100,6 +107,8 @@ def tiers_from_settings(source: Source | None, options: Mapping[str, Any]) -> tu
 
 def tiers_and_options(url: str, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     """Tiers of a chain URL and constructor options, all checked before the first tier is built."""
+    if not isinstance(url, str):
+        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
     return _built({**options, "url": url})
 
 
@@ -188,6 +197,18 @@ def _setting(name: str, value: Any) -> Any:
         raise ConfigError(f"{name}: {error}") from None
 
 
+def _parts(chain: str) -> list[str]:
+    """The tier URLs of a chain."""
+    parts: list[str] = []
+    for part in filter(None, map(str.strip, chain.split(","))):
+        scheme, _, before = parts[-1].partition("://") if parts else ("", "", "")
+        if scheme in SEVERAL and not {"/", "?"} & set(before) and _MORE_ADDRESSES.fullmatch(part):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
 def _split(url: str) -> SplitResult:
     """The pieces of a tier URL whose scheme is known; no message shows what might be part of a password."""
     try:
@@ -224,7 +245,7 @@ def _third_parties() -> Iterable[EntryPoint]:
 
 
 def _spec(url: str, parts: SplitResult) -> _Spec:
-    readers = {"memory": _memory, "redis": _redis, "rediss": _redis, "unix": _redis, "file": _file}
+    readers = {"memory": _memory, **dict.fromkeys(REDIS, _redis), "file": _file}
     if parts.scheme in readers:
         return readers[parts.scheme](parts)
     entry = next(entry for entry in _third_parties() if entry.name == parts.scheme)
@@ -266,16 +287,16 @@ def _redis(parts: SplitResult) -> _Spec:
         "max_connections": count,
         "insecure_tls": boolean,
     }
-    options, rest = _options(parts, own, DRIVER_OPTIONS)
+    from tiered.tiers import redis_url
+
+    options, rest = _options(parts, own, redis_url.QUERY_OPTIONS)
     name = options.get("name", "redis")
     try:
-        _ = parts.port
+        _ = parts.scheme in SEVERAL or parts.port
     except ValueError:
         message = "the port is not a number from 0 to 65535; in a password write / as %2F, @ as %40, a comma as %2C"
         raise ConfigError(f"{name}: {message}") from None
-    from tiered.tiers.redis_url import check_url
-
-    check_url(rest, name, options.get("insecure_tls", False))
+    redis_url.check_url(rest, name, options.get("insecure_tls", False))
 
     def build(_: bool) -> Tier:
         from tiered.tiers.redis import RedisTier

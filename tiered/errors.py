@@ -7,6 +7,7 @@
     │   ├── StoreUnavailable       a read could not be answered; nothing was changed
     │   ├── NotApplied             a write that certainly did not happen
     │   └── Ambiguous              a write that may or may not have happened
+    ├── RecursiveLoad              a loader that needs its own key
     └── CodecError
         ├── Corrupt                stored bytes that are damaged, cut off or foreign
         └── Untrusted              stored bytes that are not signed or encrypted as configured
@@ -84,6 +85,10 @@ class NotApplied(StoreError):
 
 class Ambiguous(StoreError):
     """The write may or may not have happened (a lost reply, a failed fsync); read before repeating it."""
+
+
+class RecursiveLoad(TieredError, RuntimeError):
+    """The loader of a key asked `get_or_set` for that key, itself or through others; waiting would never end."""
 
 
 class CodecError(TieredError):

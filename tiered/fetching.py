@@ -48,26 +48,16 @@ class Fetcher:
         generation, frame = chain.record.read(space.name, key)
         if generation != space.generation:
             chain.learn(space, generation)
-        if frame is None:
-            return self._of_record(space, key, self._absences(space, (key,))[0], started)
-        return self._of_record(space, key, frame, started)
+        held = self._absences(space, (key,))[0] if frame is None else frame
+        return self._of_record(space, key, held, started)
 
     def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
         """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
         chain, found = self._chain, dict[str, Found]()
-        believed = chain.trust.caches(started)
-        asked = self._ask(space, keys, started, found, caches=caches and believed)
+        asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
-            try:
-                self._from_record(space, left, started, found, asked)
-            except StoreUnavailable:
-                # Nobody can write while the record is away, so what the caches hold is better than no answer.
-                if not caches or believed or not chain.guards:
-                    raise
-                self._ask(space, left, started, found, caches=True)
-                if any(key not in found for key in left):
-                    raise
+            self._from_record(space, left, started, found, asked)
         return found
 
     def _ask(
@@ -114,7 +104,8 @@ class Fetcher:
                 found[key] = self._open(space, key, answer, it.guard.name, started, until)
             except Corrupt:
                 stats.corrupt += 1
-                it.unanswered.append(key)
+                # Damage may have left the version intact, and then no put would replace it.
+                (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
             else:
                 stats.hits += 1
                 good[key] = answer

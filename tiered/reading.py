@@ -1,7 +1,4 @@
-"""The read path below memory: one flight per key, then the tiers (fetching.py), then what memory may keep of it.
-
-`with` on a lock costs twice as much as acquiring and releasing it, and this is the path of every memory miss.
-"""
+"""The read path below memory: one flight per key, then the tiers (fetching.py), then what memory may keep of it."""
 
 from __future__ import annotations
 
@@ -38,14 +35,11 @@ class Reader:
             with lock:
                 self._land(flights, key, mine)
             raise
-        lock.acquire()
-        try:
+        with lock:
             good = self._finish(space, key, found, events, mine.started)
             if good:
                 mine.answer = found
             self._land(flights, key, mine)
-        finally:
-            lock.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
@@ -68,9 +62,8 @@ class Reader:
     def _follow(self, space: Space, key: str, flight: Flight, started: float) -> Found | None:
         """The leader's answer; None if it was overtaken or takes too long, and this call must read for itself."""
         with self._chain.memory.lock:
-            # It may have landed since, and one that began long ago is not joined (R11).
-            if space.flights.leaders.get(key) is not flight or started - flight.started > self._joinable:
-                return None
+            if space.flights.leaders.get(key) is not flight or not self._is_young(flight, started):
+                return None  # it has landed since, or its answer may be too old for us
             if flight.done is None:
                 flight.done = allocate_lock()
                 flight.done.acquire()
@@ -83,6 +76,16 @@ class Reader:
         answer: Found | None = flight.answer
         return answer
 
+    def _is_young(self, flight: Flight, started: float) -> bool:
+        """Whether what `flight` finds is new enough for a read that began at `started` (R11).
+
+        Its leader may have believed a cache tier that the later read must not believe any more.
+        """
+        if started - flight.started > self._joinable:
+            return False
+        trust = self._chain.trust
+        return not self._chain.guards or not trust.caches(flight.started) or started < trust.cache_until(flight.started)
+
     def _finish(self, space: Space, key: str, found: Found, events: int, started: float) -> bool:
         """Let memory have what was found, in one step under the lock (R2, R4).
 
@@ -93,6 +96,7 @@ class Reader:
         overtaken = events != flights.events and version < flights.floor(key, events)
         flights.reach(key, version)
         if overtaken:
+            self._chain.memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
             self._chain.memory.admit(space.part, key, slot)

@@ -37,6 +37,7 @@ class Writer:
             commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
             if commit.generation != space.generation:
                 chain.learn(space, commit.generation)
+            self._owe(space, writes, commit)
             held = self._into_memory(space, writes, values, commit, events, started)
             tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}
         except NotApplied:
@@ -45,6 +46,13 @@ class Writer:
             self._doubt(space, writes)
             raise
         return self._outcomes(commit, held, tiers)
+
+    def _owe(self, space: Space, writes: Sequence[Write], commit: Commit) -> None:
+        """Until it has taken the write, every cache tier owes it: no read that begins from here on finds the old there."""
+        for guard in self._chain.guards:
+            guard.owe_many(
+                space.name, [(w.key, it.version) for w, it in zip(writes, commit.written, strict=True) if it.version]
+            )
 
     def _into_memory(
         self, space: Space, writes: Sequence[Write], values: Sequence[Any], commit: Commit, events: int, started: float
@@ -60,14 +68,15 @@ class Writer:
                 if not version:
                     held.append(False)
                 elif not quiet and version < flights.floor(key, events):
-                    held.append(False)  # something newer is known; memory is not touched
+                    memory.drop_older(part, key, version)  # something newer is known
+                    held.append(False)
                 elif slot is None:
                     memory.drop(part, key)
                     held.append(True)
                 else:
                     held.append(memory.admit(part, key, slot))
                 if version:
-                    flights.reach(key, version)
+                    flights.change(key, version)
         return held
 
     def _slots(
@@ -96,13 +105,13 @@ class Writer:
 
     def _doubt(self, space: Space, writes: Sequence[Write]) -> None:
         """A write may or may not have happened: no copy of these keys may answer before the record was asked."""
+        for guard in self._chain.guards:
+            guard.owe_many(space.name, [(write.key, MAX_VERSION) for write in writes])
         with self._chain.memory.lock:
             for write in writes:
                 self._chain.memory.drop(space.part, write.key)
-                space.flights.reach(write.key, MAX_VERSION)
-        for guard in self._chain.guards:
-            for write in writes:
-                guard.owe(space.name, write.key, MAX_VERSION)
+                space.flights.change(write.key, MAX_VERSION)
+            space.flights.renew()  # nobody knows the version, so nothing that is under way may enter
 
     def _outcomes(self, commit: Commit, held: list[bool], tiers: dict[str, TierOutcome]) -> list[Result]:
         chain = self._chain

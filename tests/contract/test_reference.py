@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from inspect import signature
 from threading import RLock
 from typing import Any
@@ -12,20 +13,23 @@ import pytest
 from tiered.entry import Draft, expires_at_of, is_tombstone, version_of
 from tiered.errors import StoreError
 from tiered.testing.contract import RecordContract
-from tiered.tiers.base import Commit, Mark, Page, TierHealth, Write, Written
+from tiered.testing.journal_contract import JournalContract
+from tiered.tiers.base import Absence, Commit, Mark, Page, TierHealth, Write, Written
 
 
 class DictRecord:
     """A record that is as plain as possible: one lock, a few dicts, nothing durable."""
 
-    name = "reference"
+    name = identity = "reference"
     max_key_bytes = 1024
 
     def __init__(self) -> None:
         self.frames: dict[tuple[str, str], bytes] = {}
         self.entries: dict[str, dict[str, bytes]] = {}
         self.generations: dict[str, int] = {}
-        self.bumps = self.version = 0
+        self.bumps, self.version = 41, 0  # generations may begin anywhere
+        self.caches: dict[str, str] = {}
+        self.replayers: set[str] = set()
         self.marks: dict[tuple[str, str, str], Mark] = {}
         self.journal = self
         self.lock, self.closed = RLock(), False
@@ -40,7 +44,9 @@ class DictRecord:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, [(key, frame)])[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         with self.opened():
             return [self.put_one((scope, key), frame) for key, frame in items]
 
@@ -91,9 +97,16 @@ class DictRecord:
         with self.opened():
             self.bumps += 1
 
-    def pending(self, tier: str, *, limit: int, after: tuple[str, str] | None = None) -> list[Mark]:
-        marks = [it for it in self.marks.values() if it.tier == tier and (not after or (it.namespace, it.key) > after)]
-        return sorted(marks)[:limit]
+    # The journal
+
+    def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
+        with self.opened():
+            marks = [it for it in self.marks.values() if it.tier == tier and it.version > above]
+            return sorted(marks, key=lambda it: it.version)[:limit]
+
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        with self.opened():
+            return {key for key in keys if (tier, *key) in self.marks}
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
@@ -102,6 +115,35 @@ class DictRecord:
 
     def flush(self) -> None:
         pass
+
+    def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
+        with self.opened():
+            held = self.entries.get(namespace, {})
+            return self.generation(namespace), [
+                self.living(held.get(key), 0) or self.absence(namespace, key) for key in keys
+            ]
+
+    def absence(self, namespace: str, key: str) -> Absence:
+        return Absence(self.version, any(place[1:] == (namespace, key) for place in self.marks))
+
+    def adopt(self, tier: str, identity: str) -> bool:
+        with self.opened():
+            changed = self.caches.get(tier) != identity
+            self.caches[tier] = identity
+            self.bumps += changed
+            return changed
+
+    def adopted(self, tier: str) -> str | None:
+        with self.opened():
+            return self.caches.get(tier)
+
+    @contextmanager
+    def replaying(self, tier: str) -> Iterator[bool]:
+        mine = tier not in self.replayers
+        self.replayers.add(tier)
+        yield mine
+        if mine:
+            self.replayers.discard(tier)
 
     def opened(self) -> RLock:
         if self.closed:
@@ -125,7 +167,7 @@ class DictRecord:
             return Written(0, b"", told)
         self.version += 1
         held[write.key] = frame = self.seal(write.draft)
-        for tier in marks:
+        for tier in {*marks, *self.caches}:
             mark = Mark(tier, namespace, write.key, self.version, self.generation(namespace))
             self.marks[tier, namespace, write.key] = mark
         return Written(self.version, frame, told)
@@ -139,7 +181,7 @@ class DictRecord:
         return draft.seal(self.version)
 
 
-class TestReference(RecordContract):
+class TestReference(JournalContract):
     @pytest.fixture
     def tier(self) -> Iterator[DictRecord]:
         tier = DictRecord()
@@ -178,6 +220,63 @@ class ConfirmsAnyVersion(DictRecord):
             self.marks.pop((mark.tier, mark.namespace, mark.key), None)
 
 
+class MarksOnlyOfTheChain(DictRecord):
+    def write(self, namespace: str, write: Write, marks: Sequence[str], now: int) -> Written:
+        adopted, self.caches = self.caches, {}
+        written = super().write(namespace, write, marks, now)
+        self.caches = adopted
+        return written
+
+
+class PagesByKey(DictRecord):
+    def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
+        return sorted(super().pending(tier, limit=2**30, above=above))[:limit]
+
+
+class AbsencesWithoutVersion(DictRecord):
+    def absence(self, namespace: str, key: str) -> Absence:
+        return super().absence(namespace, key)._replace(version=0)
+
+
+class AbsencesNeverPending(DictRecord):
+    def absence(self, namespace: str, key: str) -> Absence:
+        return super().absence(namespace, key)._replace(pending=False)
+
+
+class FirstAdoptionIsNothingNew(DictRecord):
+    def adopt(self, tier: str, identity: str) -> bool:
+        self.caches.setdefault(tier, identity)
+        return super().adopt(tier, identity)
+
+
+class AdoptsWithoutNewGeneration(DictRecord):
+    def adopt(self, tier: str, identity: str) -> bool:
+        changed = super().adopt(tier, identity)
+        self.bumps -= changed
+        return changed
+
+
+class AnybodyReplays(DictRecord):
+    @contextmanager
+    def replaying(self, tier: str) -> Iterator[bool]:
+        yield True
+
+
+class OneReplaysToAll(DictRecord):
+    def replaying(self, tier: str) -> AbstractContextManager[bool]:
+        return super().replaying("any")
+
+
+class NothingIsStillPending(DictRecord):
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return set()
+
+
+class StillPendingAnywhere(DictRecord):
+    def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return {key for key in keys if any(place[1:] == key for place in self.marks)}
+
+
 class VersionsRestartOnClear(DictRecord):
     def clear(self, namespace: str) -> int:
         self.version = 0
@@ -197,7 +296,17 @@ BROKEN = [
     (FloatVersions, "test_put_if_newer_compares_versions_exactly"),
     (HalfWordVersions, "test_put_if_newer_compares_versions_exactly"),
     (NothingExpires, "test_an_expired_entry_counts_as_absent"),
-    (ConfirmsAnyVersion, "test_the_journal_clears_marks_by_version_and_generation"),
+    (ConfirmsAnyVersion, "test_marks_are_cleared_by_version_and_generation"),
+    (MarksOnlyOfTheChain, "test_every_commit_leaves_marks_for_adopted_tiers"),
+    (PagesByKey, "test_marks_page_by_version_over_namespaces"),
+    (AbsencesWithoutVersion, "test_an_absence_is_as_new_as_the_newest_version"),
+    (AbsencesNeverPending, "test_an_absence_is_as_new_as_the_newest_version"),
+    (FirstAdoptionIsNothingNew, "test_adopting_other_data_gives_every_namespace_a_new_generation"),
+    (AdoptsWithoutNewGeneration, "test_adopting_other_data_gives_every_namespace_a_new_generation"),
+    (AnybodyReplays, "test_one_replays_to_a_tier_at_a_time"),
+    (OneReplaysToAll, "test_one_replays_to_a_tier_at_a_time"),
+    (NothingIsStillPending, "test_what_is_still_pending_is_told_by_tier_and_namespace"),
+    (StillPendingAnywhere, "test_what_is_still_pending_is_told_by_tier_and_namespace"),
     (VersionsRestartOnClear, "test_versions_rise_over_everything"),
     (ScanRepeats, "test_scan_finds_each_key_once"),
 ]
@@ -205,8 +314,13 @@ BROKEN = [
 
 @pytest.mark.parametrize("broken, promise", BROKEN)
 def test_a_broken_record_fails(broken: type[DictRecord], promise: str) -> None:
-    test: Any = getattr(RecordContract(), promise)
+    test: Any = getattr(JournalContract(), promise)
     assert list(signature(test).parameters) == ["tier"]
     test(DictRecord())
     with pytest.raises(AssertionError):
         test(broken())
+
+
+def test_a_record_with_a_journal_is_not_tested_without_it() -> None:
+    with pytest.raises(AssertionError, match="JournalContract"):
+        RecordContract().test_a_record_without_a_journal_ignores_marks(DictRecord())

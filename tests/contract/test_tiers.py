@@ -10,9 +10,11 @@ import pytest
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier
 from tiered.testing.contract import RecordContract
+from tiered.testing.enumerable_contract import EnumerableContract
+from tiered.testing.journal_contract import JournalContract
 
 
-class TestMemoryTier(RecordContract):
+class TestMemoryTier(RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self) -> Iterator[MemoryTier]:
         tier = MemoryTier()
@@ -20,7 +22,7 @@ class TestMemoryTier(RecordContract):
         tier.close()
 
 
-class TestFileTier(RecordContract):
+class TestFileTier(JournalContract, EnumerableContract):
     @pytest.fixture
     def tier(self, tmp_path: Path) -> Iterator[FileTier]:
         tier = FileTier(tmp_path)
@@ -28,7 +30,7 @@ class TestFileTier(RecordContract):
         tier.close()
 
 
-class TestRedisTier(RecordContract):
+class TestRedisTier(RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self, redis_server: RedisServer) -> Iterator[RedisTier]:
         tier = RedisTier(redis_server.url, timeout=5.0)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from tiered.testing.chaos import (
     run_threads,
 )
 from tiered.testing.chaos.campaign import Plan, run
+from tiered.testing.chaos.checker import Report
 from tiered.testing.chaos.history import HistoryFile
 from tiered.testing.chaos.stack import Stack
 from tiered.testing.chaos.workload import Workload
@@ -423,15 +425,12 @@ def test_a_closed_proxy_listens_no_more(proxy: Proxy) -> None:
 CACHE_FAULTS = Faults(before=0.1, after=0.05, late=0.1, delay=0.02, seconds=0.005)
 
 
-KNOWN = {"back"}
-"""What the store does not keep yet: test_chaos_findings.py has each case alone. To be emptied when those pass."""
-
-
 def stress(
     tmp_path: Path, inner: MemoryTier | None = None, faults: Faults = CACHE_FAULTS, record: Faults | None = None
 ):  # type: ignore[no-untyped-def]
     """Two backends that share a faulty cache and a file, three threads each, and a final reading by a fresh one."""
     inner, history, seed = inner or MemoryTier(name="cache"), History(), 7
+    tmp_path = Path(tempfile.mkdtemp(dir=tmp_path))
     until = time.monotonic() + 3.0
 
     def backend() -> TieredBackend:
@@ -456,24 +455,28 @@ def stress(
 
 def test_the_store_keeps_its_promises_over_a_faulty_cache(tmp_path: Path) -> None:
     report = stress(tmp_path)
-    assert {finding.check for finding in report.findings} <= KNOWN, report.findings[:5]
+    assert not report.findings, report.findings[:5]
     assert report.acknowledged > 100 and report.reads > 100
 
 
 def test_the_store_is_honest_over_a_faulty_record(tmp_path: Path) -> None:
     report = stress(tmp_path, record=Faults(before=0.05, after=0.05))
-    assert {finding.check for finding in report.findings} <= KNOWN, report.findings[:5]
+    assert not report.findings, report.findings[:5]
     assert report.unsure and report.errors
 
 
 def no_debts() -> None:
-    Guard.owe = lambda *_: None  # type: ignore[method-assign]  # the mutant
+    Guard.owe_many = lambda *_: None  # type: ignore[method-assign]  # the mutant
+
+
+def found_old(report: Report) -> bool:
+    """A mutant may survive one run: the scheduling is not repeated."""
+    return bool(report.found("stale") or report.found("resurrected"))
 
 
 def test_a_store_that_forgets_its_debts_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Guard, "owe", lambda *_: None)
-    report = stress(tmp_path)
-    assert report.found("stale") or report.found("resurrected"), report.rows()
+    monkeypatch.setattr(Guard, "owe_many", lambda *_: None)
+    assert any(found_old(stress(tmp_path)) for _ in range(5))
 
 
 class AnyVersion(MemoryTier):
@@ -485,24 +488,22 @@ class AnyVersion(MemoryTier):
 
 
 def test_a_cache_that_takes_older_versions_is_caught(tmp_path: Path) -> None:
-    report = stress(tmp_path, AnyVersion(name="cache"), Faults(late=0.3))
-    assert report.found("stale") or report.found("resurrected"), report.rows()
+    assert any(found_old(stress(tmp_path, AnyVersion(name="cache"), Faults(late=0.3))) for _ in range(5))
 
 
 def test_a_cache_that_returns_old_data_is_caught(tmp_path: Path) -> None:
-    report = stress(tmp_path, faults=Faults(old=0.3))
-    assert report.found("stale") or report.found("resurrected"), report.rows()
+    assert any(found_old(stress(tmp_path, faults=Faults(old=0.3))) for _ in range(5))
 
 
 # Campaigns on a real Redis, with processes
 
 
 def campaign(tmp_path: Path, server: RedisServer, faults: Sequence[str], **options: Any):  # type: ignore[no-untyped-def]
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
     url = f"memory://?max_entries=8,{server.url},file://{tmp_path}/data"
-    (tmp_path / "history").mkdir()
     plan = Plan(
         stack=Stack.of(url, max_ttl=120),
-        directory=tmp_path / "history",
+        directory=place,
         namespace="chaos",
         seed=3,
         faults=faults,
@@ -515,7 +516,7 @@ def campaign(tmp_path: Path, server: RedisServer, faults: Sequence[str], **optio
 @pytest.mark.faults
 def test_a_campaign_passes_and_clears_its_namespace(tmp_path: Path, redis_server: RedisServer) -> None:
     report = campaign(tmp_path, redis_server, ["refuse", "delay", "kill"], seconds=5.0)
-    assert {finding.check for finding in report.findings} <= KNOWN, report.findings[:5]
+    assert not report.findings, report.findings[:5]
     assert report.acknowledged > 100
     with TieredBackend([FileTier(tmp_path / "data")], namespace="chaos") as store:
         assert not list(store.keys())
@@ -523,8 +524,11 @@ def test_a_campaign_passes_and_clears_its_namespace(tmp_path: Path, redis_server
 
 @pytest.mark.faults
 def test_a_campaign_catches_a_store_that_forgets_its_debts(tmp_path: Path, redis_server: RedisServer) -> None:
-    report = campaign(tmp_path, redis_server, ["refuse", "lose_replies"], seconds=4.0, processes=1, prepare=no_debts)
-    assert report.found("stale") or report.found("resurrected"), report.rows()
+    def found() -> bool:
+        faults = ["refuse", "lose_replies"]
+        return found_old(campaign(tmp_path, redis_server, faults, seconds=4.0, processes=1, prepare=no_debts))
+
+    assert any(found() for _ in range(5))  # the scheduling is not repeated, so one campaign may miss it
 
 
 def any_version() -> None:
@@ -537,8 +541,10 @@ def any_version() -> None:
 
 @pytest.mark.faults
 def test_a_campaign_catches_a_redis_that_takes_older_versions(tmp_path: Path, redis_server: RedisServer) -> None:
-    report = campaign(tmp_path, redis_server, ["delay"], seconds=5.0, threads=4, prepare=any_version)
-    assert not report.ok, report.rows()
+    def found() -> bool:
+        return not campaign(tmp_path, redis_server, ["delay"], seconds=5.0, threads=4, prepare=any_version).ok
+
+    assert any(found() for _ in range(5))
 
 
 def tiered_chaos(*args: str) -> subprocess.CompletedProcess[str]:

@@ -171,7 +171,6 @@ def test_as_the_record_a_write_is_certainly_not_applied_and_the_error_says_what_
                 assert says in str(error)
 
 
-@pytest.mark.xfail(strict=True, reason="a Redis that is misconfigured, not ill, is told by health() only, never logged")
 def test_a_redis_that_wants_another_password_is_told_in_the_log_once(
     redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -171,7 +171,7 @@ def test_get_or_set_runs_one_loader_and_gives_each_caller_its_own_copy(store: Ti
     for thread in threads:
         thread.start()
     started.wait()
-    while store.stats()["namespace"]["coalesced"] < 4:
+    while store.stats()["namespace"]["joined"] < 4:
         pass
     release.set()
     for thread in threads:

@@ -42,7 +42,7 @@ def chain(
     ):
         store.set_many({"there": 1, "text": "x"})
         deadline = time.monotonic() + 30
-        while file.pending("redis", limit=1):  # confirmations are written lazily
+        while file.journal.pending("redis", limit=1):  # confirmations are written lazily
             assert time.monotonic() < deadline
             time.sleep(0.01)
         yield store, file, client
@@ -55,7 +55,7 @@ def unchanged(chain: tuple[TieredBackend, FileTier, redis.Redis]) -> Iterator[Ti
 
     def state() -> State:
         names = sorted(client.scan_iter("bad-input:*"))
-        marks = file.pending("redis", limit=100)
+        marks = file.journal.pending("redis", limit=100)
         return dict(file.scan("default", "", None, 100).items), {name: client.get(name) for name in names}, marks
 
     before = state()
@@ -116,7 +116,6 @@ def test_a_key_that_cannot_be_stored_is_refused_and_nothing_is_written(
         WITH_A_KEY[operation](unchanged, key)
 
 
-@pytest.mark.xfail(strict=True, reason="get_many, delete_many: a str is taken for the keys that are its characters")
 @pytest.mark.parametrize("operation", ["get_many", "delete_many"])
 @pytest.mark.parametrize("keys", ["there", None, 7])
 def test_one_key_where_many_are_meant_is_refused(unchanged: TieredBackend, operation: str, keys: Any) -> None:
@@ -124,7 +123,6 @@ def test_one_key_where_many_are_meant_is_refused(unchanged: TieredBackend, opera
         getattr(unchanged, operation)(keys)
 
 
-@pytest.mark.xfail(strict=True, reason="keys, items: the prefix is not checked")
 @pytest.mark.parametrize("operation", ["keys", "items"])
 @pytest.mark.parametrize("prefix", ["a\ud800", None, 7, b"there"])
 def test_a_prefix_that_no_key_has_is_refused(unchanged: TieredBackend, operation: str, prefix: Any) -> None:
@@ -141,6 +139,7 @@ def test_a_strange_key_is_just_a_key_in_every_tier(redis_url: str, tmp_path: Pat
     url = f"{redis_url}?prefix=strange,file:{tmp_path}/data"
     with TieredBackend.from_url(f"memory://,{url}") as store, TieredBackend.from_url(url) as other:
         store.set_many({key: key for key in STRANGE_KEYS})
+        store._keeper.look()  # what is not confirmed yet would be owed by a process that starts
         for key in STRANGE_KEYS:
             assert store.get(key) == key
             assert other.lookup(key)[1:3] == (key, "redis")

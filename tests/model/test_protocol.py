@@ -5,26 +5,32 @@ Run with `-s` to read the counter-examples; docs/protocol.md holds the same ones
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROFILE
 from tests.model.protocol.explore import explore
 from tests.model.protocol.necessity import NEEDED, REMAINS, SPARE, remaining, without
 from tests.model.protocol.rules import Rules
 from tests.model.protocol.scenarios import NIGHTLY, SCENARIOS
 from tiered.chain import Chain, Space
 from tiered.replication.breaker import State
+from tiered.replication.coherence import Coherence
 from tiered.replication.guard import Guard
-from tiered.replication.inflight import Flight, InFlight, InFlightTable
+from tiered.replication.inflight import Flight, InFlightTable
 from tiered.replication.keeper import Keeper
-from tiered.replication.owed import Owed
-from tiered.tiers.base import RETENTION_MS, Mark, Record
+from tiered.replication.outlook import Outlook
+from tiered.replication.owed import Debt, Owed
+from tiered.replication.replay import Replay
+from tiered.replication.trust import Trust
+from tiered.tiers.base import RETENTION_MS, Absence, Journal, Mark, Record
 from tiered.tiers.memory import MemoryTier
+from tiered.tiers.redis import RedisTier
+from tiered.tiers.redis_link import LIFE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
-nightly = pytest.mark.skipif(PROFILE != "nightly", reason="takes minutes: TIERED_TEST_PROFILE=nightly")
+nightly = pytest.mark.nightly
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != REMAINS])
@@ -61,25 +67,34 @@ def test_every_rule_has_a_scenario_or_is_known_to_be_spare() -> None:
 @pytest.mark.parametrize(
     ("owner", "names"),
     [
-        (InFlight, ("floor", "leader")),
-        (Flight, ("started", "answer")),
-        (InFlightTable, ("begin", "join", "mark", "mark_all", "end")),
-        (Owed, ("add", "paid", "settle", "forgive")),
-        (Guard, ("get", "put", "owe", "settle")),
+        (Flight(0.0), ("started", "answer")),
+        (InFlightTable(), ("events", "leaders", "floor", "reach", "renew")),
+        (Owed, ("add", "paid", "debts", "settle", "recount")),
+        (Debt, ("version", "doubt")),
+        (Guard, ("get", "put", "owe")),
+        (Guard(MemoryTier()), ("belief", "identity", "breaker", "owed")),
         (State, ("CLOSED", "HALF_OPEN", "OPEN")),
-        (Keeper, ("look", "_attend", "_readmit", "_pay", "_invalidate", "_flush")),
-        (Chain, ("learn", "confirm")),
-        (Space, ("scope",)),
-        (MemoryTier, ("admit", "drop", "empty")),
+        (Outlook, ("look",)),
+        (Trust(1.0), ("settled", "looked", "heard")),
+        (Replay, ("run",)),
+        (Keeper, ("look", "_readmit", "_pay", "_flush")),
+        (Coherence, ("_hear", "_lose", "_start_anew")),
+        (Chain, ("learn", "confirm", "prolong")),
+        (Space("n", MemoryTier()), ("generation", "scope", "flights")),
+        (MemoryTier, ("admit", "drop", "drop_older", "empty")),
         (Mark, ("version", "generation")),
+        (Absence, ("version", "pending")),
         (Record, ("commit", "read", "clear", "bump", "generation")),
+        (Journal, ("pending", "still_pending", "confirm", "absences", "adopt", "adopted", "replaying")),
     ],
     ids=lambda it: getattr(it, "__name__", ""),
 )
-def test_the_names_of_the_model_are_those_of_the_code(owner: type, names: tuple[str, ...]) -> None:
+def test_the_names_of_the_page_and_the_model_are_those_of_the_code(owner: object, names: tuple[str, ...]) -> None:
     assert [name for name in names if not hasattr(owner, name)] == []
-    assert InFlightTable().epoch == 0
-    assert RETENTION_MS > 0
+
+
+def test_a_minute_is_longer_than_any_put_may_take() -> None:
+    assert 10 * LIFE * signature(RedisTier).parameters["timeout"].default < RETENTION_MS / 1000
 
 
 @nightly

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tiered import ConfigError, FileTier, MemoryTier
-from tiered.config import redact, seconds, settings_from, size, tiers_from_settings, tiers_from_url
+from tiered.config import REDIS, redact, seconds, settings_from, size, tiers_from_settings, tiers_from_url
+from tiered.tiers.redis_url import SCHEMES
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,36 @@ def test_a_chain_is_built_in_its_order_with_its_options(tmp_path: Path) -> None:
     assert isinstance(file, FileTier) and file.directory == tmp_path / "a,b"
     for tier in (memory, redis, file):
         tier.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "seeds"),
+    [
+        ("redis+cluster://a:7000,b:7001,c", [("a", 7000), ("b", 7001), ("c", 6379)]),
+        ("redis+cluster://:p%2Cw@a:7000%2Cb:7001", [("a", 7000), ("b", 7001)]),
+        ("redis+cluster://:pw@redis:7000, redis2:7001?timeout=1s&name=redis", [("redis", 7000), ("redis2", 7001)]),
+        ("rediss+cluster://[::1]:7000,[::2]:7001/0", [("::1", 7000), ("::2", 7001)]),
+    ],
+)
+def test_the_addresses_of_a_cluster_are_separated_by_commas_too(url: str, seeds: Any, tmp_path: Path) -> None:
+    _memory, redis, file = tiers_from_url(f"memory://,{url},file:{tmp_path}/x", shared=False)
+    assert list(redis._link._masters._target.seeds) == seeds and isinstance(file, FileTier)
+    file.close()
+
+
+def test_the_addresses_of_sentinels_are_separated_by_commas_too(tmp_path: Path) -> None:
+    url = "redis+sentinel://:pw@a,b:26380,[::1]/mymaster/2?sentinel_password=x"
+    redis, file = tiers_from_url(f"{url},file:{tmp_path}/x", shared=False)
+    sentinels = redis._link._target.owner.sentinel_manager.sentinels
+    places = [it.connection_pool.connection_kwargs for it in sentinels]
+    assert [(it["host"], it["port"]) for it in places] == [("a", 26379), ("b", 26380), ("::1", 26379)]
+    assert redis._link._target.arguments["db"] == 2 and redis._link._target.arguments["password"] == "pw"
+    assert "pw" not in redact(url) and "=x" not in redact(url)
+    file.close()
+
+
+def test_every_scheme_of_the_redis_tier_can_be_in_a_chain() -> None:
+    assert set(REDIS) == set(SCHEMES)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +79,10 @@ def test_a_chain_is_built_in_its_order_with_its_options(tmp_path: Path) -> None:
         ("redis://localhost:0", "port"),
         ("redis://localhost:http", "port"),
         ("redis://[::1", "IPv6"),
+        ("redis+cluster://a:7000,redsi://b,file:./x", "did you mean 'redis'"),
+        ("redis+cluster://a:7000,b:x,file:./x", "unknown tier 'b'"),
+        ("redis+cluster://a:7000/0,b:7001,file:./x", "unknown tier 'b'"),
+        ("redis+sentinel://a:26379,b:26380,file:./x", "name the service"),
         ("file:./x,memory://", "memory must be the first"),
         ("memory://,memory://?name=b,file:./x", "memory must be the first"),
         ("redis://a,redis://b,file:./x", "names must differ"),
@@ -68,6 +103,8 @@ def test_what_cannot_work_is_refused_with_advice(url: str, says: str, tmp_path: 
     "url",
     [
         "redis://:hunter2,hunter3@localhost,file:./x",
+        "redis+cluster://:hunter2,hunter3@localhost,file:./x",
+        "redis+sentinel://:hunter2@a:x,b:1/mymaster",
         "redis://:hunter2/hunter3@localhost:99999",
         "redis://user:hunter2@localhost:hunter3",
         "redsi://user:hunter2@localhost",

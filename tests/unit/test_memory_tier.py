@@ -78,10 +78,10 @@ def test_hit_share_is_not_below_an_exact_lru_of_the_same_size() -> None:
             hits += 1
             policy.touch(key)
         else:
-            policy.put(key, 1)
+            policy.add(key)
             held.add(key)
             if len(held) > 300:
-                held.discard(policy.evict()[0])
+                held.remove(policy.evict())
         if key in lru:
             lru_hits += 1
             lru.move_to_end(key)
@@ -122,3 +122,24 @@ def test_threads_with_a_tiny_switch_interval_leave_it_consistent() -> None:
     parts = memory._partitions.values()
     assert memory.entries == sum(len(part.policy) for part in parts) == sum(len(part.slots) for part in parts) <= 40
     store.close()
+
+
+def test_the_policy_takes_probation_first_and_what_was_touched_last() -> None:
+    policy = SegmentedLRU()
+    for key in "abcde":
+        policy.add(key)
+    policy.touch("a")
+    policy.touch("gone")  # noted by a reader, evicted meanwhile
+    policy.remove("c")
+    assert len(policy) == 4
+    assert [policy.evict() for _ in range(4)] == ["b", "d", "e", "a"] and len(policy) == 0
+
+
+def test_forgetting_what_is_older_leaves_what_is_not() -> None:
+    memory = MemoryTier()
+    with memory.lock:
+        part = memory.partition("n")
+        memory.admit(part, "k", ("v", 1.0, None, 7, 0, 0.0, 1.0, 1))
+        assert not memory.drop_older(part, "k", 7) and "k" in part.slots
+        assert memory.drop_older(part, "k", 8) and "k" not in part.slots
+        assert not memory.drop_older(part, "k", 8)

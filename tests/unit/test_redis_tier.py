@@ -173,6 +173,22 @@ def test_another_run_of_the_server_is_not_believed(tier: RedisTier, server: Redi
     assert tier.get(SCOPE, "k") is None
 
 
+def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answers(tier: RedisTier) -> None:
+    tier.probe()
+    wires = [tier._link._take(False) for _ in range(3)]
+    for wire in wires:
+        tier._link._give_back(wire)
+    tier.put(SCOPE, "k", value("k").seal(1))
+    promoted = RedisServer()
+    try:
+        tier._link._target.arguments["port"] = promoted.port  # as a sentinel says
+        tier.probe()
+        assert [tier.get(SCOPE, "k") for _ in range(4)] == [None] * 4
+        assert tier._link.ask_many([b"PING\r\n"], write=False) and tier._link._opened == 1
+    finally:
+        promoted.stop()
+
+
 def test_a_password_that_is_missing_or_wrong_is_told_and_not_shown() -> None:
     server = RedisServer("--requirepass", "s3cret")
     try:
@@ -412,3 +428,42 @@ def test_a_client_tells_the_address_and_is_left_open(server: RedisServer, raw: A
     assert raw.ping()
     with pytest.raises(ConfigError):
         RedisTier(server.url, client=raw)
+
+
+def test_a_put_of_what_was_committed_long_ago_is_refused_by_the_server(redis_url: str) -> None:
+    """PROTOCOL R6: by now the slot may have held, and lost, something newer."""
+    tier = RedisTier(redis_url)
+    try:
+        frame = draft(namespace_seed("n"), "k", b"v", 1).seal(7)
+        tier.probe()
+        assert tier.put_many("n:1", [("k", frame)], since=time.monotonic()) == [True]
+        with pytest.raises(NotApplied, match="after its time"):
+            tier.put_many("n:1", [("late", frame)], since=time.monotonic() - 60)
+        assert tier.get_many("n:1", ["k", "late"]) == [frame, None]
+    finally:
+        tier.close()
+
+
+def test_a_put_tells_its_version_whether_or_not_it_stored_anything(redis_url: str) -> None:
+    """PROTOCOL R14: somebody's promotion may have come first, and told nobody."""
+    tier = RedisTier(redis_url)
+    subscription = tier.subscribe()
+    try:
+        told, deadline = list[Any](), time.monotonic() + 30
+
+        def hear(count: int) -> None:
+            while len(told) < count:
+                assert time.monotonic() < deadline
+                told.extend(subscription.receive())
+                time.sleep(0.001)
+
+        subscription.add("n")
+        hear(1)
+        frame = draft(namespace_seed("n"), "k", b"v", 1).seal(7)
+        assert tier.put_many("n:1", [("k", frame)]) == [True]  # a promotion
+        assert tier.put_many("n:1", [("k", frame)], tell=True) == [False]
+        hear(2)
+        assert [(it.kind, it.namespace, list(it.versions)) for it in told[1:]] == [("told", "n", [("k", 7)])]
+    finally:
+        subscription.close()
+        tier.close()

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   tiered get user:7
   tiered ls user: --json
   tiered del user:7
+  tiered verify                                       compare every cache tier with the store of record
 
 exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
             3 the store cannot be reached
@@ -159,6 +160,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.verify import add_verification
 
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
@@ -179,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
+    add_verification(commands, common, _positive)
     _add_demo(commands, output)
     add_chaos(commands, _positive)
     return parser

@@ -100,6 +100,11 @@ class Breaker:
             self._failed_in_row = self._calls = self._failures = 0
             self.state, self.closed = State.CLOSED, True
 
+    def forget_parent(self) -> None:
+        """In a child after a fork, whose first use meets the tier anew."""
+        self._lock = Lock()
+        self.close()
+
     def _open(self) -> None:
         self.state, self.closed = State.OPEN, False
         delay = min(self._max_delay, self._delay * 2**self._tries)

@@ -13,6 +13,7 @@ from threading import Event, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import StoreError
+from tiered.forks import Forking, register
 from tiered.tiers.base import Telling, Told
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ RETRY = 0.5
 """Seconds between two attempts to subscribe."""
 
 
-class Coherence:
+class Coherence(Forking):
     """Listens for one chain. `start` it once; `stop` ends it."""
 
     def __init__(self, chain: Chain) -> None:
@@ -35,10 +36,11 @@ class Coherence:
         self._beat_every = min(0.3, chain.trust.staleness / 5)
         self.received = self.applied = self.resyncs = 0
         self.connected = False
-        self.reset()
+        self.after_fork_in_child()
+        register(self)
 
-    def reset(self) -> None:
-        """At first, and in a child after a fork."""
+    def after_fork_in_child(self) -> None:
+        """Nobody listens yet; so it is at first, too."""
         self._stop = Event()
         self._thread: Thread | None = None
         self.connected = False
@@ -46,8 +48,13 @@ class Coherence:
     def start(self) -> None:
         """Begin to listen, if the chain has what it takes."""
         if self._tier is not None and self._thread is None:
-            self._thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # without messages memory is asked for again after δ
+                logger.warning("the thread that listens to other processes cannot start: %s", error)
+                return
+            self._thread = thread
 
     def stop(self) -> None:
         self._stop.set()
@@ -99,14 +106,11 @@ class Coherence:
             self._start_anew(space)
             return
         self.received += len(told.versions)
-        memory, slots, flights = self._chain.memory, space.part.slots, space.flights
+        memory, flights = self._chain.memory, space.flights
         with memory.lock:
             for key, version in told.versions:
-                held = slots.get(key)
-                if held is not None and held[3] < version:
-                    memory.drop(space.part, key)
-                    self.applied += 1
-                flights.reach(key, version)
+                self.applied += memory.drop_older(space.part, key, version)
+                flights.change(key, version)
 
     def _start_anew(self, space: Space) -> None:
         """What memory holds from before may have missed a message (R4)."""

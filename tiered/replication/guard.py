@@ -7,8 +7,8 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
@@ -16,7 +16,7 @@ from tiered.errors import Reason, StoreError
 from tiered.observability.stats import TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
-from tiered.tiers.base import Tier
+from tiered.tiers.base import Enumerable, Tier
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
 
 Answer = bytes | None | _Unanswered
+_Result = TypeVar("_Result")
 
 
 class Keyspace(Protocol):
@@ -53,6 +54,7 @@ class Guard:
         """Of the data that this process believes in; None before the tier was met."""
         self.belief = 0
         """Counts the times that another identity may have come to be believed: an answer to an older one is none."""
+        self._told: set[Reason] = set()
         self.refused = ""
         """Why the tier stays out of service for good, if it does."""
 
@@ -107,24 +109,48 @@ class Guard:
                 applied = sum(results)
                 self.stats.applied += applied
                 self.stats.superseded += len(results) - applied
-                self.settle(namespace, items)
+                if self.owed:
+                    self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        for key, frame in items:
-            self.owe(namespace, key, version_of(frame))
+        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
-    def settle(self, namespace: str, items: Sequence[tuple[str, bytes]]) -> None:
-        """The tier accepted `items`."""
-        if self.owed:
-            for key, frame in items:
-                self.owed.paid(namespace, key, version_of(frame))
+    def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
+        """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
+        if not self.breaker.closed:
+            return UNANSWERED
+        try:
+            result = call()
+        except Exception as error:
+            self.failed(op, error)
+            return UNANSWERED
+        self.breaker.success()
+        return result
+
+    def discard(self, space: Keyspace, key: str, frame: bytes) -> bool:
+        """Remove `frame`, which does not open, from under `key`; False if the tier cannot, or did not."""
+        tier, scope = self.tier, space.scope
+        if not isinstance(tier, Enumerable):
+            return False
+        return self.attempt("discard", lambda: tier.discard(scope, [(key, frame)])) == 1
 
     def owe(self, namespace: str, key: str, version: int) -> None:
-        """The tier may lack `version` of `key`; when debts can no longer be counted, it is taken out of service."""
-        self.owed.add(namespace, key, version)
+        """The tier may lack `version` of `key`."""
+        self.owe_many(namespace, ((key, version),))
+
+    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
+        self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
+
+    def forget_parent(self) -> None:
+        """In a child after a fork: the tier is met anew."""
+        self.breaker.forget_parent()
+        self.owed.forget()
+        self.stats.reset()
+        self.identity, self.refused = None, ""
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
@@ -142,5 +168,9 @@ class Guard:
         if reason is Reason.RESTARTED:
             self.breaker.trip()
             logger.warning("%s: restarted or replaced; out of service until it was repaired", self.name)
-        elif reason.trips_breaker and self.breaker.failure():
+        elif not reason.trips_breaker:
+            if reason not in self._told:
+                self._told.add(reason)
+                logger.warning("%s: does not do what it is asked (told once): %s", self.name, error)
+        elif self.breaker.failure():
             logger.warning("%s: out of service after %s: %s", self.name, op, error)

@@ -27,6 +27,15 @@ class Flight:
         self.started = started
 
 
+class Watch:
+    """What is done to one key while it is being loaded: the highest version that was written or told meanwhile."""
+
+    __slots__ = ("loads", "version")
+
+    def __init__(self) -> None:
+        self.version = self.loads = 0
+
+
 class InFlightTable:
     """The events of one namespace. Every method needs the owner's lock, which also guards memory.
 
@@ -38,6 +47,7 @@ class InFlightTable:
         self.leaders: dict[str, Flight] = {}
         self._floors: dict[str, tuple[int, int]] = {}
         self._horizon = 0
+        self._watches: dict[str, Watch] = {}
 
     def floor(self, key: str, since: int) -> int:
         """The highest version that `key` reached in the events after number `since`."""
@@ -52,12 +62,33 @@ class InFlightTable:
         if key in self.leaders:
             del self.leaders[key]
         held = self._floors.get(key)
-        if held is not None and held[1] > version:
-            version = held[1]
+        if held is not None:
+            if held[1] > version:
+                version = held[1]
         elif len(self._floors) >= FLOORS:
             self._floors.clear()
             self._horizon = event
         self._floors[key] = (event, version)
+
+    def change(self, key: str, version: int) -> None:
+        """`reach` for a write, here or told by others, and not for what a read found: who loads the key must know."""
+        if self._watches and (watch := self._watches.get(key)) is not None:
+            watch.version = max(watch.version, version)
+        self.reach(key, version)
+
+    def watch(self, key: str) -> Watch:
+        """Note what is done to `key` from now on; pair with `unwatch`."""
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = Watch()
+        watch.loads += 1
+        return watch
+
+    def unwatch(self, key: str, watch: Watch) -> None:
+        """One load of `key` is over."""
+        watch.loads -= 1
+        if not watch.loads:
+            self._watches.pop(key, None)
 
     def renew(self) -> None:
         """Memory was emptied: nothing that is under way may enter it, or be joined."""

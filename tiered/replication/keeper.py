@@ -11,6 +11,7 @@ from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import ConfigError, StoreError
+from tiered.forks import Forking, register
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
@@ -24,7 +25,7 @@ CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
 
 
-class Keeper:
+class Keeper(Forking):
     """Looks after the remote cache tiers of a chain. Starts on first use; `stop` ends it. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
@@ -32,17 +33,18 @@ class Keeper:
         self._replay = Replay(chain)
         self._pause = min(PAUSE, chain.trust.staleness / 4)
         self._believed: dict[str, str] = {}
-        self.reset()
+        self.after_fork_in_child()
+        register(self)
 
-    def reset(self) -> None:
-        """Nothing is started and nothing is known: at first, and in a child after a fork."""
+    def after_fork_in_child(self) -> None:
+        """Nothing is started and nothing is known; so it is at first, too."""
         self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
         self._stop = Event()
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
-        self._started = False
+        self._met = False
         self._claims_until: dict[str, float] = {}
-        self._chain.trust.forget()
+        self._tickets: dict[str, int] = {}
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -53,18 +55,19 @@ class Keeper:
             space.ready = True
             return
         with self._lock:
-            if not self._started:
+            if not self._met:
                 self._begin()
+            running = self._spawn()
         self._chain.learn(space, self._chain.record.generation(space.name))
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 self._claim(guard, space)
-        space.ready = True
+        space.ready = running
 
     def stop(self) -> None:
         """End the thread and write out confirmations that still wait."""
         with self._lock:
-            thread, self._thread, self._started = self._thread, None, True
+            thread, self._thread, self._met = self._thread, None, True
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5.0)
@@ -79,8 +82,7 @@ class Keeper:
                 if guard.breaker.probe_due():
                     self._readmit(guard)
             else:
-                if guard.owed:
-                    self._pay(guard)
+                self._pay(guard)
                 self._renew_claims(guard)
 
     def replay(self, guard: Guard) -> int:
@@ -98,13 +100,23 @@ class Keeper:
             except StoreError as error:
                 if error.tier == self._chain.record.name:
                     raise
-                guard.failed("probe", error)
+                guard.stats.failed(error.reason)
                 guard.breaker.trip()
                 logger.warning("%s: out of service from the start: %s", guard.name, error)
         self._watch()
-        self._thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
-        self._thread.start()
-        self._started = True
+        self._met = True
+
+    def _spawn(self) -> bool:
+        """Whether the thread runs; without it no tier is believed for longer than the staleness bound, and none comes back."""
+        if self._thread is None:
+            thread = Thread(target=self._run, name="tiered-keeper", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the process may have no more; the next call tries again
+                logger.warning("the thread that looks after cache tiers cannot start: %s", error)
+                return False
+            self._thread = thread
+        return True
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause):
@@ -126,15 +138,24 @@ class Keeper:
     def _watch(self) -> None:
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
         started = self._chain.clock.monotonic()
+        adopted = self._adopted()  # before the generations, which adoption changes
         for space in self._chain.spaces():
             if space.generation:
                 self._chain.learn(space, self._chain.record.generation(space.name))
         for outlook in self._outlooks.values():
             outlook.look()
-        self._chain.trust.look(started)
+        self._chain.trust.look(started, adopted=adopted)
+
+    def _adopted(self) -> bool:
+        """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark."""
+        journal = self._chain.record.journal
+        return journal is not None and all(journal.adopted(guard.name) is not None for guard in self._chain.guards)
 
     def _pay(self, guard: Guard) -> None:
-        """A tier in service: what it is owed."""
+        """A tier in service: what it has been owed since the last look, so no write that is just under way."""
+        since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
+        if not guard.owed or not guard.owed.debts(since):
+            return
         try:
             self._replay.run(guard)
         except StoreError as error:

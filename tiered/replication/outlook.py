@@ -50,10 +50,8 @@ class Outlook:
             self._guard.owe(mark.namespace, mark.key, mark.version)
         space = self._chain.space(mark.namespace)
         with self._chain.memory.lock:
-            held = space.part.slots.get(mark.key)
-            if held is not None and held[3] < mark.version:
-                self._chain.memory.drop(space.part, mark.key)
-            space.flights.reach(mark.key, mark.version)
+            self._chain.memory.drop_older(space.part, mark.key, mark.version)
+            space.flights.change(mark.key, mark.version)
 
     def _check_adoption(self, journal: Journal) -> None:
         """Another process may have found another server, or the journal's limit was passed: then start anew, too."""

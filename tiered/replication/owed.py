@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 from typing import NamedTuple
 
@@ -9,13 +10,15 @@ from tiered.entry import MAX_VERSION
 
 
 class Debt(NamedTuple):
-    """A key that the tier lacks in `version` (`MAX_VERSION`: whatever the record holds)."""
+    """A key that the tier lacks in `version`, and perhaps in another that nobody knows."""
 
     namespace: str
     key: str
     version: int
+    doubt: bool
+    """A write may have happened (`Ambiguous`): only the record can tell what is owed."""
     ticket: int
-    """Of the last time it was added: whoever settles an older sight of it settles nothing (R12)."""
+    """Of the last time it grew: whoever settles an older sight of it settles nothing (R12)."""
 
 
 class Owed:
@@ -27,9 +30,10 @@ class Owed:
 
     def __init__(self, limit: int = 100_000) -> None:
         self.lost = False
+        self.ticket = 0
+        """The last one given."""
         self._limit = limit
-        self._debts: dict[tuple[str, str], Debt] = {}
-        self._tickets = 0
+        self._debts: dict[tuple[str, str], tuple[int, bool, int]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -41,39 +45,48 @@ class Owed:
     def __contains__(self, where: tuple[str, str]) -> bool:
         return self.lost or where in self._debts
 
-    def add(self, namespace: str, key: str, version: int = MAX_VERSION) -> None:
-        """The tier lacks `version` of `key`; without a version, whatever the record holds now."""
-        where = (namespace, key)
+    def add(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows."""
+        debts = self._debts
         with self._lock:
-            held = self._debts.get(where)
-            if held is None and len(self._debts) >= self._limit:
-                self.lost = True
-            if self.lost:
-                return
-            self._tickets += 1
-            known = version if held is None else max(version, held.version)
-            self._debts[where] = Debt(namespace, key, known, self._tickets)
+            for key, version in versions:
+                where, doubt = (namespace, key), version == MAX_VERSION
+                held = debts.get(where)
+                if held is None:
+                    if len(debts) >= self._limit:
+                        self.lost = True
+                    if self.lost:
+                        return
+                    held = (0, False, 0)
+                elif version <= held[0]:
+                    continue  # known; a reader that meets the debt again must not keep it from being settled
+                self.ticket += 1
+                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket)
 
-    def paid(self, namespace: str, key: str, version: int) -> None:
-        """The tier holds `version` or newer now; a key that is owed a newer one stays owed (R1)."""
-        where = (namespace, key)
-        if where in self._debts:
-            with self._lock:
-                held = self._debts.get(where)
-                if held is not None and held.version <= version:
-                    del self._debts[where]
-
-    def debts(self) -> list[Debt]:
-        """All of them, as they are now."""
+    def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier holds these versions or newer ones now; a key that is owed a newer one stays owed (R1)."""
+        debts = self._debts
         with self._lock:
-            return list(self._debts.values())
+            for key, version in versions:
+                held = debts.get((namespace, key))
+                if held is not None and held[0] <= version and not held[1]:
+                    del debts[namespace, key]
+
+    def debts(self, until: int | None = None) -> list[Debt]:
+        """All of them as they are now, or those that have not grown since ticket `until`."""
+        with self._lock:
+            return [
+                Debt(namespace, key, version, doubt, ticket)
+                for (namespace, key), (version, doubt, ticket) in self._debts.items()
+                if until is None or ticket <= until
+            ]
 
     def settle(self, debt: Debt) -> None:
-        """The record's present entry was put; clear the key if nothing was added to its debt since it was seen."""
+        """The record's present entry was put; clear the key if its debt has not grown since it was seen."""
         where = (debt.namespace, debt.key)
         with self._lock:
             held = self._debts.get(where)
-            if held is not None and held.ticket == debt.ticket:
+            if held is not None and held[2] == debt.ticket:
                 del self._debts[where]
 
     def recount(self) -> None:

@@ -131,7 +131,10 @@ class Tier(Protocol):
 
 @runtime_checkable
 class Record(Tier, Protocol):
-    """A store of record: the last tier of a chain, the truth."""
+    """A store of record: the last tier of a chain, the truth.
+
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    """
 
     max_key_bytes: int
     """Keys of at most this many UTF-8 bytes."""
@@ -244,3 +247,45 @@ class Claimable(Protocol):
 
     def claim_key(self, namespace: str) -> str:
         """What an operator removes there to free it."""
+
+
+class Leasing(Protocol):
+    """Leases on keys, optional: a tier that gives them has one of these as its attribute `leases`.
+
+    A lease says that its holder is loading the key. It saves others the work and proves nothing: whoever writes, writes
+    on a condition. Raises `StoreError` and nothing else; `take` raises when it cannot tell.
+    """
+
+    expires: bool
+    """Whether a lease ends `ttl` seconds after it was taken or extended; else it ends with the holder's process."""
+
+    def take(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Whether `token` holds the lease of `key` now; False if another token does."""
+
+    def extend(self, namespace: str, key: str, token: str, ttl: float) -> bool:
+        """Let it last for `ttl` seconds from now; False if `token` does not hold it any more."""
+
+    def release(self, namespace: str, key: str, token: str) -> None:
+        """End it if `token` holds it; else change nothing."""
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """What a cache tier may offer besides: `verify` then also sees what only the tier has, and `repair` removes damage."""
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        """About `limit` entries under `scope` after `cursor` (None starts), as they are; no order, and twice is allowed."""
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        """Remove each key that still holds exactly these bytes; how many."""
+
+
+@runtime_checkable
+class Inventory(Protocol):
+    """What a store of record may offer besides: `verify` then can do all namespaces, and tell how long it will take."""
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that was ever written to."""
+
+    def count(self, namespace: str) -> int | None:
+        """About how many entries it has, if that can be told without reading them."""

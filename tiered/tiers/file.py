@@ -16,11 +16,12 @@ from typing import Literal
 from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.tiers import file_forks
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import Commit, Page, TierHealth, Write
-from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
 from tiered.tiers.file_expiry import Expiry
 from tiered.tiers.file_journal import FileJournal
+from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers
@@ -37,9 +38,11 @@ _SCAN = (
     "SELECT e.key, e.frame FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
+_NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
+_COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
-class FileTier:
+class FileTier(Forking):
     """A durable store of record in `directory`, which it makes with mode 0700.
 
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.
@@ -77,7 +80,7 @@ class FileTier:
             raise
         self._start(connection)
         self._closed = False
-        file_forks.register(self)
+        register(self)
 
     def _start(self, connection: sqlite3.Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
@@ -86,11 +89,12 @@ class FileTier:
         self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
         self._expiry = Expiry(self._tidy, self.name)
+        self.leases = FileLeases(self.directory, self.name)
 
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        found: tuple[int, bytes | None] = self._readers.row(_READ, (key, namespace))
         return found or (self.generation(namespace), None)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
@@ -104,9 +108,24 @@ class FileTier:
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         sql, start = (_SCAN.format(">="), prefix) if cursor is None else (_SCAN.format(">"), cursor)
-        rows = self._readers.snapshot(lambda reader: reader.execute(sql, (namespace, start, limit)).fetchall())
+
+        def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
+            rows = reader.execute(sql, (namespace, start, limit)).fetchall()
+            if not all(type(key) is str for key, _ in rows):
+                raise damaged("a key is no text")
+            return rows
+
+        rows = self._readers.snapshot(look)
         items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
+
+    def namespaces(self) -> list[str]:
+        return [name for (name,) in self._readers.snapshot(lambda reader: reader.execute(_NAMESPACES).fetchall())]
+
+    def count(self, namespace: str) -> int:
+        """Reads the index of keys, not the entries."""
+        number: int = self._readers.row(_COUNT, (namespace,))[0]
+        return number
 
     def generation(self, namespace: str) -> int:
         generation: int = self._readers.row(_GENERATION, (namespace,))[0]
@@ -142,6 +161,12 @@ class FileTier:
     ) -> list[bool]:
         self._expiry.start()
         return self._writer.write(lambda session: session.put(scope, items), lazy=True)
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self.scan(scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        return self._writer.write(lambda session: session.discard(scope, items), lazy=True)
 
     def forget(self, scope: str) -> None:
         self._writer.write(lambda session: session.forget(scope), lazy=True)
@@ -180,7 +205,7 @@ class FileTier:
             with self._readers.lend() as connection:
                 copy(connection, part)
             os.replace(part, target)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._database.errors.not_copied(target, error) from error
         except OSError as error:
             raise StoreUnavailable(f"the backup to {target} failed: {explain(error)}", tier=self.name) from error
@@ -204,7 +229,7 @@ class FileTier:
         self._writer.close()
         self._readers.close()
         self._lock.release()
-        file_forks.forget(self)
+        forget(self)
 
     # Forks
 

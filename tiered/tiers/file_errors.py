@@ -8,6 +8,8 @@ from pathlib import Path
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
 
 CLOSED = "closed; build a new one"
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What a call of sqlite3 raises; the second when a damaged schema is told in a message that is no text."""
 
 _REASONS = {
     sqlite3.SQLITE_FULL: Reason.FULL,
@@ -25,7 +27,7 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: restore a backup",
     sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
     sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
-    sqlite3.SQLITE_CANTOPEN: "; check that the directory is there, its owner and its mode",
+    sqlite3.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
     sqlite3.SQLITE_IOERR: "; check the disk, and the system's log",
 }
 
@@ -37,7 +39,7 @@ class FileErrors:
         self.name = name
         self.path = path
 
-    def unusable(self, error: sqlite3.Error) -> ConfigError:
+    def unusable(self, error: Exception) -> ConfigError:
         return ConfigError(f"{self.name}: cannot use {self.path}: {error}{_ADVICE.get(_code(error), '')}")
 
     def unreadable(self, error: Exception) -> StoreUnavailable:
@@ -50,11 +52,11 @@ class FileErrors:
             return NotApplied(self._bare(error), tier=self.name, reason=Reason.MISUSE)
         return NotApplied(self._say("nothing was written to {}", error), tier=self.name, reason=reason(error))
 
-    def ambiguous(self, error: sqlite3.Error) -> Ambiguous:
+    def ambiguous(self, error: Exception) -> Ambiguous:
         message = self._say("the commit to {} failed and may or may not be on disk", error)
         return Ambiguous(message, tier=self.name, reason=reason(error))
 
-    def not_copied(self, target: Path, error: sqlite3.Error) -> StoreUnavailable:
+    def not_copied(self, target: Path, error: Exception) -> StoreUnavailable:
         message = f"the backup of {self.path} to {target} failed: {error}{_ADVICE.get(_code(error), '')}"
         return StoreUnavailable(message, tier=self.name, reason=reason(error))
 
@@ -65,11 +67,18 @@ class FileErrors:
         return str(error).removeprefix(f"{self.name}: ")
 
 
+def damaged(what: str) -> sqlite3.DatabaseError:
+    """For what SQLite returns without complaint although this library never wrote it."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 def reason(error: BaseException) -> Reason:
     return _REASONS.get(_code(error), Reason.OTHER)
 
 
-def certainly_undone(error: sqlite3.Error) -> bool:
+def certainly_undone(error: Exception) -> bool:
     """Whether a COMMIT that failed with `error` has certainly committed nothing.
 
     Only if a write to the log found no room: the frame that commits is the last, and it is not whole. A disk that has no
@@ -80,5 +89,7 @@ def certainly_undone(error: sqlite3.Error) -> bool:
 
 def _code(error: BaseException) -> int:
     """SQLite's primary code; a full disk that keeps the index of the log from growing is told as an I/O error."""
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
     code: int = getattr(error, "sqlite_errorcode", 0)
     return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF

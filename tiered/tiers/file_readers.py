@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from tiered.errors import ConfigError, StoreUnavailable
-from tiered.tiers.file_errors import CLOSED
+from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
 
 FORK_PATIENCE = 1.0
@@ -43,7 +43,7 @@ class Readers:
             cursor = self._another()
         try:
             row = cursor.execute(sql, values).fetchone()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
         except BaseException:
@@ -64,7 +64,7 @@ class Readers:
             cursor.execute("BEGIN")
             result = look(cursor)
             cursor.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
         except BaseException:
@@ -112,7 +112,7 @@ class Readers:
                 raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
             try:
                 cursor = self._database.connect(READER_CACHE_KIB).cursor()
-            except (sqlite3.Error, ConfigError) as error:
+            except (*SQLITE_ERRORS, ConfigError) as error:
                 raise self._database.errors.unreadable(error) from error
             self._open.add(cursor)
             return cursor

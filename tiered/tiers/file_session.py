@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from tiered.entry import expires_at_of, keep_until_of, version_of
+from tiered.entry import MAX_VERSION, expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
+from tiered.tiers.file_errors import damaged
 
 CHUNK = 32
 SPACES = 1000
@@ -140,6 +141,12 @@ class Session:
             accepted.append(newer)
         return accepted
 
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        self.flush()
+        space, _ = self._space(scope)
+        sql = "DELETE FROM entries WHERE space = ? AND key = ? AND frame = ?"
+        return sum(self.connection.execute(sql, (space, key, frame)).rowcount for key, frame in items)
+
     def forget(self, scope: str) -> None:
         self.flush()
         self.connection.execute("INSERT INTO dead_spaces SELECT space FROM namespaces WHERE name = ?", (scope,))
@@ -255,8 +262,10 @@ class Session:
 
     def _remember(self) -> None:
         """What every commit needs to know of the store."""
-        (self._last,) = self.connection.execute("SELECT version FROM store").fetchone()
-        self._stored = self._last
+        (last,) = self.connection.execute("SELECT version FROM store").fetchone()
+        if not (isinstance(last, int) and 0 <= last < MAX_VERSION >> 1):
+            raise damaged("the last version is not one that was written")
+        self._last = self._stored = last
         self._remember_adopted()
 
     def _remember_adopted(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiered.errors import ConfigError
-from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_lock import DirectoryLock
 
 APPLICATION_ID = 0x74696572  # "tier"
@@ -78,7 +78,7 @@ class Database:
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, SQLITE_ERRORS):
                 raise self.errors.unusable(error) from error
             raise
         return connection, identity

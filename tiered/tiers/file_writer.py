@@ -11,7 +11,7 @@ from typing import TypeVar
 from tiered.errors import Ambiguous, ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
-from tiered.tiers.file_errors import CLOSED, certainly_undone
+from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
 from tiered.tiers.file_session import Session
 from tiered.tiers.file_store import Database
 
@@ -109,7 +109,7 @@ class Writer:
                 session.connection.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
                 self._relaxed = relaxed
             session.begin()
-        except (sqlite3.Error, ConfigError) as error:
+        except (*SQLITE_ERRORS, ConfigError) as error:
             self._drop()
             raise self._errors.not_applied(error) from error
         return session
@@ -130,7 +130,7 @@ class Writer:
             session.flush()
         except Exception as error:
             self._roll_back()
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, SQLITE_ERRORS):
                 return error
             failed = self._errors.not_applied(error)
             failed.__cause__ = error
@@ -140,7 +140,7 @@ class Writer:
     def _finish(self, session: Session, batch: list[Job]) -> None:
         try:
             session.end()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._roll_back()
             if certainly_undone(error):
                 _fail(batch, self._errors.not_applied(error), error)
@@ -155,7 +155,7 @@ class Writer:
         if self._session is not None:
             try:
                 self._session.roll_back()
-            except sqlite3.Error:
+            except SQLITE_ERRORS:
                 self._drop()
 
     def _drop(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from sys import getsizeof
 from threading import Lock
 from typing import Any, NamedTuple
@@ -48,13 +49,15 @@ class Slot(NamedTuple):
 class Partition:
     """The entries of one namespace."""
 
-    __slots__ = ("bytes", "policy", "slots", "touched")
+    __slots__ = ("bytes", "policy", "slots", "touched", "whole")
 
     def __init__(self) -> None:
         self.slots: dict[str, Any] = {}
         self.touched: deque[str] = deque(maxlen=ACCESS_BUFFER)
         self.policy = SegmentedLRU()
         self.bytes = 0
+        self.whole = True
+        """False after a `MemoryError` or a signal's exception in the middle of a change."""
 
 
 class MemoryTier:
@@ -108,6 +111,9 @@ class MemoryTier:
         if size > self.max_bytes or not self.max_entries:
             self.drop(part, key)
             return False
+        if not part.whole:
+            self._rebuild(part)
+        part.whole = False
         part.slots[key] = slot
         part.bytes += grown
         self.bytes += grown
@@ -116,38 +122,70 @@ class MemoryTier:
             part.policy.add(key)
         else:
             part.touched.append(key)
+        part.whole = True
         if self.entries > self.max_entries or self.bytes > self.max_bytes:
             self._evict()
         return True
 
     def drop(self, part: Partition, key: str) -> None:
         """Forget `key`, whatever its version."""
-        slot = part.slots.pop(key, None)
+        if not part.whole:
+            self._rebuild(part)
+        slot = part.slots.get(key)
         if slot is not None:
+            part.whole = False
+            del part.slots[key]
             part.policy.remove(key)
             self._shrink(part, slot)
+            part.whole = True
+
+    def drop_older(self, part: Partition, key: str, version: int) -> bool:
+        """Forget `key` if what is held of it is below `version`; whether it was."""
+        held = part.slots.get(key)
+        older = held is not None and held[3] < version
+        if older:
+            self.drop(part, key)
+        return older
 
     def empty(self, part: Partition) -> None:
         """Forget everything in `part`."""
-        self.entries -= len(part.slots)
-        self.bytes -= part.bytes
         part.slots.clear()
-        part.policy.clear()
         part.touched.clear()
-        part.bytes = 0
+        self._rebuild(part)
 
     def _evict(self) -> None:
         while self.entries > self.max_entries or self.bytes > self.max_bytes:
             part = max(self._partitions.values(), key=_bytes)
+            if not part.whole:
+                self._rebuild(part)
+            part.whole = False
             _apply_accesses(part)
             self._shrink(part, part.slots.pop(part.policy.evict()))
+            part.whole = True
             self.evictions += 1
+
+    def _rebuild(self, part: Partition) -> None:
+        """The slots are right, whatever else was left half done."""
+        part.policy = SegmentedLRU()
+        for key in part.slots:
+            part.policy.add(key)
+        part.bytes = sum(slot[7] + ENTRY_OVERHEAD for slot in part.slots.values())
+        self.bytes = sum(map(_bytes, self._partitions.values()))
+        self.entries = sum(len(it.slots) for it in self._partitions.values())
+        part.whole = True
 
     def _shrink(self, part: Partition, slot: tuple[Any, ...]) -> None:
         size = slot[7] + ENTRY_OVERHEAD
         part.bytes -= size
         self.bytes -= size
         self.entries -= 1
+
+    def forget_all(self) -> None:
+        """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
+        self.lock = Lock()
+        for part in self._partitions.values():
+            self.empty(part)
+        self.evictions = 0
 
     # The tier protocol, over frames.
 
@@ -175,6 +213,17 @@ class MemoryTier:
             part = self._partitions.pop("cache:" + scope, None)
             if part is not None:
                 self.empty(part)
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self._page("cache:" + scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        with self.lock:
+            part = self.partition("cache:" + scope)
+            held = [key for key, frame in items if key in part.slots and part.slots[key][0] == frame]
+            for key in held:
+                self.drop(part, key)
+            return len(held)
 
     def probe(self) -> str:
         self._check_open(StoreUnavailable)
@@ -218,12 +267,15 @@ class MemoryTier:
             return Commit(self._generations.get(namespace, 1), written)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        self._check_open(StoreUnavailable)
+        return self._page("record:" + namespace, prefix, cursor, limit)
+
+    def namespaces(self) -> list[str]:
         with self.lock:
-            slots = self.partition("record:" + namespace).slots
-            keys = sorted(key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
-            page = [(key, slots[key][0]) for key in keys[:limit]]
-        return Page(page, page[-1][0] if len(keys) > limit else None)
+            return [name.removeprefix("record:") for name in self._partitions if name.startswith("record:")]
+
+    def count(self, namespace: str) -> int:
+        with self.lock:
+            return len(self.partition("record:" + namespace).slots)
 
     def generation(self, namespace: str) -> int:
         self._check_open(StoreUnavailable)
@@ -280,6 +332,15 @@ class MemoryTier:
             deadline = self._clock.monotonic() + (keep_until + retention - self._clock.now()) / 1000
         self.admit(part, key, (frame, deadline, None, version, 0, 0.0, deadline, len(frame) + getsizeof(key)))
         return True
+
+    def _page(self, partition: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        self._check_open(StoreUnavailable)
+        with self.lock:
+            slots = self.partition(partition).slots
+            after = (key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
+            keys = nsmallest(limit + 1, after)
+            page = [(key, slots[key][0]) for key in keys[:limit]]
+        return Page(page, page[-1][0] if len(keys) > limit else None)
 
     def _frame(self, part: Partition, key: str) -> bytes | None:
         slot = part.slots.get(key)

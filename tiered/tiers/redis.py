@@ -6,8 +6,6 @@ Every write is one Lua script that compares versions, so a write that arrives la
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from threading import Thread
@@ -19,9 +17,14 @@ from tiered.arguments import MAX_TTL, number, tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
-from tiered.tiers.redis_link import BATCH, Link, Put, Script, batches
-from tiered.tiers.redis_subscription import RedisSubscription, channel
+from tiered.tiers.redis_cluster import Cluster
+from tiered.tiers.redis_hearing import Hearing
+from tiered.tiers.redis_leases import RedisLeases
+from tiered.tiers.redis_link import Link
+from tiered.tiers.redis_script import BATCH, Put, Script, batches
+from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import Arg
 
@@ -33,17 +36,22 @@ CLAIM_MS = 600_000
 EPOCH = 2**32
 """A generation is the number of clears in its upper half, and of bumps in its lower."""
 
+NO_RECORD = (
+    "a Redis Cluster cannot be the store of record: a commit is one transaction over several keys, and a cluster has none "
+    "over slots; put a durable tier such as file:./data below it, or use redis+sentinel://"
+)
+
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS = Script("commit.lua"), Script("versions.lua")
-_open_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
 
-class RedisTier:
-    """Redis or Valkey at `url` (redis://, rediss://, unix://), or where `client` connects to, on connections of its own.
+class RedisTier(Forking):
+    """Redis or Valkey at `url`, or where `client` connects to, on connections of its own.
 
-    Thread-safe; connects on first use. The default is redis://localhost:6379/0.
+    `url` is redis://, rediss:// (TLS) or unix://, redis+sentinel://, redis+cluster:// or these two with rediss; the default
+    is redis://localhost:6379/0. Thread-safe; connects on first use. In a cluster `max_connections` is per master.
 
     Timeouts and `max_ttl` are seconds; `max_ttl` bounds how long a cache tier's key lives. As the store of record its
     durability is that of the server's persistence, and entries without expiry stay.
@@ -77,9 +85,12 @@ class RedisTier:
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
-        self._link = Link(where, name=name, timeout=timeout, max_connections=max_connections)
+        kind = Cluster if where.seeds else Link
+        self.no_record = NO_RECORD if where.seeds else ""
+        self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
+        self.leases = RedisLeases(self._link, prefix)
         self._spaces: dict[str, int] = {}
-        _open_tiers.add(self)
+        register(self)
 
     # As a cache tier
 
@@ -109,6 +120,13 @@ class RedisTier:
                 raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
         return accepted
 
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self._page(f"{self._prefix}:{scope}:", "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        held = [Put(f"{self._prefix}:{scope}:{key}", frame, 0) for key, frame in items]
+        return sum(self._link.discard(batch) for batch in batches(held))
+
     def forget(self, scope: str) -> None:
         """Nothing to do: every key expires."""
 
@@ -116,8 +134,8 @@ class RedisTier:
         """The server's run id: another one means that its data may be another."""
         return self._link.meet()
 
-    def subscribe(self) -> RedisSubscription:
-        return RedisSubscription(self._link.listen(), self._prefix, self.name)
+    def subscribe(self) -> Hearing:
+        return Hearing(self._link, self._prefix, self.name)
 
     def claim(self, namespace: str, identity: str) -> str:
         key = self.claim_key(namespace)
@@ -140,7 +158,7 @@ class RedisTier:
 
     def close(self) -> None:
         self._link.close()
-        _open_tiers.discard(self)
+        forget(self)
 
     # As the store of record
 
@@ -152,7 +170,7 @@ class RedisTier:
         for _ in range(ATTEMPTS):
             space = self._spaces.get(namespace, 1)
             names = [self._name(namespace, space, key) for key in keys]
-            epoch, found, *frames = self._link.call(
+            epoch, found, *frames = self._server.call(
                 "MGET", f"{self._prefix}:epoch", self._generation(namespace), *names
             )
             self._spaces[namespace] = now = self._number(found, 1)
@@ -173,7 +191,7 @@ class RedisTier:
                 f"{self._prefix}:epoch",
                 *(self._name(namespace, space, write.key) for write in writes),
             ]
-            results = self._link.script(_COMMIT, keys, args, write=True)
+            results = self._server.script(_COMMIT, keys, args, write=True)
             if isinstance(results, int):
                 self._spaces[namespace] = results
                 continue
@@ -186,31 +204,46 @@ class RedisTier:
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
-        self.generation(namespace)
-        start = self._name(namespace, self._spaces.get(namespace, 1), "")
-        following, names = self._link.call(
-            "SCAN", cursor or "0", "MATCH", _literal(start + prefix) + "*", "COUNT", limit
-        )
-        frames = self._link.call("MGET", *names) if names else []
-        items = [(n.decode()[len(start) :], f) for n, f in zip(names, frames, strict=True) if f is not None]
-        return Page(items, None if following == b"0" else following.decode())
+        self.generation(namespace)  # refuses a cluster, too
+        return self._page(self._name(namespace, self._spaces.get(namespace, 1), ""), prefix, cursor, limit)
+
+    def namespaces(self) -> list[str]:
+        """By looking through the whole database, a step at a time."""
+        start, end = f"{self._prefix}:", ":versions"
+        names = (_text(name) for page in self._scan(_literal(start) + "*" + end) for name in page)
+        found = (name[len(start) : -len(end)] for name in names if name is not None)
+        return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
+
+    def count(self, namespace: str) -> int | None:
+        """Unknown: Redis counts keys per database only."""
+        return None
 
     def generation(self, namespace: str) -> int:
-        epoch, found = self._link.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
+        epoch, found = self._server.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
         self._spaces[namespace] = self._number(found, 1)
         return _generation_of(self._spaces[namespace], self._number(epoch, 0))
 
     def clear(self, namespace: str) -> int:
-        self._link.call("SET", self._generation(namespace), "1", "NX", write=True)
-        new = int(self._link.call("INCR", self._generation(namespace), write=True))
+        self._server.call("SET", self._generation(namespace), "1", "NX", write=True)
+        new = int(self._server.call("INCR", self._generation(namespace), write=True))
         old = self._name(namespace, new - 1, "")
         Thread(target=self._remove, args=(old,), name=f"tiered-{self.name}-clear", daemon=True).start()
         return self.generation(namespace)
 
     def bump(self) -> None:
-        self._link.call("INCR", f"{self._prefix}:epoch", write=True)
+        self._server.call("INCR", f"{self._prefix}:epoch", write=True)
+
+    def after_fork_in_child(self) -> None:
+        _abandoned.extend(self._link.abandon())
 
     # Private
+
+    @property
+    def _server(self) -> Link:
+        """Where the record is: one server, because a commit is one script over several keys."""
+        if isinstance(self._link, Link):
+            return self._link
+        raise ConfigError(f"{self.name}: {self.no_record}")
 
     def _px(self, frame: bytes, now: int) -> int:
         """A frame past its retention still replaces what is older, and is gone at once."""
@@ -220,7 +253,7 @@ class RedisTier:
     def _reserve(self, namespace: str, count: int) -> int:
         """The last of `count` versions that nobody else gets; losing some changes no entry."""
         try:
-            return int(self._link.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
+            return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
         except Ambiguous as error:
             raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
 
@@ -241,21 +274,28 @@ class RedisTier:
     def _name(self, namespace: str, space: int, key: str) -> str:
         return f"{self._prefix}:{namespace}:{space}:{key}"
 
+    def _page(self, start: str, prefix: str, cursor: str | None, limit: int) -> Page:
+        following, names = self._link.scan(cursor, _literal(start + prefix) + "*", limit)
+        texts = [text for name in names if (text := _text(name)) is not None]
+        frames = self._link.fetch(texts) if texts else []
+        items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
+        return Page(items, following)
+
     def _remove(self, start: str) -> None:
         """Unlink what a clear made invisible, in small steps; what an outage leaves behind only costs memory."""
         try:
             for names in self._scan(_literal(start) + "*"):
-                self._link.call("UNLINK", *names, write=True)
+                self._server.call("UNLINK", *names, write=True)
         except StoreError:
             return
 
     def _scan(self, pattern: str) -> Iterator[list[bytes]]:
-        cursor: bytes | str = "0"
+        cursor: str | None = None
         while True:
-            cursor, names = self._link.call("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH)
+            cursor, names = self._server.scan(cursor, pattern, BATCH)
             if names:
                 yield names
-            if cursor == b"0":
+            if cursor is None:
                 return
 
 
@@ -270,14 +310,14 @@ def _generation_of(space: int, epoch: int) -> int:
     return (space - 1) * EPOCH + epoch + 1
 
 
+def _text(name: bytes) -> str | None:
+    """The name of a Redis key; None for one that is not UTF-8 and so was not written here."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _literal(text: str) -> str:
     """`text` with SCAN's pattern characters escaped."""
     return "".join("\\" + char if char in "*?[]^\\" else char for char in text)
-
-
-def _after_fork() -> None:
-    for tier in list(_open_tiers):
-        _abandoned.extend(tier._link.abandon())
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -25,6 +25,9 @@ _ADVICE = {
     Reason.FULL: "; raise maxmemory or set an eviction policy such as volatile-lru",
     Reason.MISUSE: "; another program uses these keys, or the user's ACL lacks a command",
 }
+_IN_A_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+"""Refusals (Redis 7.0, 7.2) that come in the middle: what the script did before stays done."""
+_CERTIFICATE = "; check ssl_ca_certs=, the host in the URL (and those that sentinels and nodes announce) and the dates"
 
 
 class Restarted(Exception):
@@ -39,7 +42,7 @@ def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> 
     """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
     kind: type[StoreError] = StoreUnavailable
     if write:
-        answered = not sent or isinstance(error, (*_REPLIES, Late))
+        answered = not sent or (isinstance(error, (*_REPLIES, Late)) and not _in_a_script(str(error)))
         kind = NotApplied if answered else Ambiguous
     return kind(_words(error), tier=tier, reason=reason_of(error))
 
@@ -59,9 +62,13 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.CONNECTION
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM " in text:
         return Reason.FULL
-    if isinstance(error, exceptions.NoPermissionError) or "WRONGTYPE" in text or "NOPERM" in text:
+    if _in_a_script(text) or isinstance(error, exceptions.NoPermissionError) or "WRONGTYPE" in text or "NOPERM" in text:
         return Reason.MISUSE
     return Reason.OTHER
+
+
+def _in_a_script(text: str) -> bool:
+    return any(refusal in text for refusal in _IN_A_SCRIPT)
 
 
 def _words(error: BaseException) -> str:
@@ -72,7 +79,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error))
-    advice = _ADVICE.get(reason_of(error), "")
+    advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
             advice = better

@@ -5,48 +5,25 @@ Here driver errors become `StoreError`, once. There are no retries: the next tie
 
 from __future__ import annotations
 
-import hashlib
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from threading import Condition
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.redis_errors import Late, Restarted, store_error
+from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
 
-BATCH = 200
-BATCH_BYTES = 1_000_000
 LIFE = 10
 """How many timeouts a put may take from the commit or the read of its frames to the server."""
-LATE = -1
-"""What put_if_newer.lua returns instead of results when its time has passed."""
-_HANDSHAKE = [pack(("INFO", "server")), pack(("TIME",))]
-
-
-class Put(NamedTuple):
-    """A frame for a Redis key, with its life in ms."""
-
-    name: str
-    frame: bytes
-    px: int
-
-
-class Script:
-    """A Lua script shipped beside this module."""
-
-    def __init__(self, name: str) -> None:
-        self.text = files("tiered.tiers").joinpath(name).read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-PUT = Script("put_if_newer.lua")
+_HANDSHAKE = [pack(("INFO", "server")), pack(("INFO", "replication")), pack(("TIME",))]
 
 
 class Link:
@@ -64,7 +41,11 @@ class Link:
         self._closed = False
         self._ahead = 0.0
         self.run_id: str | None = None
-        """The server run that connections must belong to (PROTOCOL R15); None accepts any."""
+        """The run that connections must belong to (PROTOCOL R15); None accepts any.
+
+        The server's run id and the id of the history that it is the master of: a master that was replaced and comes
+        back may be the same process with older data.
+        """
 
     def call(self, *args: Arg, write: bool = False) -> Any:
         """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
@@ -81,11 +62,21 @@ class Link:
         `since` (monotonic seconds): when the frames were committed or read (PROTOCOL R6); now, if not given.
         """
         names = [item.name for item in items]
-        results = self.script(PUT, names, [self.not_after(since), channel, *_values(items)], write=True)
+        results = self.script(PUT, names, put_arguments(items, self.not_after(since), channel), write=True)
         if results == LATE:
-            self._forget_idle()  # a new connection learns the server's clock anew
+            self.renew()
             raise store_error(Late(), self.name, write=True, sent=True)
         return [result == 1 for result in results]
+
+    def discard(self, items: Sequence[Put]) -> int:
+        """Remove the keys that still hold exactly these frames; how many."""
+        names, frames = [item.name for item in items], [item.frame for item in items]
+        return int(self.script(DISCARD, names, frames, write=True))
+
+    def scan(self, cursor: str | None, pattern: str, limit: int) -> tuple[str | None, list[bytes]]:
+        """A step through the names that match `pattern`, after `cursor` (None starts), and the cursor of the next."""
+        following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", limit)
+        return (None if following == b"0" else following.decode()), names
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
@@ -99,13 +90,22 @@ class Link:
 
     def ask_many(self, commands: Sequence[bytes], *, write: bool) -> list[Any]:
         """Packed commands in one round trip; a server's error is returned in its command's place."""
-        wire = self._take(write)
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            wire = self._take(write)
+        if wire.run is not self.run_id is not None:
+            wire = self._believed(wire, write)
         try:
             replies = wire.ask_many(list(commands))
         except BaseException as error:
             raise self._failure(wire, error, write) from error
         self._give_back(wire)
         return replies
+
+    def at(self, name: str) -> Link:
+        """The link to the server that has the key `name`."""
+        return self
 
     def not_after(self, since: float | None = None) -> int:
         """The server's time (Unix ms) after which what was read or committed `since` may no longer be applied there.
@@ -117,25 +117,40 @@ class Link:
         return int(((time.monotonic() if since is None else since) + self._ahead + LIFE * self._timeout) * 1000)
 
     def meet(self) -> str:
-        """The run id of the server that answers now, on a connection of its own; the run to hold on to from here."""
+        """The run of the server that answers now, on a connection of its own; the run to hold on to from here."""
+        self.run_id, _ = self.visit()
+        return self.run_id
+
+    def visit(self, *commands: bytes, greet: bool = True) -> tuple[str, list[Any]]:
+        """The run of the server that answers now, believed or not, and its replies, on a connection of its own.
+
+        Without `greet` a replica will do, too, and the run is "".
+        """
         wire = None
         try:
             wire = self._open()
-            self.run_id = self._greet(wire)
+            return self._greet(wire) if greet else "", wire.ask_many(list(commands))
         except (redis.RedisError, OSError) as error:
             raise store_error(error, self.name, write=False, sent=False) from error
         finally:
             if wire is not None:
                 wire.close()
-        return self.run_id
 
-    def listen(self) -> Wire:
-        """A connection of one's own, for a subscription; close it after use."""
+    def renew(self) -> None:
+        """Close idle connections: new ones learn the server's run and clock anew."""
+        self._forget_idle()
+
+    def listen(self) -> list[Wire]:
+        """Connections of one's own on which all is heard that puts tell: here one. Close them after use."""
         self._check_open(StoreUnavailable)
         try:
-            return self._connect()
+            return [self._connect()]
         except (redis.RedisError, OSError, Restarted) as error:
             raise store_error(error, self.name, write=False, sent=False) from error
+
+    def hears_all(self, wires: Sequence[Wire]) -> bool:
+        """Whether `listen` would still lead where `wires` do: to the run that is believed in."""
+        return all(wire.run is self.run_id or self.run_id is None for wire in wires)
 
     def close(self) -> None:
         """Close idle connections now and the others when they come back. Idempotent."""
@@ -155,12 +170,21 @@ class Link:
             wire = self._idle.pop()
         except IndexError:
             wire = self._take(write)
+        if wire.run is not self.run_id is not None:
+            wire = self._believed(wire, write)
         try:
             reply = wire.ask(packed)
         except BaseException as error:
             raise self._failure(wire, error, write) from error
         self._give_back(wire)
         return reply
+
+    def _believed(self, wire: Wire, write: bool) -> Wire:
+        """A connection in place of one that leads to another run: a master that was replaced may still answer."""
+        while wire.run is not self.run_id is not None:
+            self._lose(wire)
+            wire = self._take(write)
+        return wire
 
     def _give_back(self, wire: Wire) -> None:
         self._idle.append(wire)
@@ -214,7 +238,8 @@ class Link:
     def _connect(self) -> Wire:
         wire = self._open()
         try:
-            if self._greet(wire) != self.run_id and self.run_id is not None:
+            wire.run = self._greet(wire)
+            if wire.run is not self.run_id is not None:
                 raise Restarted
         except BaseException:
             wire.close()
@@ -232,16 +257,16 @@ class Link:
             raise
 
     def _greet(self, wire: Wire) -> str:
-        """Learn the server's run and its clock."""
-        info, clock = wire.ask_many(_HANDSHAKE)
-        if isinstance(info, Exception):
-            raise info
+        """Learn the server's run and its clock; a replica is no server to believe."""
+        server, replication, clock = wire.ask_many(_HANDSHAKE)
+        facts = _facts(server) | _facts(replication)
         if not isinstance(clock, Exception):  # a user without TIME: writes then carry no time limit
             self._ahead = int(clock[0]) + int(clock[1]) / 1e6 - time.monotonic()
-        for line in info.decode().splitlines():
-            if line.startswith("run_id:"):
-                return str(line.removeprefix("run_id:"))
-        raise ResponseError("INFO has no run_id; is this a Redis server?")
+        if "run_id" not in facts:
+            raise ResponseError("INFO has no run_id; is this a Redis server?")
+        if facts.get("role", "master") != "master":
+            raise ReadOnlyError("the server is a replica; connect to its master, or through Sentinel or Cluster")
+        return sys.intern(f"{facts['run_id']}/{facts.get('master_replid', '')}")  # compared by `is` before each command
 
     def _lose(self, wire: Wire) -> None:
         wire.close()
@@ -265,17 +290,8 @@ class Link:
             raise failed("closed; build a new one", tier=self.name)
 
 
-def batches(items: Sequence[Put]) -> Iterator[Sequence[Put]]:
-    """Runs of at most `BATCH` items and about `BATCH_BYTES` bytes: a script blocks the server while it runs."""
-    start = size = 0
-    for n, item in enumerate(items):
-        if n > start and (n - start == BATCH or size + len(item.frame) > BATCH_BYTES):
-            yield items[start:n]
-            start, size = n, 0
-        size += len(item.frame)
-    if start < len(items):
-        yield items[start:]
-
-
-def _values(items: Sequence[Put]) -> list[Arg]:
-    return [arg for item in items for arg in (item.frame, item.px)]
+def _facts(info: Any) -> dict[str, str]:
+    """The fields of an INFO reply."""
+    if isinstance(info, Exception):
+        raise info
+    return dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiered.errors import ConfigError
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
 TLS_OPTIONS = (
     *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"),
     *("ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_validate_ocsp"),
 )
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+QUERY_OPTIONS = ("db", "client_name", "socket_keepalive", *TLS_OPTIONS, *SENTINEL_OPTIONS)
+"""What the URL of a chain may have: a user and a password belong before the address."""
 Address = tuple[str, int]
+"""Host and port."""
 
 
 class Target(NamedTuple):
@@ -31,6 +36,12 @@ class Target(NamedTuple):
     arguments: dict[str, Any]
     owner: object = None
     """What must live as long as the connections."""
+    seeds: tuple[Address, ...] = ()
+    """Where a Redis Cluster is asked for its nodes; empty for one server."""
+
+    def at(self, address: Address) -> Target:
+        """One node of the cluster."""
+        return Target(self.make, {**self.arguments, "host": address[0], "port": address[1]}, self.owner)
 
 
 def target(
@@ -63,9 +74,17 @@ def target(
     try:
         if parts.scheme.endswith("+sentinel"):
             return _of_sentinel(parts, limits)
-        return _of_pool(redis.ConnectionPool.from_url(url), limits)
+        if parts.scheme.endswith("+cluster"):
+            seeds = _addresses(parts, name)
+            return _of_url(_one_server(parts, *seeds[0], path=""), limits)._replace(seeds=tuple(seeds))
+        return _of_url(url, limits)
     except ValueError as error:  # redis-py names the option, not its value
         raise ConfigError(f"{name}: {error}") from None
+
+
+def several(scheme: str) -> bool:
+    """Whether a URL of this scheme may name several addresses, separated by commas."""
+    return scheme.endswith(("+sentinel", "+cluster"))
 
 
 def check_url(url: str, name: str, insecure_tls: bool) -> None:
@@ -77,18 +96,15 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
         close = difflib.get_close_matches(parts.scheme, SCHEMES, 1)
         meant = f"did you mean {close[0]}://?" if close else f"use {', '.join(f'{it}://' for it in SCHEMES)}"
         raise ConfigError(f"{name}: unknown scheme {parts.scheme!r}; {meant}")
-    options = parse_qs(parts.query, keep_blank_values=True)
+    options = {option: values[0] for option, values in parse_qs(parts.query, keep_blank_values=True).items()}
     _check_options(name, parts.scheme, list(options))
     for host, port in _addresses(parts, name):
-        if not host and parts.scheme.endswith("+sentinel"):
+        if not host and several(parts.scheme):
             raise ConfigError(f"{name}: every address of {parts.scheme}:// needs a host, as in host1:7000,host2:7000")
         if not 0 < port < 65_536:
             raise ConfigError(f"{name}: the port in the Redis URL must be from 1 to 65535")
     _check_path(parts, name)
-    if options.get("ssl_cert_reqs", ["required"])[0].lower() in ("none", "cert_none") and not insecure_tls:
-        raise ConfigError(
-            f"{name}: ssl_cert_reqs=none lets anyone pose as the server; if you mean it, insecure_tls=True"
-        )
+    _check_tls(options, name, insecure_tls)
 
 
 def _check_options(name: str, scheme: str, given: list[str]) -> None:
@@ -114,8 +130,29 @@ def _check_path(parts: SplitResult, name: str) -> None:
             raise ConfigError(f"{name}: name the service, as in {parts.scheme}://host1:26379,host2:26379/mymaster/0")
     else:
         database = "" if parts.scheme == "unix" else path
-    if database and not database.isdigit():
+    given = parse_qs(parts.query).get("db", [""])[0]
+    if any(it and not (it.isascii() and it.isdigit()) for it in (database, given)):
         raise ConfigError(f"{name}: the database in the Redis URL must be a number, as in redis://localhost:6379/0")
+    if parts.scheme.endswith("+cluster") and int(given or database or 0):
+        raise ConfigError(f"{name}: a Redis Cluster has only the database 0; keep applications apart with prefix=")
+
+
+def _check_tls(options: dict[str, str], name: str, insecure_tls: bool) -> None:
+    level = options.get("ssl_cert_reqs", "required")
+    if level not in ("required", "optional", "none"):
+        raise ConfigError(f"{name}: ssl_cert_reqs is required, optional or none")
+    unchecked = [] if level != "none" else ["ssl_cert_reqs=none"]
+    if options.get("ssl_check_hostname", "true").lower() in ("0", "f", "false", "n", "no"):
+        unchecked.append("ssl_check_hostname=false")
+    if unchecked and not insecure_tls:
+        raise ConfigError(
+            f"{name}: {' and '.join(unchecked)} lets anyone pose as the server; if you mean it, insecure_tls=True"
+        )
+    if not options.get("ssl_min_version", "0").isdecimal():
+        raise ConfigError(f"{name}: ssl_min_version is the number of the protocol: 771 (TLS 1.2) or 772 (TLS 1.3)")
+    for option in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        if option in options and not Path(options[option]).exists():
+            raise ConfigError(f"{name}: {option} in the Redis URL names a file that is not there")
 
 
 def _addresses(parts: SplitResult, name: str) -> list[Address]:
@@ -124,7 +161,7 @@ def _addresses(parts: SplitResult, name: str) -> list[Address]:
         return []
     standard = 26379 if parts.scheme.endswith("+sentinel") else 6379
     found = []
-    for address in parts.netloc.rpartition("@")[2].split(","):
+    for address in parts.netloc.rpartition("@")[2].replace("%2C", ",").replace("%2c", ",").split(","):
         host, _, port = address.rpartition(":") if not address.endswith("]") and ":" in address else (address, "", "")
         if port and not (port.isascii() and port.isdigit()):
             raise ConfigError(f"{name}: the port in the Redis URL is not a number from 1 to 65535")
@@ -137,18 +174,23 @@ def _of_pool(pool: Any, limits: dict[str, Any]) -> Target:
     return Target(pool.connection_class, {**pool.connection_kwargs, **limits}, owner=pool)
 
 
+def _of_url(url: str, limits: dict[str, Any]) -> Target:
+    arguments: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py
+    return Target(arguments.pop("connection_class", redis.Connection), {**arguments, **limits})
+
+
 def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:
     service, _, database = parts.path.strip("/").partition("/")
-    one = _one_server(parts, "localhost", 6379, f"/{database}")
-    arguments = dict(redis.ConnectionPool.from_url(one).connection_kwargs)
-    sentinels = {
-        it: arguments.pop(f"sentinel_{it}") for it in ("username", "password") if f"sentinel_{it}" in arguments
-    }
-    for place in ("host", "port"):
-        arguments.pop(place, None)
-    tls = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs={**limits, **sentinels, **tls})  # type: ignore[no-untyped-call]  # redis-py
-    pool = found.master_for(service, **arguments, **limits, **tls).connection_pool  # type: ignore[no-untyped-call]  # redis-py
+    arguments = _of_url(_one_server(parts, "master", 1, f"/{database}"), limits).arguments
+    del arguments["host"], arguments["port"]  # the sentinels know
+    user = {it: arguments.pop(f"sentinel_{it}") for it in ("username", "password") if f"sentinel_{it}" in arguments}
+    tls = {option: value for option, value in arguments.items() if option.startswith("ssl_")}
+    if parts.scheme.startswith("rediss"):
+        tls["ssl"] = True  # sentinels speak TLS when their servers do, and show certificates of the same authority
+    asking = {**user, **limits, **tls}
+    del asking["retry_on_timeout"]  # deprecated in a client, which these are
+    found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+    pool = found.master_for(unquote(service), **(arguments | tls)).connection_pool  # type: ignore[no-untyped-call]  # redis-py
     return _of_pool(pool, limits)
 
 

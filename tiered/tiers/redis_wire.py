@@ -28,10 +28,12 @@ pack: Any = hiredis.pack_command
 class Wire:
     """A connection after its handshake. For one thread at a time; broken after any error that is not a reply."""
 
-    __slots__ = ("_buffer", "_connection", "_feed", "_gets", "_recv_into", "_send", "_timeout", "sock")
+    __slots__ = ("_buffer", "_connection", "_feed", "_gets", "_recv_into", "_send", "_timeout", "run", "sock")
 
     def __init__(self, connection: Any, timeout: float) -> None:
         self._connection, self._timeout = connection, timeout
+        self.run: str | None = None
+        """The server run that it leads to (interned); None before it was greeted."""
         self.sock: socket.socket = connection._sock
         if not isinstance(self.sock, ssl.SSLSocket):
             self.sock.settimeout(None)

@@ -1,4 +1,4 @@
-"""What keepers do (keeper.py): confirm, look, pay, readmit; and what the subscription does (coherence)."""
+"""What keepers do (keeper.py, outlook.py, replay.py): confirm, look, pay, readmit; and the subscription (coherence.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiers that fail on a seeded plan: wrappers around any tier, for tests without servers."""
+"""Cache tiers that fail on a seeded plan: a wrapper around any tier, for tests without servers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
-from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
+from tiered.testing.chaos.faulty_leases import leases_of
+from tiered.tiers.base import Tier, TierHealth
 
 Place = tuple[str, str]
 
@@ -36,6 +38,16 @@ class Faults:
     """Reads: the frame that was there before the newest, without a word. No store can survive this; a checker sees it."""
 
 
+class _Put(NamedTuple):
+    """A put of one frame."""
+
+    scope: str
+    key: str
+    frame: bytes
+    since: float | None
+    tell: bool
+
+
 class FaultyTier:
     """A cache tier around `inner` that fails by `faults`, which may be replaced at any time. Thread-safe.
 
@@ -50,12 +62,13 @@ class FaultyTier:
         self._inner, self._sleep, self._random = inner, sleep, random.Random(seed)
         self._lock = Lock()  # guards everything below and the random numbers
         self._calls = 0
-        self._late: list[tuple[int, str, str, bytes]] = []
+        self._late: list[tuple[int, _Put]] = []
         self._lives: defaultdict[Place, int] = defaultdict(int)
         self._frames: dict[Place, bytes] = {}
         self._before: dict[Place, bytes] = {}
         self._snapshot: dict[Place, bytes] = {}
         self._runs, self._believed = 1, True
+        self.leases = leases_of(inner, self._enter, self._leave)
 
     # What a test does to it
 
@@ -84,7 +97,7 @@ class FaultyTier:
     def apply_late(self) -> None:
         """Apply every put that is still under way."""
         with self._lock:
-            due, self._late = self._late, []
+            due, self._late = [put for _, put in self._late], []
         self._apply(due)
 
     # The tier protocol
@@ -104,14 +117,17 @@ class FaultyTier:
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, [(key, frame)])[0]
 
-    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]]) -> list[bool]:
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
         self._enter(NotApplied)
+        puts = [_Put(scope, key, frame, since, tell) for key, frame in items]
         if self._happens("late"):
             with self._lock:
                 due = self._calls + self._random.randint(1, self.faults.late_by)
-                self._late += [(due, scope, key, frame) for key, frame in items]
+                self._late += [(due, put) for put in puts]
             raise Ambiguous("timed out; it arrives later", tier=self.name, reason=Reason.TIMEOUT)
-        accepted = [self._put(scope, key, frame) for key, frame in items]
+        accepted = [self._put(put) for put in puts]
         self._leave(Ambiguous)
         return accepted
 
@@ -137,8 +153,8 @@ class FaultyTier:
         """What happens before every call: late puts that are due, a delay, a failure without effect."""
         with self._lock:
             self._calls += 1
-            due = [put for put in self._late if put[0] <= self._calls]
-            self._late = [put for put in self._late if put[0] > self._calls]
+            due = [put for at, put in self._late if at <= self._calls]
+            self._late = [(at, put) for at, put in self._late if at > self._calls]
             believed = self._believed
         self._apply(due)
         if not believed:
@@ -161,13 +177,14 @@ class FaultyTier:
             self.counts[fault] += happens
         return happens
 
-    def _apply(self, puts: list[tuple[int, str, str, bytes]]) -> None:
-        for _, scope, key, frame in puts:
+    def _apply(self, puts: list[_Put]) -> None:
+        for put in puts:
             with suppress(StoreError):  # nobody is waiting for the answer any more
-                self._put(scope, key, frame)
+                self._put(put)
 
-    def _put(self, scope: str, key: str, frame: bytes) -> bool:
-        accepted = self._inner.put(self._alive(scope, key), key, frame)
+    def _put(self, put: _Put) -> bool:
+        scope, key, frame, since, tell = put
+        (accepted,) = self._inner.put_many(self._alive(scope, key), [(key, frame)], since=since, tell=tell)
         if accepted:
             with self._lock:
                 place = scope, key
@@ -194,49 +211,3 @@ class FaultyTier:
         with self._lock:
             life = self._lives.get((scope, key), 0)
         return f"{scope}~{life}" if life else scope
-
-
-class FaultyRecord(FaultyTier):
-    """The same around a store of record, whose own methods fail before and after as well; it is never late or old."""
-
-    _inner: Record
-
-    def __init__(
-        self, inner: Record, faults: Faults | None = None, *, seed: int = 0, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        super().__init__(inner, faults, seed=seed, sleep=sleep)
-        self.max_key_bytes = inner.max_key_bytes
-        self.journal: Journal | None = inner.journal
-
-    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        self._enter(StoreUnavailable)
-        return self._inner.read(namespace, key)
-
-    def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
-        self._enter(StoreUnavailable)
-        return self._inner.read_many(namespace, keys)
-
-    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
-        self._enter(NotApplied)
-        commit = self._inner.commit(namespace, writes, marks=marks, now=now)
-        self._leave(Ambiguous)
-        return commit
-
-    def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        self._enter(StoreUnavailable)
-        return self._inner.scan(namespace, prefix, cursor, limit)
-
-    def generation(self, namespace: str) -> int:
-        self._enter(StoreUnavailable)
-        return self._inner.generation(namespace)
-
-    def clear(self, namespace: str) -> int:
-        self._enter(NotApplied)
-        generation = self._inner.clear(namespace)
-        self._leave(Ambiguous)
-        return generation
-
-    def bump(self) -> None:
-        self._enter(NotApplied)
-        self._inner.bump()
-        self._leave(Ambiguous)

@@ -18,6 +18,8 @@ class Reads:
     def __init__(self, order: KeyOrder, delta: float) -> None:
         self._order, self._delta = order, delta
         self._seen: defaultdict[str, Floors] = defaultdict(Floors)
+        self._valued: defaultdict[str, Floors] = defaultdict(Floors)
+        """The same of values alone: whoever saw that a key was absent may see it again."""
         self.lagging = 0
         """Reads that were stale, but only in another process and within `delta`."""
         self.oldest = 0.0
@@ -28,7 +30,7 @@ class Reads:
         for read in self._order.reads:
             seen = self._seen[read.process].at(read.start)
             if read.value is None:
-                yield from self._absent(read, seen)
+                yield from self._absent(read, self._valued[read.process].at(read.start))
             elif not self._foreign(read):
                 yield from self._present(read, seen)
             else:
@@ -55,7 +57,8 @@ class Reads:
         if most < seen:
             yield "back", read, f"{_told(read)} version {most[0]} after {_place(seen)}", 0.0
         known = order.version(read)
-        self._seen[read.process].add(read.end or 0.0, (known, 0) if known else NOWHERE)
+        for floors in (self._seen, self._valued):
+            floors[read.process].add(read.end or 0.0, (known, 0) if known else NOWHERE)
 
     def _old(self, read: Event, most: Place) -> Iterator[Found]:
         order, process = self._order, read.process
@@ -89,9 +92,12 @@ class Reads:
             yield "back", read, f"{_told(read)} nothing after {_place(seen)}, and nobody deleted it since", 0.0
         deletes = order.absences(end, max(seen, due))
         place = min((order.low(delete) for delete in deletes), default=NOWHERE)
-        if read.version:  # of the tombstone that was seen
-            place = max(place, (read.version - 1, 1))
-        self._seen[read.process].add(end, place if deletes or read.version else NOWHERE)
+        version = (
+            0 if order.counter else read.version
+        )  # of the tombstone, or of the last write before the record said so
+        if version:
+            place = max(place, (version - 1, 1))
+        self._seen[read.process].add(end, place if deletes or version else NOWHERE)
 
     def _explained(self, end: float, floor: Place) -> bool:
         """Whether the key may be absent although it had got to `floor`."""

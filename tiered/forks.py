@@ -1,21 +1,27 @@
-"""Forks: SQLite keeps its locks per process and must not find its connections in a child."""
+"""Forks: bots build their store in the parent and use it in children. What must not be inherited is listed here.
+
+A member closes what a child must not find before the fork, or begins anew in the child: locks that other threads held,
+sockets, connections, threads. Members are held weakly.
+"""
 
 from __future__ import annotations
 
 import os
 import weakref
 from threading import Lock
-from typing import Protocol
 
 
-class Forking(Protocol):
-    """What closes everything before a fork, and goes on after it."""
+class Forking:
+    """What a fork would break. `register` it; by default it does nothing."""
 
-    def before_fork(self) -> None: ...
+    def before_fork(self) -> None:
+        """In the parent: close what a child must not inherit, and let nobody open it until the fork is over."""
 
-    def after_fork_in_parent(self) -> None: ...
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
 
-    def after_fork_in_child(self) -> None: ...
+    def after_fork_in_child(self) -> None:
+        """Begin anew; there is one thread, and no lock may be believed to be free."""
 
 
 _members: weakref.WeakSet[Forking] = weakref.WeakSet()

@@ -1,0 +1,119 @@
+"""Stores that share a cache and a directory and do nothing by themselves: their clock and their keepers go by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.clocks import HandClock
+from tiered import FileTier, MemoryTier, TieredBackend
+from tiered.replication.guard import Guard
+from tiered.testing.chaos import Faults, FaultyTier
+from tiered.tiers.base import Tier
+
+Hook = Callable[[], object]
+
+
+class Server:
+    """A cache server: what it holds, which run it is, and whose the namespaces are."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock = clock
+        self.memory = MemoryTier(name="cache", clock=clock)
+        self.run = "run 1"
+        self.claims: dict[str, str] = {}
+
+
+class Cache(FaultyTier):
+    """One process's way to a server. A hook runs once, in the next call of its kind."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.memory)
+        self.server = server
+        self.gets: list[str] = []
+        self.puts: list[str] = []
+        self.after_get: Hook | None = None
+        self.before_put: Hook | None = None
+        self.before_probe: Hook | None = None
+        self.claimed = 0
+
+    def cut_off(self) -> None:
+        self.faults = Faults(before=1)
+
+    def reconnect(self) -> None:
+        self.faults = Faults()
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        self.gets += keys
+        frames = super().get_many(scope, keys)
+        hook, self.after_get = self.after_get, None
+        if hook is not None:
+            hook()
+        return frames
+
+    def put_many(self, scope: str, items: Sequence[tuple[str, bytes]], **options: Any) -> list[bool]:
+        hook, self.before_put = self.before_put, None
+        if hook is not None:
+            hook()
+        accepted = super().put_many(scope, items, **options)
+        self.puts += [key for key, _ in items]
+        return accepted
+
+    def probe(self) -> str:
+        hook, self.before_probe = self.before_probe, None
+        if hook is not None:
+            hook()
+        super().probe()
+        return self.server.run
+
+    def claim(self, namespace: str, identity: str) -> str:
+        self.claimed += 1
+        return self.server.claims.setdefault(namespace, identity)
+
+    def claim_key(self, namespace: str) -> str:
+        return f"claim of {namespace}"
+
+
+class Process:
+    """One process of the many: a store of its own over the directory and the server that all share."""
+
+    def __init__(
+        self,
+        directory: Path,
+        server: Server,
+        *,
+        cached: bool = True,
+        entries: int = 100,
+        **options: Any,
+    ) -> None:
+        self.clock, self.cache, clock = server.clock, Cache(server), server.clock
+        self.record = FileTier(directory, sync="normal", clock=clock, **options)
+        memory = MemoryTier(max_entries=entries, clock=clock)
+        tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]
+        self.store = TieredBackend(tiers, clock=clock)
+        self.store._keeper._stop.set()  # its thread ends as soon as it starts; `look` is called by hand
+
+    @property
+    def guard(self) -> Guard:
+        (guard,) = self.store._chain.guards
+        return guard
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.store._keeper.look()
+
+    def readmit(self) -> None:
+        """Let so much time pass that a probe is due, and look until what was owed before is paid."""
+        self.clock.advance(60)
+        self.look(3)
+
+    def owes(self, key: str, namespace: str = "default") -> bool:
+        return (namespace, key) in self.guard.owed
+
+    def remembers(self, key: str) -> bool:
+        return key in self.store._space.part.slots
+
+    def held(self, key: str) -> bytes | None:
+        """The frame on the server, in the generation that this process believes in."""
+        return self.cache.server.memory.get(self.store._space.scope, key)

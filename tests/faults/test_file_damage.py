@@ -1,0 +1,165 @@
+"""Flipped bits, truncation, foreign files, links: a miss or a typed error, never a wrong value (faults 7 and 25)."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.strace import program
+from tiered import FileTier, TieredBackend
+from tiered.errors import ConfigError, StoreError, TieredError
+
+pytestmark = pytest.mark.faults
+
+FLIPS = 200
+VALUES = {f"k{n}": [n, "x" * (40 * n)] for n in range(40)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a database that holds VALUES."""
+    directory = tmp_path_factory.mktemp("whole")
+    with TieredBackend([FileTier(directory)]) as store:
+        store.set_many(VALUES)
+    return (directory / "tiered.sqlite3").read_bytes()
+
+
+def look(directory: Path) -> tuple[int, int, int]:
+    """Read, list and write a damaged store: how many reads were right, missed, refused."""
+    right = missed = refused = 0
+    try:
+        store = TieredBackend([FileTier(directory)])
+    except ConfigError:
+        return 0, 0, len(VALUES)
+    with store:
+        for key, value in VALUES.items():
+            try:
+                found = store.get(key)
+                assert found in (value, None)
+                right, missed = right + (found == value), missed + (found is None)
+            except StoreError:
+                refused += 1
+        for act in (lambda: check(store), lambda: store.set("new", 1), lambda: store.clear()):
+            refused += not attempt(act)
+    return right, missed, refused
+
+
+def check(store: TieredBackend) -> None:
+    for key, value in store.items():
+        assert value == VALUES[key]
+
+
+def attempt(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except TieredError:
+        return False
+    return True
+
+
+def test_no_poison_from_a_flipped_bit(whole: bytes, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    outcomes = []
+    for n in range(FLIPS):
+        damaged, at = bytearray(whole), rng.randrange(len(whole))
+        damaged[at] ^= 1 << rng.randrange(8)
+        directory = tmp_path / str(n)
+        directory.mkdir()
+        (directory / "tiered.sqlite3").write_bytes(damaged)
+        try:
+            outcomes.append(look(directory))
+        except BaseException:
+            print("at byte", at, "of", len(whole), bin(damaged[at] ^ whole[at]))
+            raise
+        shutil.rmtree(directory)
+    assert any(refused for _, _, refused in outcomes) and any(right for right, _, _ in outcomes)
+
+
+def test_no_poison_from_a_truncated_file(whole: bytes, tmp_path: Path) -> None:
+    for size in {*range(0, len(whole), 4096), *range(100, len(whole), 5000)}:
+        directory = tmp_path / str(size)
+        directory.mkdir()
+        (directory / "tiered.sqlite3").write_bytes(whole[:size])
+        right, missed, refused = look(directory)
+        assert missed + refused > 0 or right == len(VALUES)
+
+
+@pytest.mark.parametrize("foreign", [b"\x89PNG\r\n\x1a\n" * 1000, b"PK\x03\x04" * 2000, b"{}", b"\0" * 9000])
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, foreign: bytes) -> None:
+    path = tmp_path / "tiered.sqlite3"
+    path.write_bytes(foreign)
+    with pytest.raises(ConfigError):
+        FileTier(tmp_path)
+    assert path.read_bytes() == foreign
+
+
+def test_no_poison_from_a_damaged_log(tmp_path: Path) -> None:
+    """What a killed process left in the log of SQLite: a damaged part of it ends it, and what is read was once written."""
+    store = tmp_path / "store"
+    with subprocess.Popen(program("count", str(store)), stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for _ in range(30):
+            last = int(writer.stdout.readline())
+        writer.kill()
+    log = (store / "tiered.sqlite3-wal").read_bytes()
+    assert last >= 30 and len(log) > 10_000
+    for at in range(0, len(log), len(log) // 40):
+        copy = tmp_path / "copy"
+        shutil.copytree(store, copy)
+        (copy / "tiered.sqlite3-shm").unlink()
+        (copy / "tiered.sqlite3-wal").write_bytes(log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :])
+        try:
+            with TieredBackend([FileTier(copy)]) as damaged:
+                n = damaged.get("n")
+                assert n is None or damaged.get(f"k{n % 7}") == n  # whole batches only
+        except (StoreError, ConfigError):
+            pass
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("name", ["lock", "tiered.sqlite3", "tiered.sqlite3-wal", "tiered.sqlite3-shm"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path, name: str, existing: bool) -> None:
+    """Refused; or, beside a database that is still empty, removed by SQLite, which wants no log there."""
+    outside, directory = tmp_path / "outside", tmp_path / "store"
+    outside.write_bytes(b"theirs")
+    if existing:
+        with TieredBackend([FileTier(directory)]) as store:
+            store.set("k", "v")
+        (directory / name).unlink(missing_ok=True)
+    directory.mkdir(exist_ok=True)
+    (directory / name).symlink_to(outside)
+    try:
+        with TieredBackend([FileTier(directory)]) as store:
+            store.set("k", "v")
+    except (ConfigError, StoreError):
+        pass
+    else:
+        assert not (directory / name).is_symlink()
+    assert outside.read_bytes() == b"theirs"
+
+
+def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="symbolic link"):
+        FileTier(tmp_path / "link")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "tiered.sqlite3")) as theirs:
+        theirs.execute("CREATE TABLE theirs (x)")
+    before = (tmp_path / "tiered.sqlite3").read_bytes()
+    with pytest.raises(ConfigError, match="another program"):
+        FileTier(tmp_path)
+    assert (tmp_path / "tiered.sqlite3").read_bytes() == before

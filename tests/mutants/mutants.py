@@ -1,0 +1,149 @@
+"""The list: what is taken out, of which rule (docs/protocol.md), and the tests that must notice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+UNIT = (
+    "tests/unit/test_staleness.py",
+    "tests/unit/test_keeper.py",
+    "tests/unit/test_outlook.py",
+    "tests/unit/test_replay.py",
+)
+PARTS = (
+    "tests/unit/test_inflight.py",
+    "tests/unit/test_trust.py",
+    "tests/unit/test_owed.py",
+    "tests/unit/test_file_journal.py",
+)
+FOUND = ("tests/faults/test_chaos_findings.py",)
+REDIS = ("tests/unit/test_redis_tier.py", "tests/faults/test_redis_outage.py")
+STRESS = ("tests/unit/test_races.py",)
+COHERENCE = ("tests/faults/test_coherence.py",)
+
+
+class Mutant(NamedTuple):
+    rule: str
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+_R = "tiered/replication/"
+
+MUTANTS = [
+    Mutant(
+        "R1", "a confirm clears a mark whatever its version", "tiered/tiers/file_session.py",
+        "AND key = ? AND version = ? AND generation = ?", "AND key = ? AND ? AND ?", PARTS,
+    ),
+    Mutant(
+        "R1", "a debt is paid by any version", _R + "owed.py",
+        "if held is not None and held[0] <= version and not held[1]:", "if held is not None:", PARTS,
+    ),
+    Mutant(
+        "R2", "a write below the floor enters memory", "tiered/writing.py",
+        "elif not quiet and version < flights.floor(key, events):", "elif False:", STRESS,
+    ),
+    Mutant(
+        "R2", "a read below the floor is returned", "tiered/reading.py",
+        "overtaken = events != flights.events and version < flights.floor(key, events)", "overtaken = False", STRESS,
+    ),
+    Mutant(
+        "R2", "an absence leaves the older entry in memory", "tiered/reading.py",
+        "if held is not None and (held[3] <= version or (not version and held[5] <= started)):", "if False:", FOUND,
+    ),
+    Mutant(
+        "R2", "memory takes an older version", "tiered/tiers/memory.py",
+        "if held[3] > slot[3]:", "if False:", ("tests/unit/test_memory_tier.py", *STRESS),
+    ),
+    Mutant(
+        "R3", "a read is joined after a newer version was reached", _R + "inflight.py",
+        "        if key in self.leaders:\n            del self.leaders[key]\n        held", "        held", (*PARTS, *FOUND),
+    ),
+    Mutant("R3", "emptying memory leaves reads to be joined", _R + "inflight.py",
+           "        self.leaders.clear()\n        self._floors.clear()", "        self._floors.clear()", PARTS),
+    Mutant(
+        "R4", "what was under way when memory was emptied enters it", _R + "inflight.py",
+        "        self.events += 1\n        self._horizon = self.events", "        self.events += 1", (*PARTS, *UNIT),
+    ),
+    Mutant(
+        "R4", "no flush on reconnect", _R + "coherence.py",
+        "                self._start_anew(space)\n                space.subscribed = False", "                pass", COHERENCE,
+    ),
+    Mutant(
+        "R5", "messages drop nothing", _R + "coherence.py",
+        "self.applied += memory.drop_older(space.part, key, version)", "pass", (*UNIT, *COHERENCE),
+    ),
+    Mutant("R5", "a message does not mark what is under way", _R + "coherence.py",
+           "                flights.change(key, version)\n", "", UNIT),
+    Mutant("R6", "a late put is taken", "tiered/tiers/put_if_newer.lua",
+           "> not_after then return -1 end", "> not_after then end", REDIS),
+    Mutant("R6", "what is expired or deleted leaves no version behind", "tiered/tiers/base.py",
+           "RETENTION_MS = 60_000", "RETENTION_MS = 1", ("tests/contract", "tests/unit/test_redis_tier.py")),
+    Mutant(
+        "R6", "the time of a put counts from its sending", "tiered/tiers/redis_link.py",
+        "(time.monotonic() if since is None else since)", "time.monotonic()", REDIS,
+    ),
+    Mutant("R7", "pending keys are not owed", _R + "outlook.py",
+           "            self._guard.owe(mark.namespace, mark.key, mark.version)", "            pass", UNIT),
+    Mutant("R7", "a first look owes nothing", _R + "outlook.py",
+           "if before is None or (mark", "if before is not None and (mark", (*UNIT, *FOUND)),
+    Mutant("R7", "pending keys stay in memory", _R + "outlook.py",
+           "            self._chain.memory.drop_older(space.part, mark.key, mark.version)\n", "", UNIT),
+    Mutant("R7", "the generation is not polled", _R + "keeper.py",
+           "            if space.generation:\n                self._chain.learn(space, self._chain.record.generation(space.name))\n        for outlook",
+           "            pass\n        for outlook", UNIT),
+    Mutant("R7", "trust in what a cache gave ignores the looks", _R + "trust.py",
+           "min(since, self.settled) + self.staleness", "since + self.staleness", (*PARTS, *UNIT)),
+    Mutant("R8", "a put goes into the generation known before the commit", "tiered/writing.py",
+           "            if commit.generation != space.generation:\n                chain.learn(space, commit.generation)\n",
+           "            commit = commit._replace(generation=space.generation)\n", (*UNIT, *STRESS)),
+    Mutant("R9", "what a cache tier could not say is not owed", "tiered/fetching.py",
+           "                    tier.guard.owe(space.name, key, found[key].version or MAX_VERSION)\n            for key in tier.missed",
+           "                    pass\n            for key in tier.missed", (*FOUND, *UNIT)),
+    Mutant("R10", "the breaker closes before the replay", _R + "keeper.py",
+           "            replayed = self._replay.run(guard)\n        except",
+           "            guard.breaker.close()\n            replayed = 0\n        except", UNIT),
+    Mutant("R11", "trust counts from the end of a read", _R + "trust.py",
+           "        return since + self.staleness\n", "        return since + 2 * self.staleness\n", (*PARTS, *UNIT)),
+    Mutant("R11", "a read is joined however old", "tiered/reading.py",
+           "if started - flight.started > self._joinable:", "if False:", STRESS),
+    Mutant("R12", "a skipped put owes nothing", _R + "guard.py",
+           "        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])\n        return False",
+           "        self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])\n        return False", (*UNIT, *FOUND)),
+    Mutant("R12", "settling an old sight of a debt settles it all", _R + "owed.py",
+           "if held is not None and held[2] == debt.ticket:", "if held is not None:", PARTS),
+    Mutant("R12", "confirmed whether or not Redis has answered", "tiered/writing.py",
+           "if items and guard.put(space.name, commit.generation, items, since, tell=True):",
+           "if items and (guard.put(space.name, commit.generation, items, since, tell=True) or True):", UNIT),
+    Mutant("R13", "a read that passes an open tier owes nothing", _R + "guard.py",
+           "            self.stats.skipped += 1\n            return UNANSWERED\n        try:", "            return None\n        try:", (*UNIT, *FOUND)),
+    Mutant("R13", "a write is seen before the caches owe it", "tiered/writing.py",
+           "            self._owe(space, writes, commit)\n", "", STRESS),
+    Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
+           "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", REDIS),
+    Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
+           "            if wire.run is not self.run_id is not None:\n                raise Restarted", "            if False:\n                raise Restarted", REDIS),
+    Mutant("R15", "an answer to an older belief counts", _R + "guard.py",
+           "return frame if self.belief == belief else UNANSWERED", "return frame", UNIT),
+    Mutant("R15", "belief is raised after another run was reached", _R + "keeper.py",
+           "        guard.belief += 1  #", "        #", UNIT),
+    Mutant("R15", "any run is believed by a process that starts", "tiered/tiers/file_session.py",
+           'sql = "SELECT 1 FROM caches WHERE tier = ? AND identity = ?"', 'sql = "SELECT 1 WHERE ? = ? OR 1"', (*PARTS, *FOUND)),
+    Mutant("R16", "a tombstone has a version of its own", _R + "replay.py",
+           "self._chain.clock.now()).seal(version)", "self._chain.clock.now()).seal(1)", (*UNIT, *FOUND)),
+    Mutant("R17", "an absence that is pending is not owed after a miss", "tiered/fetching.py",
+           "if isinstance(it, Absence) and (it.pending or not it.version):", "if False:", UNIT),
+    Mutant("order", "no version check in Redis", "tiered/tiers/put_if_newer.lua",
+           "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", REDIS),
+    Mutant("order", "a replay that puts nothing confirms", _R + "replay.py",
+           "                guard.tier.put_many(f\"{namespace}:{generation}\", items, since=since, tell=True)\n", "", UNIT),
+    Mutant("order", "marks are left only for the chain's own tiers", "tiered/tiers/file_session.py",
+           "[*marks, *(tier for tier in self._adopted if tier not in marks)]", "[*marks]", (*PARTS, *UNIT)),
+    Mutant("order", "the journal has no limit", "tiered/tiers/file.py",
+           "        self.journal.limit(self._max_pending)\n", "", PARTS),
+    Mutant("order", "silence of the subscription is not noticed", _R + "coherence.py",
+           "if now - answered > trust.staleness:", "if False:", COHERENCE),
+]  # fmt: skip

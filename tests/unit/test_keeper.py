@@ -1,0 +1,248 @@
+"""The keeper: whom it believes, whom it takes out of service, and when it lets them in again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.by_hand import Process, Server
+from tests.unit.conftest import Start
+from tiered.entry import MAX_VERSION
+from tiered.errors import ConfigError
+from tiered.replication.guard import UNANSWERED
+from tiered.replication.keeper import CLAIMS
+
+
+@pytest.fixture
+def a(start: Start) -> Process:
+    a = start()
+    a.store.set("k", "v1")
+    a.record.journal.flush()
+    return a
+
+
+@pytest.fixture
+def b(start: Start, a: Process) -> Process:
+    """Nothing but the cache and the record to read from."""
+    b = start(entries=0)
+    assert b.store.lookup("k").tier == "cache"
+    return b
+
+
+# In and out of service
+
+
+def test_a_cache_that_cannot_be_met_is_out_of_service_from_the_start(start: Start, a: Process) -> None:
+    b = start()
+    b.cache.cut_off()
+    assert b.store.get("k") == "v1" and not b.guard.breaker.closed
+    assert b.store.set("k", "v2").tiers["cache"] == "queued"
+    b.readmit()
+    assert not b.guard.breaker.closed  # still cut off
+    b.cache.reconnect()
+    b.readmit()
+    assert b.guard.breaker.closed and b.store.lookup("k").value == "v2"
+
+
+def test_nothing_is_read_from_a_cache_before_what_it_lacks_was_replayed(a: Process, b: Process) -> None:
+    a.cache.cut_off()
+    b.guard.breaker.trip()
+    a.store.set("k", "v2")
+    seen: list[object] = []
+    b.cache.before_put = lambda: seen.append((b.guard.breaker.closed, b.store.get("k")))
+    b.cache.gets.clear()
+    b.readmit()
+    assert seen == [(False, "v2")] and b.cache.gets == []
+    found = b.store.lookup("k")
+    assert b.guard.breaker.closed and (found.tier, found.value) == ("cache", "v2")
+
+
+def test_the_probe_and_not_the_clock_closes_the_breaker(a: Process, b: Process) -> None:
+    b.guard.breaker.trip()
+    b.clock.advance(3600)
+    assert b.store.lookup("k").tier == "file" and not b.guard.breaker.closed
+    b.look()
+    assert b.guard.breaker.closed
+
+
+def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b: Process) -> None:
+    b.guard.owed._limit = 3
+    generation = b.store._space.generation
+    b.guard.owe_many("default", [(f"k{n}", MAX_VERSION) for n in range(9)])
+    assert not b.guard.breaker.closed
+    b.readmit()
+    assert b.guard.breaker.closed and not b.guard.owed
+    assert b.store._space.generation > generation and b.store.get("k") == "v1"
+
+
+# Which data are believed
+
+
+def test_belief_is_raised_before_another_run_can_be_reached(a: Process, b: Process) -> None:
+    """R15 (r15_build): whatever is on its way then was built for the run before."""
+    b.guard.breaker.trip()
+    before, beliefs = b.guard.belief, list[int]()
+    b.cache.before_probe = lambda: beliefs.append(b.guard.belief)
+    b.readmit()
+    assert beliefs == [before + 1]
+
+
+def test_an_answer_to_an_older_belief_is_none(a: Process, b: Process) -> None:
+    b.cache.after_get = lambda: setattr(b.guard, "belief", b.guard.belief + 1)
+    assert b.guard.get(b.store._space, "k") is UNANSWERED
+    assert isinstance(b.guard.get(b.store._space, "k"), bytes)
+    b.cache.after_get = lambda: setattr(b.guard, "belief", b.guard.belief + 1)
+    assert b.guard.get_many(b.store._space, ["k", "other"]) == [UNANSWERED, UNANSWERED]
+    assert b.guard.get_many(b.store._space, ["other"]) == [None]
+
+
+def test_a_read_that_a_restart_with_old_data_overtakes_is_not_believed(a: Process, b: Process) -> None:
+    def meanwhile() -> None:
+        a.store.set("k", "v2")
+        b.cache.server.run = "run 2"  # came back with what `b` has just read
+        b.guard.breaker.trip()
+        b.readmit()
+
+    b.cache.after_get = meanwhile
+    assert b.store.get("k") == "v2"
+
+
+def test_another_run_gets_a_new_generation_once_and_trips_everybody_else(
+    a: Process, b: Process, server: Server
+) -> None:
+    """r15_recorded: whom the record has adopted is what all of them believe, or nobody."""
+    generation = a.store._space.generation
+    server.run = "run 2"
+    a.guard.breaker.trip()
+    a.readmit()
+    assert a.guard.breaker.closed and a.store._space.generation == generation + 1
+    b.look()
+    assert not b.guard.breaker.closed and b.store._space.generation == generation + 1
+    assert b.store.lookup("k").tier == "file"
+    b.readmit()
+    assert b.guard.breaker.closed and b.guard.identity == "run 2"
+    assert b.store._space.generation == a.store._space.generation == generation + 1
+    a.look()
+    assert a.guard.breaker.closed
+
+
+def test_a_process_that_starts_believes_what_was_adopted_and_nothing_else(
+    start: Start, a: Process, server: Server
+) -> None:
+    generation = a.store._space.generation
+    same = start()
+    same.store.get("k")
+    assert same.store._space.generation == generation
+    server.run = "run 2"  # nobody has noticed
+    other = start()
+    assert other.store.lookup("k").tier == "file" and other.store._space.generation == generation + 1
+
+
+def test_a_restored_backup_does_not_read_what_the_cache_has_of_later(
+    start: Start, a: Process, server: Server, tmp_path: Path
+) -> None:
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    a.store.backup(restored / "tiered.sqlite3")
+    a.store.set_many({"k": "after the backup", "later": 1})
+    a.store.close()
+    b = start(directory=restored)
+    assert b.store.get_many(["k", "later"]) == {"k": "v1"}
+    b.store.set("k", "v2")
+    c = start(directory=restored, entries=0)
+    assert c.store.lookup("k").value == "v2" and c.store.get("later") is None
+
+
+# The limit of the journal
+
+
+def test_a_journal_past_its_limit_costs_a_generation_and_no_promise(start: Start, server: Server) -> None:
+    a, b = start(max_pending=10), start(entries=0, max_pending=10)
+    keys = [f"k{n}" for n in range(12)]
+    a.store.set_many(dict.fromkeys(keys, "old"))
+    a.record.journal.flush()
+    assert b.store.lookup("k0").tier == "cache"
+    generation = b.store._space.generation
+    a.cache.cut_off()
+    for key in keys:
+        a.store.set(key, "new")
+    a.record._tidy()
+    assert a.record.generation("default") > generation
+    assert a.record.journal.pending("cache", limit=1) == [] and a.record.journal.adopted("cache") is None
+    b.look()
+    assert not b.guard.breaker.closed
+    assert b.store.get_many(keys) == dict.fromkeys(keys, "new")
+    b.readmit()
+    assert b.guard.breaker.closed and b.record.journal.adopted("cache") == "run 1"
+    assert b.store.get_many(keys) == dict.fromkeys(keys, "new")
+    assert {b.store.lookup(key).tier for key in keys} == {"cache"}
+    a.cache.reconnect()
+    a.look()  # it notices that somebody else has adopted the cache anew, and pays what it owes
+    a.readmit()
+    assert a.guard.breaker.closed and not a.guard.owed and a.store.get("k0") == "new"
+
+
+def test_before_anybody_has_looked_nothing_old_is_believed_after_the_limit(start: Start) -> None:
+    """The marks are gone, so looking at them proves nothing: the new generation must be seen first."""
+    a, b = start(max_pending=10), start(entries=0, max_pending=10)
+    a.store.set("k", "old")
+    a.record.journal.flush()
+    assert b.store.get("k") == "old"
+    a.cache.cut_off()
+    a.store.set_many({"k": "new"} | {f"k{n}": n for n in range(12)})
+    a.record._tidy()
+    b.clock.advance(1.6)  # more than the staleness bound: its last look proves nothing any more
+    assert b.store.get("k") == "new"
+
+
+# Whose a namespace is
+
+
+def test_a_namespace_of_another_store_is_an_error_that_explains(start: Start, a: Process) -> None:
+    stranger = start(directory=a.record.directory.parent / "another")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="another store of record") as caught:
+            stranger.store.get("k")
+        assert "claim of default" in str(caught.value) and "prefix" in str(caught.value)
+    with pytest.raises(ConfigError):
+        stranger.store.set("k", "theirs")
+    state = stranger.store.health()["cache"]
+    assert state["ok"] is False and "another store of record" in state["detail"]
+    assert a.store.get("k") == "v1" and a.store.health()["cache"]["ok"]
+    mine = stranger.store.namespace("mine")
+    mine.set("k", "of another namespace")
+    assert mine.get("k") == "of another namespace"
+
+
+def test_a_claim_that_is_refused_in_the_background_keeps_the_cache_out(start: Start, server: Server) -> None:
+    b = start()
+    b.cache.cut_off()
+    b.store.set("k", "v1")  # goes on without a cache
+    server.claims["default"] = "of somebody else"
+    b.cache.reconnect()
+    for _ in range(3):
+        b.readmit()
+        assert not b.guard.breaker.closed and b.store.get("k") == "v1"
+    assert "another store of record" in b.store.health()["cache"]["detail"]
+    del server.claims["default"]  # as the message says
+    b.readmit()
+    assert b.guard.breaker.closed and b.store.health()["cache"]["ok"]
+
+
+def test_a_claim_that_is_lost_while_in_service_takes_the_cache_out(a: Process, server: Server) -> None:
+    server.claims["default"] = "of somebody else"
+    a.clock.advance(CLAIMS + 1)
+    a.look(2)
+    assert not a.guard.breaker.closed and not a.store.health()["cache"]["ok"]
+    assert a.store.get("k") == "v1"
+
+
+def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
+    a.look()
+    before = a.cache.claimed
+    a.look(5)
+    assert a.cache.claimed == before
+    a.clock.advance(CLAIMS + 1)
+    a.look(5)
+    assert a.cache.claimed == before + 1

@@ -1,0 +1,49 @@
+"""What a caller of `get_or_set` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from tiered.arguments import Ttl, ttl_seconds
+
+
+class Terms(NamedTuple):
+    """How a caller of `get_or_set` wants it. Times but `ttl` are milliseconds, 0 = not asked for."""
+
+    ttl: Ttl
+    stale: int
+    ahead: int
+
+
+def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Terms:
+    """Checked before any I/O; raises ValueError."""
+    try:
+        return _checked(ttl, stale_ttl, refresh_ahead)
+    except TypeError:  # unhashable, so certainly no time
+        return _checked.__wrapped__(ttl, stale_ttl, refresh_ahead)
+
+
+class Job(NamedTuple):
+    """What is to be done for a key that is absent, or will be soon."""
+
+    loader: Callable[[], Any]
+    ttl: Ttl
+    stale: int
+    ahead: int
+    background: bool = False
+
+
+@lru_cache(maxsize=1024, typed=True)  # a hit in memory takes less time than these checks
+def _checked(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Terms:
+    lifetime = None if ttl is None else ttl_seconds(ttl)
+    ahead = _milliseconds(refresh_ahead)
+    if ahead and (lifetime is None or ahead >= lifetime * 1000):
+        raise ValueError("refresh_ahead must be shorter than ttl, or every hit would load the value again")
+    return Terms(ttl, _milliseconds(stale_ttl), ahead)
+
+
+def _milliseconds(span: float | timedelta | None) -> int:
+    return 0 if span is None else max(1, round(ttl_seconds(span) * 1000))

@@ -1,0 +1,64 @@
+"""What a tier has under a key, opened, and how it stands to what the record has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tiered.entry import Entry, namespace_seed, open_frame
+from tiered.errors import Corrupt
+from tiered.verification.report import Kind
+
+
+class Place(NamedTuple):
+    """A namespace under comparison."""
+
+    name: str
+    seed: int
+
+    @classmethod
+    def of(cls, name: str) -> Place:
+        return cls(name, namespace_seed(name))
+
+
+class Copy(NamedTuple):
+    """One entry as one tier has it. Version 0: damaged."""
+
+    version: int
+    absent: bool
+    """Deleted or expired: it reads as "not there"."""
+    content: Any
+    """The frame; in memory, the slot."""
+    entry: Entry | None = None
+    """None: damaged, or in memory."""
+
+    @property
+    def damaged(self) -> bool:
+        return not self.version
+
+
+def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None:
+    """The copy in `frame`, as it reads at `now` (Unix ms); None if there is no frame."""
+    if frame is None:
+        return None
+    try:
+        entry = open_frame(frame, place.seed, key)
+    except Corrupt:
+        return Copy(0, False, frame)
+    return Copy(entry.version, entry.absent(now), frame, entry)
+
+
+def compare(recorded: Copy | None, held: Copy | None, alike: Callable[[Copy, Copy], bool]) -> Kind | None:
+    """What `held` is if the record has `recorded`; None if it is nothing to speak of. `alike` compares one version."""
+    gone = recorded is None or recorded.absent
+    if held is None:
+        return None if gone else Kind.MISSING
+    if held.damaged:
+        return Kind.DAMAGED
+    if gone and held.absent:
+        return None if recorded is None else Kind.SAME
+    if recorded is None or (gone and held.version < recorded.version):
+        return Kind.RESURRECTABLE
+    if held.version != recorded.version:
+        return Kind.OLDER if held.version < recorded.version else Kind.NEWER
+    return Kind.SAME if alike(recorded, held) else Kind.DIFFERENT
