@@ -12,7 +12,7 @@ import pytest
 
 from tiered import FileTier, MemoryTier, TieredBackend
 
-THREADS, STEPS, OWN, ENTRIES = 8, 800, 6, 20
+THREADS, STEPS, OWN, ENTRIES = 8, 2500, 6, 20
 
 
 @pytest.fixture(autouse=True)
