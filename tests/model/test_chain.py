@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.conftest import PROFILE
 from tests.model.chain_machine import ChainMachine
 from tests.servers import RedisServer
-from tiered.replication.guard import Guard
+from tiered.replication.owed import Owed
 from tiered.replication.trust import Trust
 from tiered.tiers import redis_link
 from tiered.tiers.file_session import Session
@@ -50,7 +50,7 @@ def put_always(patch: Patch) -> None:
 
 
 def owe_nothing(patch: Patch) -> None:
-    patch.setattr(Guard, "owe", lambda *_: None)
+    patch.setattr(Owed, "__contains__", lambda *_: False)
 
 
 def believe_caches_for_ever(patch: Patch) -> None:
