@@ -28,20 +28,13 @@ class Screen:
         self.handler = _Notes()
 
     def say(self, text: str = "", *, colour: str = "") -> None:
-        """A line of its own; `colour` is "good", "bad" or none."""
-        if self._quiet:
-            return
-        if self._progress_shown:
-            print("\r\x1b[K", end="")
-            self._progress_shown = False
-        for line in text.split("\n"):
-            wrapped = textwrap.wrap(line, self._width(), subsequent_indent=" " * 9, break_on_hyphens=False)
-            print(self._painted("\n".join(wrapped), colour) if wrapped else "", flush=True)
+        """A line of its own, after what tiered logged meanwhile; `colour` is "good", "bad" or none."""
+        self._show_notes()
+        self._print(text, colour)
 
     def progress(self, text: str) -> None:
         """The live line; without a terminal, one every few seconds. Also prints what tiered logged meanwhile."""
-        for note in self.handler.take():
-            self.say(f"         tiered says: {note}")
+        self._show_notes()
         if self._quiet:
             return
         if self._tty:
@@ -51,6 +44,20 @@ class Screen:
         elif time.monotonic() - self._last >= EVERY:
             self._last = time.monotonic()
             print(text, flush=True)
+
+    def _show_notes(self) -> None:
+        for note in self.handler.take():
+            self._print(f"         tiered says: {note}", "")
+
+    def _print(self, text: str, colour: str) -> None:
+        if self._quiet:
+            return
+        if self._progress_shown:
+            print("\r\x1b[K", end="")
+            self._progress_shown = False
+        for line in text.split("\n"):
+            wrapped = textwrap.wrap(line, self._width(), subsequent_indent=" " * 9, break_on_hyphens=False)
+            print(self._painted("\n".join(wrapped), colour) if wrapped else "", flush=True)
 
     def _width(self) -> int:
         columns = shutil.get_terminal_size((WIDTH, 24)).columns if self._tty else WIDTH
