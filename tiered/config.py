@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
 from tiered.codecs import codec_for
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
+from tiered.urls import pieces
 
 Source = str | Path | Mapping[str, Any]
 Reader = Callable[[str], Any]
@@ -211,10 +212,7 @@ def _parts(chain: str) -> list[str]:
 
 def _split(url: str) -> SplitResult:
     """The pieces of a tier URL whose scheme is known; no message shows what might be part of a password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigError("a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0") from None
+    parts = pieces(url)
     known = [*BUILT_IN, *(entry.name for entry in _third_parties())]
     if parts.scheme in known:
         _check_spelling(url, parts)
