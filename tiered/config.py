@@ -32,6 +32,7 @@ OPTIONS: dict[str, Reader] = {
     "max_value_bytes": lambda text: size(text),
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
+    "journal": lambda text: os.path.expanduser(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 
@@ -189,7 +190,7 @@ def _number(text: str, whole: str) -> float:
 def _setting(name: str, value: Any) -> Any:
     if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
         return value
-    kinds = {"namespace": (str,), "shared": (str, bool)}.get(name, (str, int, float))
+    kinds = {"namespace": (str,), "journal": (str, os.PathLike), "shared": (str, bool)}.get(name, (str, int, float))
     if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
