@@ -127,12 +127,12 @@ class IntentJournal(Forking):
         return self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
-        with suppress(StoreError):  # what cannot be written out is an intent still, and so not forgotten
-            self._store.write_out()
+        self._catch_up()
         rows = self._store.read(lambda db: db.execute(_PENDING, (tier, above, limit)).fetchall())
         return [Mark(*row) for row in rows]
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        self._catch_up()
         return self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
 
     def confirm(self, marks: Sequence[Mark]) -> None:
@@ -189,6 +189,10 @@ class IntentJournal(Forking):
         self._start()
 
     # Private
+
+    def _catch_up(self) -> None:
+        with suppress(StoreError):  # what cannot be written out is an intent still, and so not forgotten
+            self._store.write_out()
 
     def _get_ready(self) -> None:
         try:

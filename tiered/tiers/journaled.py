@@ -10,7 +10,6 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
 from tiered.tiers.intent_journal import IntentJournal
-from tiered.tiers.memory import MemoryTier
 
 OPTIONAL = ("no_record", "leases", "backup", "listing", "discard", "namespaces", "count")
 """What a record may have besides."""
@@ -129,9 +128,5 @@ def with_journal(
     if not caches:
         raise ConfigError(
             "journal= is for cache tiers between memory and the store of record, and there are none: leave it out"
-        )
-    if isinstance(record, MemoryTier):
-        raise ConfigError(
-            f"{record.name}: a record in memory ends with its process, and a journal would outlive it: leave out journal="
         )
     return JournaledRecord(record, directory, clock=clock)
