@@ -15,7 +15,8 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.waiting import eventually
-from tiered import FileTier, MemoryTier, RedisTier, TieredBackend, TieredError
+from tiered import FileTier, MemoryTier, NotApplied, RedisTier, TieredBackend, TieredError, backend
+from tiered.testing.chaos import FaultyRecord
 
 pytestmark = pytest.mark.faults
 
@@ -196,6 +197,33 @@ def close_while_used(store: TieredBackend, acknowledged: dict[str, int]) -> list
     return errors
 
 
+class Slow(FaultyRecord):
+    """A store of record that answers the next read late: after `meanwhile`."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
+        found = super().read(namespace, key)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+
+def test_a_read_that_ends_after_the_store_was_closed_leaves_nothing_that_would_still_be_answered(
+    tmp_path: Path,
+) -> None:
+    record = Slow(FileTier(tmp_path))
+    with TieredBackend([MemoryTier(), record], shared=False) as store:
+        store.set("k", 1)
+        with store._chain.memory.lock:
+            store._chain.memory.drop(store._space.part, "k")
+        record.meanwhile = store.close
+        assert store.get("k") == 1  # it began before
+        with pytest.raises(TieredError, match="closed"):
+            store.get("k")
+
+
 @pytest.mark.parametrize("with_redis", [False, True], ids=["memory → file", "memory → redis → file"])
 def test_a_store_that_is_closed_while_it_is_used_ends_every_call_and_answers_none_after(
     with_redis: bool, redis_url: str, tmp_path: Path
@@ -206,10 +234,40 @@ def test_a_store_that_is_closed_while_it_is_used_ends_every_call_and_answers_non
         store = TieredBackend([MemoryTier(), *far, FileTier(directory, sync="normal")])
         errors = close_while_used(store, acknowledged)
         assert [it for it in errors if not isinstance(it, TieredError) or "closed" not in str(it)] == []
-        assert len(errors) == 6
         with TieredBackend([FileTier(directory)]) as again:
             for key, step in acknowledged.items():
                 assert again.get(key) in (step, step + 1)
+
+
+# Functions that use the store themselves
+
+
+def test_an_update_whose_fn_writes_the_same_key_ends_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "MAX_CONFLICTS", 5)
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        store.set("k", 0)
+        for fn in (lambda value: (store.set("k", 7), value + 1)[1], lambda _: store.increment("k")):
+            with pytest.raises(NotApplied, match="or fn itself"):
+                store.update("k", fn)
+        assert store.get("k") > 0
+        assert store.update("k", lambda value: store.increment("another") + value) == store.get("k")
+
+
+def test_a_fn_or_a_loader_that_closes_the_store_is_told(tmp_path: Path) -> None:
+    calls: list[Callable[[TieredBackend], object]] = [
+        lambda store: store.update("k", lambda value: store.close() or 2),
+        lambda store: store.get_or_set("absent", lambda: store.close() or 2),
+        lambda store: [store.close() for _ in store.items()],
+    ]
+    for number, call in enumerate(calls):
+        store = TieredBackend([MemoryTier(), FileTier(tmp_path / f"{number}")])
+        store.set_many({f"k{n}": 1 for n in range(1000)} | {"k": 1})
+        with pytest.raises(TieredError, match="closed"):
+            call(store)
+        with TieredBackend([FileTier(tmp_path / f"{number}")]) as again:
+            assert again.get("k") == 1 and "absent" not in again
 
 
 # A pool that is too small
