@@ -265,7 +265,7 @@ class TieredBackend:
             self._stats.conflicts += 1
             if attempt > 2:
                 sleep(random() * min(0.05, 0.0002 * attempt))
-        message = f"{MAX_CONFLICTS} writers in a row were faster on this key; nothing was changed"
+        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
 
     def increment(self, key: str, by: int = 1) -> int:
@@ -437,6 +437,7 @@ class TieredBackend:
             with self._chain.memory.lock:
                 for space in self._chain.spaces():
                     self._chain.memory.empty(space.part)
+                    space.flights.renew()  # a read that is still under way must not fill what nobody empties again
 
     def __enter__(self) -> TieredBackend:
         return self

@@ -136,10 +136,9 @@ def test_each_rule_has_a_schedule_that_needs_it(rule: str) -> None:
         assert any(breaks(schedule) for _ in range(5))  # a busy machine may let Redis miss the old value, too
 
 
-if PROFILE == "nightly":  # seconds or minutes each, until the schedule is found
-
-    @pytest.mark.parametrize("rule", RULES)
-    def test_the_search_finds_a_schedule_when_a_rule_is_taken_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        RULES[rule][0](monkeypatch)
-        with pytest.raises(AssertionError):
-            run_state_machine_as_test(ChainMachine, settings=UNTIL_FOUND)
+@pytest.mark.nightly  # seconds or minutes each, until the schedule is found
+@pytest.mark.parametrize("rule", RULES)
+def test_the_search_finds_a_schedule_when_a_rule_is_taken_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    RULES[rule][0](monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(ChainMachine, settings=UNTIL_FOUND)

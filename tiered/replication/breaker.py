@@ -2,7 +2,8 @@
 
 It opens on `consecutive` failures in a row, or when at least half of at least `sample` calls within `window` seconds
 failed. Open, it asks for a probe after a delay that doubles with each failed one; a probe runs in the background and
-only its success, after the tier has been repaired, closes the breaker. No user's call is ever the probe.
+only its success, after the tier has been repaired, closes the breaker. No user's call is ever the probe. The delay
+stays short: a probe costs one connection of a background thread, and a tier that is back should be used soon.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Breaker:
         sample: int = 20,
         window: float = 10.0,
         delay: float = 1.0,
-        max_delay: float = 30.0,
+        max_delay: float = 4.0,
         clock: Clock = SYSTEM_CLOCK,
         jitter: Callable[[], float] = random.random,
     ) -> None:
