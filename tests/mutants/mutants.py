@@ -25,6 +25,7 @@ ANOTHER_RUN = (
     REDIS + "another_run_of_the_server_is_not_believed",
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
+INTENTS = ("tests/unit/test_intents.py",)
 STRESS = ("tests/unit/test_races.py",)
 
 
@@ -171,6 +172,33 @@ MUTANTS = [
            "if self.owed.lost and self.breaker.closed:", "if False:", UNIT),
     Mutant("R12", "a debt whose mark is pending is settled", _R + "replay.py",
            "if (debt.namespace, debt.key) not in pending:", "if True:", UNIT),
+    Mutant("R13", "the record is asked before the intent is durable", "tiered/tiers/journaled.py",
+           "        intents = self._intents.begin(namespace, [write.key for write in writes])\n        try:\n"
+           "            commit = self._record.commit(namespace, writes, now=now)\n",
+           "        try:\n            commit = self._record.commit(namespace, writes, now=now)\n"
+           "            intents = self._intents.begin(namespace, [write.key for write in writes])\n", INTENTS),
+    Mutant("R13", "intents of others are not noticed", _R + "outlook.py",
+           "        self._notice_intents(pending, before)\n", "", INTENTS),
+    Mutant("R13", "intents of others are noticed once", _R + "outlook.py",
+           "        self._notice_intents(pending, before)\n", "        self._notice_intents(pending - (before or set()), before)\n",
+           INTENTS),
+    Mutant("R13", "the floor of an intent, above everything, stays", _R + "outlook.py",
+           "                self._chain.space(namespace).flights.renew()", "                pass", INTENTS),
+    Mutant("R13", "one's own intents are noticed", "tiered/tiers/intent_journal.py",
+           "mine = self._store.writers.number if self._ready else _NO_WRITER", "mine = _NO_WRITER", INTENTS),
+    Mutant("R13", "an intent whose writer lives is taken for a doubt", "tiered/tiers/intent_tidying.py",
+           "                    if dead:", "                    if True:", INTENTS),
+    Mutant("R13", "an intent of a dead writer stays for ever", "tiered/tiers/intent_tidying.py",
+           "                    if dead:", "                    if False:", INTENTS),
+    Mutant("R13", "a doubt ends at once", "tiered/tiers/intent_tidying.py", "now - since >= self._grace", "True", INTENTS),
+    Mutant("R13", "an ambiguous write leaves nothing", "tiered/tiers/journaled.py",
+           "            self._intents.doubt(intents)", "            self._intents.withdraw(intents)", INTENTS),
+    Mutant("R13", "a dead writer's number is taken with its intents", "tiered/tiers/intent_journal.py",
+           "                self._store.write(lambda db: tables.abandon_writer(db, writer), lazy=True)\n", "", INTENTS),
+    Mutant("R1", "a doubt is confirmed with what came beside it", "tiered/tiers/intent_tables.py",
+           '_CONFIRM_AT = "DELETE FROM marks WHERE place = ?"', '_CONFIRM_AT = "DELETE FROM marks WHERE ?"', INTENTS),
+    Mutant("R13", "a full journal gives marks up under the same generation", "tiered/tiers/intent_tidying.py",
+           "        self._record.bump()\n", "", INTENTS),
     Mutant("R14", "a write tells nobody", "tiered/writing.py", "items, since, tell=True):", "items, since, tell=False):", STRESS),
     Mutant("R14", "a replay tells nobody", _R + "replay.py", "since=since, tell=True)", "since=since, tell=False)", STRESS),
     Mutant("R15", "another run is not adopted", _R + "keeper.py", "return journal.adopt(guard.name, identity)", "return False", UNIT),

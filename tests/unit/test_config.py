@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tiered import ConfigError, FileTier, MemoryTier
+from tiered import ConfigError, FileTier, MemoryTier, TieredBackend
 from tiered.config import REDIS, redact, seconds, settings_from, size, tiers_from_settings, tiers_from_url
 from tiered.tiers.redis_url import SCHEMES
 
@@ -167,6 +167,7 @@ def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
         ({"url": "memory://", "deadline": True}, "deadline"),
         ({"url": "memory://", "namespace": 7}, "namespace"),
         ({"url": "memory://", "shared": "perhaps"}, "shared"),
+        ({"url": "memory://", "journal": 7}, "journal"),
         ({"url": "memory://", "tiers": []}, "one of them"),
         ({"tiers": [{"max_entries": 1}]}, "type"),
         ({"tiers": "memory"}, "list of tables"),
@@ -185,3 +186,22 @@ def test_a_file_that_cannot_be_read_or_parsed_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("=")
     with pytest.raises(ConfigError, match="not TOML"):
         settings_from(tmp_path / "bad.toml")
+
+
+def test_a_journal_is_a_directory_by_url_mapping_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings_from({"url": "memory://", "journal": "~/j"})["journal"] == f"{tmp_path}/j"
+    assert settings_from({"url": "memory://", "journal": tmp_path})["journal"] == str(tmp_path)
+    chain = "memory://,redis://localhost:1/0,redis://localhost:1/1?name=record"
+    TieredBackend.from_url(chain, journal=tmp_path / "a").close()
+    monkeypatch.setenv("TIERED_JOURNAL", "~/b")
+    TieredBackend.from_config({"url": chain}).close()
+    assert (tmp_path / "a" / "tiered.sqlite3").exists() and (tmp_path / "b" / "tiered.sqlite3").exists()
+
+
+def test_a_journal_that_makes_no_sense_leaves_no_tier_open(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a journal of its own"):
+        TieredBackend.from_url(f"redis://localhost:1/0,file:{tmp_path}/s", journal=str(tmp_path / "j"), shared=False)
+    FileTier(tmp_path / "s", shared=False).close()

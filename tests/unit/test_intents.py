@@ -156,6 +156,16 @@ def test_a_look_keeps_what_is_under_way_out_of_memory(a: Process, b: Process, sh
     assert b.store.get("k") == "v2"
 
 
+def test_the_floor_of_an_announcement_does_not_stay(a: Process, b: Process, shared: Shared) -> None:
+    """It is above everything, so each later read of the key that meets another would be done again, at the record."""
+    shared.before = b.look
+    a.store.set("k", "v2")
+    flights = b.store._space.flights
+    events = flights.events
+    flights.reach("k", 5)
+    assert flights.floor("k", events) == 5
+
+
 def test_ones_own_announcement_is_nothing_new(a: Process, b: Process, shared: Shared) -> None:
     shared.before = lambda: a.look(3)
     a.store.set("k", "v2")

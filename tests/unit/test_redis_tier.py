@@ -403,6 +403,20 @@ def test_a_commit_tells_the_generation_it_was_made_in(tier: RedisTier, server: R
     other.close()
 
 
+def test_a_commit_whose_version_is_old_takes_a_new_one(tier: RedisTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped after it reserved one: a tombstone above it may have come and expired meanwhile."""
+    reserve, given = tier._reserve, list[int]()
+
+    def late(namespace: str, count: int) -> int:
+        version = reserve(namespace, count)
+        given.append(version if given else version - 40_000_000)
+        return given[-1]
+
+    monkeypatch.setattr(tier, "_reserve", late)
+    done = tier.commit("n", [Write("k", value("k"))], now=now())
+    assert len(given) == 2 and done.written[0].version == given[1]
+
+
 @pytest.mark.parametrize("key", ["tiered:n:generation", "tiered:epoch"])
 def test_a_generation_of_another_program_is_misuse(tier: RedisTier, raw: Any, key: str) -> None:
     raw.set(key, "theirs")
