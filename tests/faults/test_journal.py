@@ -90,8 +90,7 @@ def test_a_writer_killed_between_any_two_steps_leaves_no_old_value(
     assert value in ("old", "new") and ("acknowledged" not in done.stdout or value == "new")
     assert (value == "new") == (seam in SEAMS[SEAMS.index("after commit") :] or seam == "none")
     assert open_store(entries=0).get("k") == value, "who comes afterwards must not believe the cache"
-    eventually(lambda: converged(witness))
-    assert witness.get("k") == value
+    eventually(lambda: converged(witness) and witness.get("k") == value)  # memory hears of it a moment later
     assert open_store(entries=0).lookup("k")[1:3] == (value, "redis")
 
 
@@ -115,8 +114,7 @@ def test_a_writer_killed_at_any_command_and_any_write_to_the_disk_is_repaired(
         assert value in ("old", "new") and ("acknowledged" not in done.stdout or value == "new")
         seam += value == "new" and not converged(witness)
         assert open_store(entries=0).get("k") == value
-        eventually(lambda: converged(witness))
-        assert witness.get("k") == value
+        eventually(lambda: converged(witness) and witness.get("k") == value)
         if done.returncode == 0:
             break
     assert n > 3

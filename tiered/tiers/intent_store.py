@@ -54,11 +54,20 @@ class IntentStore:
 
     def write(self, work: Callable[[sqlite3.Connection], _Result], *, lazy: bool = False) -> _Result:
         """Run `work` in a transaction; `lazy` does not wait for the disk."""
-        changes = self.waiting.take()
+        taken: list[Changes] = []
+
+        def with_changes(session: Session) -> _Result:
+            """What waits is taken inside, so that transactions write changes out in the order in which they came."""
+            self._give_back(taken)  # the transaction before was rolled back, for the sake of others in it
+            if self.waiting:
+                taken.append(self.waiting.take())
+                tables.write_out(session.connection, taken[0])
+            return work(session.connection)
+
         try:
-            return self._writer.write(lambda session: self._do(session, changes, work), lazy=lazy)
+            return self._writer.write(with_changes, lazy=lazy)
         except BaseException:  # to do it again is harmless if it was done
-            self.waiting.give_back(changes)
+            self._give_back(taken)
             raise
 
     def write_out(self) -> None:
@@ -98,7 +107,6 @@ class IntentStore:
         self.writers.release()
         self._start()
 
-    def _do(self, session: Session, changes: Changes, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        if changes:
-            tables.write_out(session.connection, changes)
-        return work(session.connection)
+    def _give_back(self, taken: list[Changes]) -> None:
+        while taken:
+            self.waiting.give_back(taken.pop())

@@ -111,7 +111,7 @@ class JournaledRecord:
         health = self._record.health()
         facts = {**health.facts, "journal": str(self._intents.directory)}
         try:
-            facts["in_doubt"] = len(self._intents.intents())
+            self._intents.adopted(self.name)  # any question shows whether it can be read
         except StoreError as error:
             return TierHealth(False, f"{health.detail}; the journal: {error}".removeprefix("; "), facts)
         return TierHealth(health.ok, health.detail, facts)
