@@ -81,6 +81,9 @@ class TieredBackend:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
         number("staleness", staleness, 0.001, inf, " seconds")
         whole("max_value_bytes", max_value_bytes, 1)
+        number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
+        number("load_patience", load_patience, 0.001, inf, " seconds")
+        namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         chain = Chain(
             tiers,
             codec=codec_for(codec),
@@ -93,7 +96,7 @@ class TieredBackend:
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
         self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
-        self._bind(chain, check_namespace(namespace))
+        self._bind(chain, namespace)
 
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)

@@ -12,7 +12,7 @@ from typing import Any
 from tiered.arguments import Ttl
 from tiered.chain import Chain, Space
 from tiered.entry import open_frame, version_of
-from tiered.errors import CodecError, ConfigError, RecursiveLoad, StoreError
+from tiered.errors import CodecError, RecursiveLoad, StoreError
 from tiered.fetching import Found
 from tiered.reading import Reader
 from tiered.refreshing import Refresher
@@ -31,8 +31,6 @@ class Loading:
     """What all namespaces of a chain share: the loads under way, leases, the threads for refreshes."""
 
     def __init__(self, chain: Chain, *, shared: bool, lease_ttl: float, patience: float) -> None:
-        if lease_ttl <= 0 or patience <= 0:
-            raise ConfigError("lease_ttl and load_patience are seconds greater than zero")
         self.chain, self.patience = chain, patience
         self.flights = SingleFlight(chain, patience)
         self.leases = Leases(chain, shared=shared, ttl=lease_ttl)

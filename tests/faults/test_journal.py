@@ -114,7 +114,7 @@ def test_a_writer_killed_at_any_command_and_any_write_to_the_disk_is_repaired(
         assert value in ("old", "new") and ("acknowledged" not in done.stdout or value == "new")
         seam += value == "new" and not converged(witness)
         assert open_store(entries=0).get("k") == value
-        eventually(lambda: converged(witness) and witness.get("k") == value)
+        eventually(lambda value=value: converged(witness) and witness.get("k") == value)
         if done.returncode == 0:
             break
     assert n > 3

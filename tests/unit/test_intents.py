@@ -459,6 +459,9 @@ def test_a_journal_that_makes_no_sense_is_refused(tmp_path: Path, server: Server
     record.close()
     with pytest.raises(ConfigError, match="there are none"):
         TieredBackend([MemoryTier(), FaultyRecord(Shared())], journal=directory)
+    for wrong in ({"lease_ttl": 0}, {"load_patience": 0}, {"namespace": "a:b"}, {"staleness": 0}):
+        with pytest.raises(ConfigError):
+            TieredBackend([Cache(server), FaultyRecord(Shared())], journal=directory, **wrong)
     assert not directory.exists()
 
 
