@@ -475,10 +475,11 @@ class TieredBackend:
         if not self._space.ready:
             try:
                 self._keeper.enter(self._space)
-            except StoreUnavailable as error:
-                if not write:
+            except StoreError as error:
+                kind = NotApplied if write else StoreUnavailable
+                if isinstance(error, kind):
                     raise
-                raise NotApplied(f"nothing was written: {error}", tier=error.tier, reason=error.reason) from error
+                raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
     def _find(self, key: str) -> Found:

@@ -9,7 +9,7 @@ import pytest
 from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
 from tiered.entry import MAX_VERSION
-from tiered.errors import ConfigError
+from tiered.errors import ConfigError, NotApplied, StoreUnavailable
 from tiered.replication.guard import UNANSWERED
 from tiered.replication.keeper import CLAIMS
 
@@ -183,6 +183,20 @@ def test_a_journal_past_its_limit_costs_a_generation_and_no_promise(start: Start
     assert a.guard.breaker.closed and not a.guard.owed and a.store.get("k0") == "new"
 
 
+def test_a_debt_whose_mark_was_given_up_is_not_settled_before_the_new_generation_is_known(start: Start) -> None:
+    a, b = start(entries=0, max_pending=10), start(max_pending=10)
+    keys = [f"k{n}" for n in range(12)]
+    a.store.set_many(dict.fromkeys(keys, "old"))
+    a.cache.cut_off()
+    for key in keys:
+        a.store.set(key, "new")
+    a.cache.reconnect()
+    a.guard.breaker.close()
+    b.record._tidy()  # the marks are gone, and a has not looked since
+    a.store._keeper.replay(a.guard)
+    assert a.store.get_many(keys) == dict.fromkeys(keys, "new")
+
+
 def test_before_anybody_has_looked_nothing_old_is_believed_after_the_limit(start: Start) -> None:
     """The marks are gone, so looking at them proves nothing: the new generation must be seen first."""
     a, b = start(max_pending=10), start(entries=0, max_pending=10)
@@ -246,3 +260,16 @@ def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     a.clock.advance(CLAIMS + 1)
     a.look(5)
     assert a.cache.claimed == before + 1
+
+
+def test_a_first_read_that_cannot_adopt_a_cache_could_not_look(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = start()
+
+    def fails(*_: object) -> bool:
+        raise NotApplied("no room", tier="file")
+
+    monkeypatch.setattr(b.record.journal, "adopt", fails)
+    with pytest.raises(StoreUnavailable, match="no room"):
+        b.store.get("k")
+    with pytest.raises(NotApplied, match="no room"):
+        b.store.set("k", "v")

@@ -39,6 +39,9 @@ class Replay:
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
             pending = journal.still_pending(guard.name, [(it.namespace, it.key) for it in batch])
+            # Marks may be gone because the tier was abandoned: that was a new generation, which must be known first.
+            for namespace in {debt.namespace for debt in batch}:
+                self._chain.learn(self._chain.space(namespace), self._chain.record.generation(namespace))
             for debt in batch:
                 if (debt.namespace, debt.key) not in pending:
                     guard.owed.settle(debt)
