@@ -506,6 +506,7 @@ class TieredBackend:
         codec, writes = self._chain.codec, list[Write]()
         encode, codec_id = codec.encode, codec.id
         for key, value in items:
+            # Most keys are right at a glance, here and in `_find`, without a call.
             if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
                 key = check_key(key, limit)
             payload = encode(value)
