@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants lint types bench clean
+.PHONY: help venv demo test test-faults mutants lint types bench bench-outage clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -43,6 +43,11 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
+
+bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
+	@scripts/ensure-redis-server
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
 clean:  ## remove what make made
 	rm -rf .venv .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis
