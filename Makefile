@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants lint types bench bench-outage clean
+.PHONY: help venv demo test test-faults mutants soak lint types bench bench-outage clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -32,6 +32,10 @@ test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the too
 mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, some minutes
 	@scripts/ensure-redis-server
 	$(WITH_REDIS) $(BIN)/python -m tests.mutants
+
+soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the history and by verify
+	@scripts/ensure-redis-server
+	$(WITH_REDIS) $(BIN)/tiered chaos --seconds 600
 
 lint: .venv/.ok  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

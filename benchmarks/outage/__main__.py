@@ -29,10 +29,8 @@ from benchmarks.outage.systems import SYSTEMS, installed
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
-    if absent := [name for name in SYSTEMS if name not in installed()]:
-        print(f"not installed, so left out: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
     plan = replace(QUICK if options.quick else Plan(), seed=options.seed, rounds=options.rounds)
-    result = measure(options.systems, options.faults, plan)
+    result = measure(options.systems or _every_system(), options.faults, plan)
     print(result.table())
     if options.json:
         options.json.write_text(result.as_json() + "\n")
@@ -63,7 +61,7 @@ def measure(systems: list[str], faults: list[str], plan: Plan) -> Result:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m benchmarks.outage", description=__doc__.splitlines()[0])
-    for name, known, default in (("systems", SYSTEMS, installed()), ("faults", tuple(FAULTS), list(FAULTS))):
+    for name, known, default in (("systems", SYSTEMS, _default_systems()), ("faults", tuple(FAULTS), list(FAULTS))):
         described = f"separated by commas, of {', '.join(known)}"
         parser.add_argument(f"--{name}", type=partial(_some, known), default=default, help=described)
     parser.add_argument("--seed", type=int, default=1, help="of the keys and of which calls are sets")
@@ -71,6 +69,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; its figures mean little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     return parser.parse_args(arguments)
+
+
+def _default_systems() -> list[str]:
+    here = installed()
+    if absent := [name for name in SYSTEMS if name not in here]:
+        print(f"not installed: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
+    return here
+
+
+def _every_system() -> list[str]:
+    """That can run here; says which cannot."""
+    if absent := [name for name in SYSTEMS if name not in installed()]:
+        print(f"not installed, so left out: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
+    return installed()
 
 
 def _some(known: tuple[str, ...], text: str) -> list[str]:

@@ -23,6 +23,8 @@ SETTLE = 20.0
 """Seconds that the tiers have at the end to agree again."""
 GRACE = 30.0
 """Seconds that a process has to end; a call that takes longer is killed, and counts as never returned."""
+PHASE = 8.0
+"""Seconds for a fault and the recovery from it, at most: a longer campaign causes each of them more than once."""
 BROKEN_SHARE = 0.4
 """How much of a fault's time it lasts; the rest is for coming back."""
 
@@ -58,7 +60,7 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Report:
         _phases(plan, crew, Injector(proxies, plan.server, crew.replace, seed=plan.seed), say)
         crew.stop()
         say("every process has ended; reading everything back")
-        _read_back(plan)
+        disagreeing = _read_back(plan)
         events = read_history(sorted(plan.directory.glob("*.jsonl")))
     finally:
         crew.stop()
@@ -66,7 +68,9 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Report:
             proxy.close()
         with TieredBackend.from_url(plan.stack.url, namespace=plan.namespace) as store:
             store.clear()
-    return _judged(plan, crew, events)
+    report = _judged(plan, crew, events)
+    report.disagreeing = disagreeing
+    return report
 
 
 def _check(plan: Plan) -> None:
@@ -90,8 +94,9 @@ def _judged(plan: Plan, crew: _Crew, events: list[Event]) -> Report:
 def _phases(plan: Plan, crew: _Crew, injector: Injector, say: Callable[[str], None]) -> None:
     """Warm up, then each fault and the recovery from it, in an order chosen by the seed."""
     faults = [fault for fault in plan.faults if fault != "abandon"]
+    faults *= max(1, round(plan.seconds / PHASE / (len(faults) or 1)))
     random.Random(plan.seed).shuffle(faults)
-    ending = len(faults) < len(plan.faults)
+    ending = "abandon" in plan.faults
     share = plan.seconds / (len(faults) + 1 + ending * BROKEN_SHARE)
     begun = time.monotonic()
 
@@ -182,8 +187,11 @@ class _Crew:
         self.killed.add(name)
 
 
-def _read_back(plan: Plan) -> None:
-    """Read everything in a process that never saw it: at once, from the record alone, and when the tiers have settled."""
+def _read_back(plan: Plan) -> int:
+    """Read everything in a process that never saw it: at once, from the record alone, and when the tiers have settled.
+
+    Returns how many entries `verify` then finds to differ between the tiers.
+    """
     time.sleep(plan.staleness)
     recorder = HistoryFile(plan.directory / "final.jsonl")
     try:
@@ -194,6 +202,8 @@ def _read_back(plan: Plan) -> None:
             _reader(plan, record, recorder, "record").read_all()
         with TieredBackend.from_url(plan.stack.url, namespace=plan.namespace) as whole:
             _reader(plan, whole, recorder, "settled").read_all()
+            found = whole.verify()
+            return sum(sum(tier.faults.values()) + bool(tier.error) for tier in found.tiers)
     finally:
         recorder.close()
 

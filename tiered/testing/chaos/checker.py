@@ -74,6 +74,8 @@ class Report:
     """Reads in another process that were stale within `delta`."""
     oldest: float = 0.0
     """The age of the oldest read in another process, allowed or not."""
+    disagreeing: int | None = None
+    """Entries that `verify()` found to differ between the tiers in the end; None where there were no tiers to compare."""
 
     @property
     def ok(self) -> bool:
@@ -87,6 +89,8 @@ class Report:
     def rows(self) -> list[Row]:
         """The verdict, line by line."""
         rows = [self._row(check) for check in CHECKS]
+        if self.disagreeing is not None:
+            rows.append(Row("tiers that disagree (verify)", f"{self.disagreeing:,}", "0", not self.disagreeing))
         limit = self.longest_allowed
         allowed = "" if limit is None else f"{limit:g} s"
         rows.append(
@@ -112,6 +116,7 @@ class Report:
             "lagging": self.lagging,
             "oldest_s": round(self.oldest, 4),
             "delta_s": self.delta,
+            "disagreeing": self.disagreeing,
         }
 
     def _row(self, check: str) -> Row:
