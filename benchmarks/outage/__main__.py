@@ -30,6 +30,8 @@ from benchmarks.outage.systems import SYSTEMS, installed
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     plan = replace(QUICK if options.quick else Plan(), seed=options.seed, rounds=options.rounds)
+    if options.seconds:
+        plan = replace(plan, during=options.seconds)
     result = measure(options.systems or _every_system(), options.faults, plan)
     print(result.table())
     if options.json:
@@ -66,6 +68,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=partial(_some, known), default=default, help=described)
     parser.add_argument("--seed", type=int, default=1, help="of the keys and of which calls are sets")
     parser.add_argument("--rounds", type=_count, default=1, help="all systems and faults again and again; medians")
+    parser.add_argument("--seconds", type=_seconds, help="how long Redis is away, instead of 3")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; its figures mean little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     return parser.parse_args(arguments)
@@ -90,6 +93,12 @@ def _some(known: tuple[str, ...], text: str) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
     return names
+
+
+def _seconds(text: str) -> float:
+    if not 0.5 <= (seconds := float(text)) <= 600:
+        raise argparse.ArgumentTypeError("from 0.5 to 600")
+    return seconds
 
 
 def _count(text: str) -> int:

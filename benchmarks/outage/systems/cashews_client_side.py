@@ -11,12 +11,18 @@ from cashews.backends.memory import Memory
 from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
+CONNECTIONS = 100
+
+
 class NotStored(Exception):
     """cashews says False where others raise."""
 
 
 class CashewsClientSide:
-    """As its documentation sets it up, with the memory and the socket timeout of the others."""
+    """As its documentation sets it up, with the memory and the socket timeout of the others.
+
+    Its pool waits up to 10 s for one of 10 connections by default; here each task can have one.
+    """
 
     def __init__(self, redis_url: str, directory: Path) -> None:
         self._url = redis_url
@@ -24,7 +30,13 @@ class CashewsClientSide:
 
     async def open(self) -> None:
         memory = Memory(size=MEMORY_ENTRIES)
-        self._cache.setup(self._url, client_side=True, local_cache=memory, socket_timeout=SOCKET_TIMEOUT)
+        self._cache.setup(
+            self._url,
+            client_side=True,
+            local_cache=memory,
+            socket_timeout=SOCKET_TIMEOUT,
+            max_connections=CONNECTIONS,
+        )
         await self._cache.init()
 
     async def get(self, key: str) -> str | None:
