@@ -10,7 +10,6 @@ from cashews.backends.memory import Memory
 
 from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
-
 CONNECTIONS = 100
 
 
