@@ -49,7 +49,7 @@ def _caught(tree: Path, mutant: Mutant) -> str:
         environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
         result = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     except subprocess.TimeoutExpired:
-        return "a test that never ends"
+        raise SystemExit(f"{mutant.name}: its tests did not end in {PATIENCE} s, which may be the machine") from None
     finally:
         file.write_text(right)
     if result.returncode == 0:

@@ -17,9 +17,15 @@ PARTS = (
     "tests/unit/test_file_journal.py",
 )
 FOUND = ("tests/faults/test_chaos_findings.py",)
-REDIS = ("tests/unit/test_redis_tier.py", "tests/faults/test_redis_outage.py")
+REDIS = "tests/unit/test_redis_tier.py::test_"
+NEWER = (REDIS + "only_a_newer_version_replaces",)
+LATE = (REDIS + "a_put_of_what_was_committed_long_ago_is_refused_by_the_server",)
+TOLD = (REDIS + "a_put_tells_its_version_whether_or_not_it_stored_anything",)
+ANOTHER_RUN = (
+    REDIS + "another_run_of_the_server_is_not_believed",
+    REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
+)
 STRESS = ("tests/unit/test_races.py",)
-COHERENCE = ("tests/faults/test_coherence.py",)
 
 
 class Mutant(NamedTuple):
@@ -70,21 +76,21 @@ MUTANTS = [
     ),
     Mutant(
         "R4", "no flush on reconnect", _R + "coherence.py",
-        "                self._start_anew(space)\n                space.subscribed = False", "                pass", COHERENCE,
+        "                self._start_anew(space)\n                space.subscribed = False", "                pass", UNIT,
     ),
     Mutant(
         "R5", "messages drop nothing", _R + "coherence.py",
-        "self.applied += memory.drop_older(space.part, key, version)", "pass", (*UNIT, *COHERENCE),
+        "self.applied += memory.drop_older(space.part, key, version)", "pass", UNIT,
     ),
     Mutant("R5", "a message does not mark what is under way", _R + "coherence.py",
            "                flights.change(key, version)\n", "", UNIT),
     Mutant("R6", "a late put is taken", "tiered/tiers/put_if_newer.lua",
-           "> not_after then return -1 end", "> not_after then end", REDIS),
+           "> not_after then return -1 end", "> not_after then end", LATE),
     Mutant("R6", "what is expired or deleted leaves no version behind", "tiered/tiers/base.py",
            "RETENTION_MS = 60_000", "RETENTION_MS = 1", ("tests/contract", "tests/unit/test_redis_tier.py")),
     Mutant(
         "R6", "the time of a put counts from its sending", "tiered/tiers/redis_link.py",
-        "(time.monotonic() if since is None else since)", "time.monotonic()", REDIS,
+        "(time.monotonic() if since is None else since)", "time.monotonic()", LATE,
     ),
     Mutant("R7", "pending keys are not owed", _R + "outlook.py",
            "            self._guard.owe(mark.namespace, mark.key, mark.version)", "            pass", UNIT),
@@ -123,9 +129,11 @@ MUTANTS = [
     Mutant("R13", "a write is seen before the caches owe it", "tiered/writing.py",
            "            self._owe(space, writes, commit)\n", "", STRESS),
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
-           "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", REDIS),
+           "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", TOLD),
     Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
-           "            if wire.run is not self.run_id is not None:\n                raise Restarted", "            if False:\n                raise Restarted", REDIS),
+           "        while wire.run is not self.run_id is not None:", "        while False:", ANOTHER_RUN),
+    Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
+           "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",
            "return frame if self.belief == belief else UNANSWERED", "return frame", UNIT),
     Mutant("R15", "belief is raised after another run was reached", _R + "keeper.py",
@@ -137,7 +145,7 @@ MUTANTS = [
     Mutant("R17", "an absence that is pending is not owed after a miss", "tiered/fetching.py",
            "if isinstance(it, Absence) and (it.pending or not it.version):", "if False:", UNIT),
     Mutant("order", "no version check in Redis", "tiered/tiers/put_if_newer.lua",
-           "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", REDIS),
+           "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", NEWER),
     Mutant("order", "a replay that puts nothing confirms", _R + "replay.py",
            "                guard.tier.put_many(f\"{namespace}:{generation}\", items, since=since, tell=True)\n", "", UNIT),
     Mutant("order", "marks are left only for the chain's own tiers", "tiered/tiers/file_session.py",
@@ -145,5 +153,45 @@ MUTANTS = [
     Mutant("order", "the journal has no limit", "tiered/tiers/file.py",
            "        self.journal.limit(self._max_pending)\n", "", PARTS),
     Mutant("order", "silence of the subscription is not noticed", _R + "coherence.py",
-           "if now - answered > trust.staleness:", "if False:", COHERENCE),
+           "if now - answered > trust.staleness:", "if False:", UNIT),
+    Mutant("R3", "a new generation leaves memory as it is", "tiered/chain.py",
+           "                    self.memory.empty(space.part)\n                    space.flights.renew()", "                    pass", (*STRESS, *UNIT)),
+    Mutant("R8", "a read does not learn its generation", "tiered/fetching.py",
+           "        self._chain.learn(space, generation)\n        answers", "        answers", STRESS),
+    Mutant("R7", "a commit leaves no marks", "tiered/tiers/file_session.py",
+           "[*marks, *(tier for tier in self._adopted if tier not in marks)]", "[]", PARTS),
+    Mutant("R7", "caches are believed before the first look", _R + "trust.py",
+           "self.staleness == math.inf or now < self.settled + self.staleness", "True", PARTS),
+    Mutant("R10", "half-open is closed", _R + "breaker.py",
+           "            self.state = State.HALF_OPEN\n", "            self.state, self.closed = State.HALF_OPEN, True\n",
+           ("tests/unit/test_breaker.py", *UNIT)),
+    Mutant("R11", "memory of before the last proof is prolonged", _R + "trust.py",
+           "proven + self.staleness if since <= proven else since", "proven + self.staleness", PARTS),
+    Mutant("R12", "debts that were not counted leave the tier in service", _R + "guard.py",
+           "if self.owed.lost and self.breaker.closed:", "if False:", UNIT),
+    Mutant("R12", "a debt whose mark is pending is settled", _R + "replay.py",
+           "if (debt.namespace, debt.key) not in pending:", "if True:", UNIT),
+    Mutant("R14", "a write tells nobody", "tiered/writing.py", "items, since, tell=True):", "items, since, tell=False):", STRESS),
+    Mutant("R14", "a replay tells nobody", _R + "replay.py", "since=since, tell=True)", "since=since, tell=False)", STRESS),
+    Mutant("R15", "another run is not adopted", _R + "keeper.py", "return journal.adopt(guard.name, identity)", "return False", UNIT),
+    Mutant("R15", "another run that others have adopted is not noticed", _R + "outlook.py",
+           "guard.identity is not None and journal.adopted(guard.name) != guard.identity", "False", UNIT),
+    Mutant("R16", "an absence that nobody dates gets a tombstone", _R + "replay.py",
+           "if not 0 < version < MAX_VERSION:", "if False:", UNIT),
+    Mutant("order", "memory has a write before the record", "tiered/writing.py",
+           "        try:\n            commit = chain.record.commit(",
+           "        for write, value in zip(writes, values, strict=True):\n"
+           "            slot = chain.slot(write.key, value, write.draft.payload, 1, 0, started, started + 60)\n"
+           "            with chain.memory.lock:\n"
+           "                chain.memory.admit(space.part, write.key, slot)\n"
+           "        try:\n            commit = chain.record.commit(", STRESS),
+    Mutant("order", "the caches have a write before the record", "tiered/writing.py",
+           "        try:\n            commit = chain.record.commit(",
+           "        for guard in chain.guards:\n"
+           "            frames = [(it.key, it.draft.seal(1)) for it in writes]\n"
+           "            guard.put(space.name, space.generation, frames, since, tell=True)\n"
+           "        try:\n            commit = chain.record.commit(", STRESS),
+    Mutant("order", "a write that may have happened is not doubted", "tiered/writing.py",
+           "            self._doubt(space, writes)\n            raise", "            raise", (*STRESS, *UNIT)),
+    Mutant("order", "a lease is not kept alive", _R + "heartbeat.py", "                it.beat()", "                pass", ("tests/unit/test_leases.py",)),
 ]  # fmt: skip

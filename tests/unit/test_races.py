@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tiered import FileTier, MemoryTier, TieredBackend
+from tiered.errors import Ambiguous, NotApplied
 from tiered.replication.inflight import Flight
-from tiered.testing.chaos import FaultyRecord, FaultyTier
+from tiered.testing.chaos import Faults, FaultyRecord, FaultyTier
 from tiered.tiers.base import Commit, Write
 
 
@@ -22,6 +23,7 @@ class Cache(FaultyTier):
         self.after_get: Callable[[], object] | None = None
         self.before_put: Callable[[], object] | None = None
         self.scopes: list[str] = []
+        self.told: list[object] = []
 
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         frames = super().get_many(scope, keys)
@@ -32,6 +34,7 @@ class Cache(FaultyTier):
 
     def put_many(self, scope: str, items: Sequence[tuple[str, bytes]], **options: Any) -> list[bool]:
         self.scopes.append(scope)
+        self.told.append(options["tell"])
         hook, self.before_put = self.before_put, None
         if hook is not None:
             hook()
@@ -135,3 +138,41 @@ def test_nobody_joins_a_read_that_began_too_long_ago(opened: Open) -> None:
     old = Flight(store._chain.clock.monotonic() - 2 * store._chain.deadline)
     store._space.flights.leaders["k"] = old  # it will never land
     assert store.get("k") == "v" and old.done is None
+
+
+def test_a_write_that_the_record_refused_was_seen_by_no_tier(opened: Open) -> None:
+    store, cache, record = opened(100)
+    record.faults = Faults(before=1)
+    with pytest.raises(NotApplied):
+        store.set("k", "v")
+    record.faults = Faults()
+    assert not store._space.part.slots and not cache.scopes
+    assert store.get("k") is None
+
+
+def test_a_write_that_may_have_happened_is_asked_of_the_record(opened: Open) -> None:
+    store, _, record = opened(100)
+    store.set("k", "v1")
+    record.faults = Faults(after=1)
+    with pytest.raises(Ambiguous):
+        store.set("k", "v2")
+    record.faults = Faults()
+    assert store.get("k") == "v2"
+
+
+def test_a_read_that_learns_of_a_clear_lets_memory_forget(opened: Open, tmp_path: Path) -> None:
+    store, _, _ = opened(100)
+    store.set("k", "v")
+    with TieredBackend([FileTier(tmp_path)]) as other:
+        other.clear()
+    assert store.get("another") is None and store.get("k") is None
+
+
+def test_writes_and_replays_are_told_to_other_processes(opened: Open) -> None:
+    store, cache, _ = opened(100)
+    store.set("k", "v1")
+    cache.faults = Faults(before=1)
+    store.set("k", "v2")
+    cache.faults = Faults()
+    store.replay()
+    assert cache.told == [True, True, True]  # the second failed, so the third replays it

@@ -12,7 +12,7 @@ from tests.by_hand import Process
 from tests.unit.conftest import Start
 from tests.waiting import eventually
 from tiered.entry import MAX_VERSION
-from tiered.errors import Reason, StoreUnavailable
+from tiered.errors import Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import Told
 
 DELTA = 1.5
@@ -73,6 +73,37 @@ def test_an_entry_of_a_subscription_that_broke_is_not_prolonged(a: Process, b: P
     listens(b)
     b.store._coherence._lose()
     assert b.store._chain.trust.heard == -math.inf and not b.remembers("k")
+
+
+class Silence:
+    """A tier to subscribe to whose server has gone without a word; a second passes at each look at it."""
+
+    def __init__(self, it: Process) -> None:
+        self._it, self._looks = it, 0
+
+    def subscribe(self) -> Silence:
+        return self
+
+    def add(self, namespace: str) -> None: ...
+
+    def beat(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def receive(self) -> list[Told]:
+        self._it.clock.advance(1)
+        self._looks += 1
+        if self._looks > 20:
+            self._it.store._coherence._stop.set()
+        return []
+
+
+def test_a_subscription_that_says_nothing_is_given_up(b: Process) -> None:
+    coherence = b.store._coherence
+    coherence._tier = Silence(b)
+    with pytest.raises(StoreError, match="no heartbeat"):
+        coherence._listen()
+    assert b.store._chain.trust.heard == -math.inf
 
 
 def test_a_message_drops_what_is_older_and_nothing_else(a: Process, b: Process) -> None:

@@ -189,6 +189,7 @@ class Keeper(Forking):
         """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
         assert guard.identity is not None
         record, debts, lost = self._chain.record, guard.owed.debts(), guard.owed.lost
+        known = record.journal is None or record.journal.adopted(guard.name) is not None
         guard.owed.recount()  # what is owed from here on counts again; nobody reads the tier yet
         try:
             changed = self._replaced(guard, guard.identity)
@@ -203,7 +204,9 @@ class Keeper(Forking):
                     self._chain.learn(space, record.generation(space.name))
             for debt in debts:
                 guard.owed.settle(debt)
-            logger.info("%s: another run, or debts uncounted: what it held is not read (new generation)", guard.name)
+            if known:
+                why = "debts could not be counted" if lost else "the server was restarted or replaced"
+                logger.info("%s: %s, so what it held is not read any more (new generation)", guard.name, why)
 
     def _replaced(self, guard: Guard, identity: str) -> bool:
         """Whether the record believed in other data of this tier, or none; now it believes in these."""
