@@ -13,9 +13,9 @@ from benchmarks.outage.recovery import Recovery
 from benchmarks.outage.verdicts import Verdict, judge
 
 _HEAD = (
-    f"{'':<21}{'calls/s':>8}{'':>16}{'during':>8}{'longest':>8}{'':>7}{'false':>7}{'stale':>7}{'keys read afresh':>18}\n"
-    f"{'':<21}{'before':>8}{'during':>8}{'after':>8}{'/before':>8}{'call ms':>8}{'errors':>7}{'misses':>7}{'reads':>7}"
-    f"{'lost':>6}{'old':>6}{'of':>6}"
+    f"{'':<20}{'calls/s':>8}{'':>16}{'during':>8}{'longest':>8}{'':>7}{'false':>7}{'stale':>7}{'keys read afresh':>19}\n"
+    f"{'':<20}{'before':>8}{'during':>8}{'after':>8}{'/before':>8}{'call ms':>8}{'errors':>7}{'misses':>7}{'reads':>7}"
+    f"{'lost':>6}{'old':>6}{'of':>7}"
 )
 
 
@@ -67,12 +67,19 @@ class Result:
 
 
 def _row(it: Outcome) -> str:
+    counts = ((sum(it.errors.values()), 7), (it.false_misses, 7), (it.stale_reads, 7))
+    afresh = ((it.lost, 6), (it.old, 6), (it.written_keys, 7))
     return (
-        f"  {it.system:<19}"
+        f" {it.system:<19}"
         f"{it.before:>8,.0f}{it.during:>8,.0f}{it.after:>8,.0f}{it.ratio:>8.2f}{it.longest_ms:>8,.0f}"
-        f"{sum(it.errors.values()):>7,}{it.false_misses:>7,}{it.stale_reads:>7,}"
-        f"{it.lost:>6,}{it.old:>6,}{it.written_keys:>6,}"
+        + "".join(_fitted(count, width) for count, width in (*counts, *afresh))
     )
+
+
+def _fitted(count: int, width: int) -> str:
+    """With a space before it; in thousands where the sum of many rounds has no room."""
+    exact = f"{count:,}"
+    return f"{exact if len(exact) < width else f'{count // 1000}k':>{width}}"
 
 
 def _judged(system: str, verdicts: Sequence[Verdict]) -> list[str]:
