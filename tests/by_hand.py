@@ -10,7 +10,8 @@ from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.replication.guard import Guard
 from tiered.testing.chaos import Faults, FaultyTier
-from tiered.tiers.base import Tier
+from tiered.tiers.base import Record, Tier
+from tiered.tiers.journaled import JournaledRecord
 
 Hook = Callable[[], object]
 
@@ -85,10 +86,16 @@ class Process:
         *,
         cached: bool = True,
         entries: int = 100,
+        record: Record | None = None,
         **options: Any,
     ) -> None:
         self.clock, self.cache, clock = server.clock, Cache(server), server.clock
-        self.record = FileTier(directory, sync="normal", clock=clock, **options)
+        # Without a journal of its own it gets one in the directory.
+        self.record: Any = (
+            FileTier(directory, sync="normal", clock=clock, **options)
+            if record is None
+            else JournaledRecord(record, directory, sync="normal", clock=clock, **options)
+        )
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]
         self.store = TieredBackend(tiers, clock=clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
@@ -58,6 +59,8 @@ class TieredBackend:
     this process may serve from memory what another process has changed; `shared=False` says there is no other.
     `deadline` (seconds) bounds the time that a call spends on cache tiers. `get_or_set` waits at most `load_patience`
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
+    `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
+    pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
     """
 
     def __init__(
@@ -72,13 +75,22 @@ class TieredBackend:
         max_value_bytes: int = 20 * 2**20,
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
+        journal: str | os.PathLike[str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
         number("staleness", staleness, 0.001, inf, " seconds")
         whole("max_value_bytes", max_value_bytes, 1)
-        chain = Chain(tiers, codec=codec_for(codec), shared=shared, staleness=staleness, deadline=deadline, clock=clock)
-        self._tiers, self._max_value_bytes = list(tiers), max_value_bytes
+        chain = Chain(
+            tiers,
+            codec=codec_for(codec),
+            shared=shared,
+            staleness=staleness,
+            deadline=deadline,
+            journal=journal,
+            clock=clock,
+        )
+        self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
         self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
         self._bind(chain, check_namespace(namespace))
@@ -97,16 +109,23 @@ class TieredBackend:
         """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
         from tiered.config import tiers_and_options
 
-        tiers, settings = tiers_and_options(url, options)
-        return cls(tiers, **settings)
+        return cls._over(*tiers_and_options(url, options))
 
     @classmethod
     def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> TieredBackend:
         """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
         from tiered.config import tiers_from_settings
 
-        tiers, settings = tiers_from_settings(source, options)
-        return cls(tiers, **settings)
+        return cls._over(*tiers_from_settings(source, options))
+
+    @classmethod
+    def _over(cls, tiers: list[Tier], settings: Mapping[str, Any]) -> TieredBackend:
+        try:
+            return cls(tiers, **settings)
+        except BaseException:
+            for tier in tiers:
+                tier.close()
+            raise
 
     # Reading
 
@@ -246,7 +265,7 @@ class TieredBackend:
             self._stats.conflicts += 1
             if attempt > 2:
                 sleep(random() * min(0.05, 0.0002 * attempt))
-        message = f"{MAX_CONFLICTS} writers in a row were faster on this key; nothing was changed"
+        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
 
     def increment(self, key: str, by: int = 1) -> int:
@@ -418,6 +437,7 @@ class TieredBackend:
             with self._chain.memory.lock:
                 for space in self._chain.spaces():
                     self._chain.memory.empty(space.part)
+                    space.flights.renew()  # a read that is still under way must not fill what nobody empties again
 
     def __enter__(self) -> TieredBackend:
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from sys import getsizeof
 from threading import BoundedSemaphore, Lock
@@ -18,12 +20,19 @@ from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
+from tiered.tiers.journaled import with_journal
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
     from tiered.replication.singleflight import Load
 
+logger = logging.getLogger(__name__)
+
 RECORD_CALLS = 64
+NO_JOURNAL = (
+    "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
+    " journal=, a directory on this host's disk"
+)
 INFINITE = math.inf
 
 
@@ -63,9 +72,21 @@ class Chain(Forking):
     """Memory, guarded cache tiers and the store of record, fastest first."""
 
     def __init__(
-        self, tiers: Sequence[Tier], *, codec: Codec, shared: bool, staleness: float, deadline: float, clock: Clock
+        self,
+        tiers: Sequence[Tier],
+        *,
+        codec: Codec,
+        shared: bool,
+        staleness: float,
+        deadline: float,
+        clock: Clock,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        if journal is not None:
+            self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
+        elif self.guards and self.record.journal is None:
+            logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.clock, self.deadline = codec, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
 from tiered.codecs import codec_for
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
+from tiered.urls import pieces
 
 Source = str | Path | Mapping[str, Any]
 Reader = Callable[[str], Any]
@@ -31,6 +32,7 @@ OPTIONS: dict[str, Reader] = {
     "max_value_bytes": lambda text: size(text),
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
+    "journal": lambda text: os.path.expanduser(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 
@@ -188,7 +190,7 @@ def _number(text: str, whole: str) -> float:
 def _setting(name: str, value: Any) -> Any:
     if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
         return value
-    kinds = {"namespace": (str,), "shared": (str, bool)}.get(name, (str, int, float))
+    kinds = {"namespace": (str,), "journal": (str, os.PathLike), "shared": (str, bool)}.get(name, (str, int, float))
     if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
@@ -211,10 +213,7 @@ def _parts(chain: str) -> list[str]:
 
 def _split(url: str) -> SplitResult:
     """The pieces of a tier URL whose scheme is known; no message shows what might be part of a password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigError("a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0") from None
+    parts = pieces(url)
     known = [*BUILT_IN, *(entry.name for entry in _third_parties())]
     if parts.scheme in known:
         _check_spelling(url, parts)

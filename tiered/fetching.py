@@ -12,7 +12,7 @@ from tiered.errors import Corrupt, Reason, StoreUnavailable
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
-NO_VERSION = Absence(0)
+NO_VERSION = Absence(0, pending=True)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
@@ -126,7 +126,7 @@ class Fetcher:
                     tier.guard.owe(space.name, key, found[key].version or MAX_VERSION)
             for key in tier.missed:
                 it = answers.get(key)
-                if isinstance(it, Absence) and (it.pending or not it.version):  # R17: it may hold an old value by now
+                if isinstance(it, Absence) and it.pending:  # R17: it may hold an old value by now
                     tier.guard.owe(space.name, key, it.version or MAX_VERSION)
         self._promote(space, generation, asked, frames)
 

@@ -6,6 +6,7 @@ from _thread import allocate_lock
 from collections.abc import Sequence
 
 from tiered.chain import Chain, Space
+from tiered.entry import MAX_VERSION
 from tiered.fetching import Fetcher, Found
 from tiered.replication.inflight import Flight, InFlightTable
 
@@ -94,7 +95,7 @@ class Reader:
         """
         flights, (slot, tier, version) = space.flights, found
         overtaken = events != flights.events and version < flights.floor(key, events)
-        flights.reach(key, version)
+        flights.reach(key, version or MAX_VERSION)  # an absence without a version: nobody knows what it overtakes (R16)
         if overtaken:
             self._chain.memory.drop_older(space.part, key, version)
             return tier == self._record

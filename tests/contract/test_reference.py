@@ -99,6 +99,9 @@ class DictRecord:
 
     # The journal
 
+    def intents(self) -> list[tuple[str, str]]:
+        return []
+
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         with self.opened():
             marks = [it for it in self.marks.values() if it.tier == tier and it.version > above]

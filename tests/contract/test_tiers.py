@@ -12,6 +12,7 @@ from tiered import FileTier, MemoryTier, RedisTier
 from tiered.testing.contract import RecordContract
 from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.testing.journal_contract import JournalContract
+from tiered.tiers.journaled import JournaledRecord
 
 
 class TestMemoryTier(RecordContract, EnumerableContract):
@@ -34,5 +35,25 @@ class TestRedisTier(RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self, redis_server: RedisServer) -> Iterator[RedisTier]:
         tier = RedisTier(redis_server.url, timeout=5.0)
+        yield tier
+        tier.close()
+
+
+class TestJournaledMemory(JournalContract):
+    versions_of_absences = False
+
+    @pytest.fixture
+    def tier(self, tmp_path: Path) -> Iterator[JournaledRecord]:
+        tier = JournaledRecord(MemoryTier(), tmp_path)
+        yield tier
+        tier.close()
+
+
+class TestJournaledRedis(JournalContract):
+    versions_of_absences = False
+
+    @pytest.fixture
+    def tier(self, redis_server: RedisServer, tmp_path: Path) -> Iterator[JournaledRecord]:
+        tier = JournaledRecord(RedisTier(redis_server.url, timeout=5.0), tmp_path)
         yield tier
         tier.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -116,19 +117,28 @@ def follow(schedule: Callable[[ChainMachine], None]) -> None:
         machine.teardown()
 
 
+def breaks(schedule: Callable[[ChainMachine], None]) -> bool:
+    """Whether the schedule shows somebody an old value."""
+    try:
+        follow(schedule)
+    except AssertionError as error:
+        assert re.search(r"was shown '(old|late)'", str(error))
+        return True
+    return False
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_each_rule_has_a_schedule_that_needs_it(rule: str) -> None:
     take_out, schedule = RULES[rule]
     follow(schedule)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match=r"was shown '(old|late)'"):
+    with pytest.MonkeyPatch.context() as patch:
         take_out(patch)
-        follow(schedule)
+        assert any(breaks(schedule) for _ in range(5))  # a busy machine may let Redis miss the old value, too
 
 
-if PROFILE == "nightly":  # seconds or minutes each, until the schedule is found
-
-    @pytest.mark.parametrize("rule", RULES)
-    def test_the_search_finds_a_schedule_when_a_rule_is_taken_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        RULES[rule][0](monkeypatch)
-        with pytest.raises(AssertionError):
-            run_state_machine_as_test(ChainMachine, settings=UNTIL_FOUND)
+@pytest.mark.nightly  # seconds or minutes each, until the schedule is found
+@pytest.mark.parametrize("rule", RULES)
+def test_the_search_finds_a_schedule_when_a_rule_is_taken_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    RULES[rule][0](monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(ChainMachine, settings=UNTIL_FOUND)

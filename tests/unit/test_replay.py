@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import pytest
 
 from tests.by_hand import Cache, Process, Server
 from tests.contract.test_reference import DictRecord
 from tests.unit.conftest import Start
-from tiered import TieredBackend
-from tiered.entry import MAX_VERSION, is_tombstone, version_of
+from tiered import MemoryTier, TieredBackend
+from tiered.entry import MAX_VERSION, draft, is_tombstone, version_of
 from tiered.errors import StoreError
-from tiered.tiers.base import Absence, Journal
+from tiered.tiers.base import Absence, Commit, Journal, Write, Written
 
 
 @pytest.fixture
@@ -150,6 +152,15 @@ class Bare(DictRecord):
     def __init__(self) -> None:
         super().__init__()
         self.journal: Journal | None = None  # type: ignore[assignment]  # that is the difference
+        self.dates_absences = True
+        self.before_commit: Callable[[Sequence[Write]], None] | None = None
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        if self.before_commit is not None:
+            self.before_commit(writes)
+        if not self.dates_absences and any(write.expect == 0 and write.draft.tombstone for write in writes):
+            return Commit(self.generation(namespace), [Written(0, b"", False) for _ in writes])
+        return super().commit(namespace, writes, marks=marks, now=now)
 
 
 def test_without_a_journal_debts_are_paid_from_the_record(server: Server) -> None:
@@ -165,21 +176,81 @@ def test_without_a_journal_debts_are_paid_from_the_record(server: Server) -> Non
         assert not guard.owed and store.lookup("k") == store.lookup("k")._replace(value="v2", tier="cache")
 
 
-def test_without_a_version_for_an_absence_the_cache_needs_a_new_generation(server: Server) -> None:
-    cache, clock, record = Cache(server), server.clock, Bare()
-    with TieredBackend([cache, record], clock=clock) as store:
+@pytest.fixture
+def unpaid(server: Server) -> Iterator[tuple[TieredBackend, Cache, Bare]]:
+    """The cache has k, the record has not, and the cache owes it."""
+    cache, record = Cache(server), Bare()
+    with TieredBackend([cache, record], clock=server.clock) as store:
         store._keeper._stop.set()
         store.set("k", "v1")
         cache.cut_off()
         record.entries["default"].clear()
         assert store.get("k") is None
         cache.reconnect()
-        (guard,) = store._chain.guards
-        generation = store._space.generation
-        store._keeper.look()
-        store._keeper.look()
-        assert not guard.breaker.closed and guard.owed.lost
-        clock.advance(60)
-        store._keeper.look()
-        assert guard.breaker.closed and store._space.generation > generation
+        yield store, cache, record
+
+
+def test_an_absence_without_a_version_gets_one_from_the_record(unpaid: tuple[TieredBackend, Cache, Bare]) -> None:
+    """R16: the record says on the condition that there is still nothing."""
+    store, cache, record = unpaid
+    (guard,) = store._chain.guards
+    store._keeper.look()
+    store._keeper.look()
+    assert guard.breaker.closed and not guard.owed
+    grave = cache.server.memory.get(store._space.scope, "k")
+    assert grave is not None and is_tombstone(grave) and version_of(grave) == record.version
+    assert store.lookup("k").tier == "cache" and store.get("k") is None
+    assert store.set("k", "again").version > version_of(grave) and store.get("k") == "again"
+
+
+def test_what_is_written_while_an_absence_gets_its_version_is_put_instead(
+    unpaid: tuple[TieredBackend, Cache, Bare],
+) -> None:
+    store, _, record = unpaid
+    (guard,) = store._chain.guards
+
+    def first(writes: Sequence[Write]) -> None:
+        record.before_commit = None
+        record.commit(
+            "default",
+            [Write("k", draft(store._space.seed, "k", store._chain.codec.encode("v2"), store._chain.codec.id))],
+            now=0,
+        )
+
+    record.before_commit = first
+    assert store._keeper.replay(guard) == 1
+    assert not guard.owed and store.lookup("k") == store.lookup("k")._replace(value="v2", tier="cache")
+
+
+def test_without_a_version_for_an_absence_the_cache_needs_a_new_generation(
+    unpaid: tuple[TieredBackend, Cache, Bare], server: Server
+) -> None:
+    store, _, record = unpaid
+    (guard,) = store._chain.guards
+    record.dates_absences = False
+    generation = store._space.generation
+    store._keeper.look()
+    store._keeper.look()
+    assert not guard.breaker.closed and guard.owed.lost
+    server.clock.advance(60)
+    store._keeper.look()
+    assert guard.breaker.closed and store._space.generation > generation
+    assert store.get("k") is None
+
+
+def test_an_absence_without_a_version_overtakes_the_reads_under_way(server: Server) -> None:
+    """R16, R2: one that the cache answered before must not return after it."""
+    cache, record = Cache(server), Bare()
+    with TieredBackend([MemoryTier(), cache, record], clock=server.clock) as store:
+        store._keeper._stop.set()
+        store.set("k", "v1")
+        store._chain.memory.empty(store._space.part)
+
+        def meanwhile() -> None:
+            cache.cut_off()
+            record.entries["default"].clear()
+            assert store.get_many(["k"]) == {}
+
+        cache.after_get = meanwhile
+        assert store.get("k") is None
         assert store.get("k") is None

@@ -130,9 +130,8 @@ def _enter(phase: str, bots: list[Bot]) -> None:
 
 
 def _noticed(bots: list[Bot], phase: str) -> str:
-    when = "Before that" if phase == "before" else "Without it"
-    errors = sum(bot.errors for bot in bots)
-    return f"{when}: longest call {longest(bots, phase) * 1000:.1f} ms; errors the bot saw: {errors}"
+    when = "Until now" if phase == "before" else "Without it"
+    return f"{when}: longest call {longest(bots, phase) * 1000:.1f} ms, {sum(bot.errors for bot in bots)} errors"
 
 
 def _progress(bots: list[Bot], elapsed: float) -> str:
@@ -170,7 +169,7 @@ def _notes_of(screen: Screen) -> Iterator[None]:
     logger = logging.getLogger("tiered")
     level, propagate = logger.level, logger.propagate
     logger.addHandler(screen.handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING)
     logger.propagate = False
     try:
         yield

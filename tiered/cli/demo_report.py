@@ -9,7 +9,7 @@ from typing import Any
 from tiered.cli.demo_bot import Bot, Series
 from tiered.cli.demo_screen import Screen
 
-PHASES = {"before": "before the outage", "outage": "Redis dead", "after": "after it came back"}
+PHASES = {"before": "before the outage", "outage": "while Redis was dead", "after": "afterwards"}
 
 
 def report(bots: Sequence[Bot], stats: dict[str, Any], seconds: float, seed: int) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def print_report(report: dict[str, Any], screen: Screen) -> None:
     _print_latency(report, screen)
     _print_tiers(report, screen)
     if len(report["longest_ms"]) > 1:
-        calls = ", ".join(f"{PHASES[phase]} {took:,.1f} ms" for phase, took in report["longest_ms"].items())
+        calls = ", ".join(f"{took:,.1f} ms {PHASES[phase]}" for phase, took in report["longest_ms"].items())
         screen.say(f"\nlongest call: {calls}")
     for text in report["noticed"]:
         screen.say(f"the bot noticed: {text}"[:160], colour="bad")
@@ -55,22 +55,22 @@ def print_report(report: dict[str, Any], screen: Screen) -> None:
 
 def _print_latency(report: dict[str, Any], screen: Screen) -> None:
     screen.say(f"\n{report['operations']:,} calls in {report['seconds']:.1f} s: {report['per_second']:,} a second\n")
-    screen.say(f"{'call':<14}{'count':>12}{'p50 µs':>12}{'p99 µs':>12}{'max µs':>12}")
+    screen.say(f"{'call':<14}{'count':>11}{'p50 µs':>11}{'p99 µs':>11}{'max µs':>11}")
     for name, row in report["latency_us"].items():
-        screen.say(f"{name:<14}{row['count']:>12,}{row['p50']:>12,.1f}{row['p99']:>12,.1f}{row['max']:>12,.0f}")
+        screen.say(f"{name:<14}{row['count']:>11,}{row['p50']:>11,.1f}{row['p99']:>11,.1f}{row['max']:>11,.0f}")
 
 
 def _print_tiers(report: dict[str, Any], screen: Screen) -> None:
     total = sum(row["count"] for row in report["reads_by_tier"].values()) or 1
-    screen.say(f"\n{'reads from':<14}{'share':>12}{'p50 µs':>12}{'p99 µs':>12}{'max µs':>12}")
+    screen.say(f"\n{'reads from':<14}{'share':>11}{'p50 µs':>11}{'p99 µs':>11}{'max µs':>11}")
     for name, row in report["reads_by_tier"].items():
         share = row["count"] / total
-        screen.say(f"{name:<14}{share:>12.1%}{row['p50']:>12,.1f}{row['p99']:>12,.1f}{row['max']:>12,.0f}")
-    screen.say(f"\n{'sets':<14}{'ok':>12}{'queued':>12}{'skipped':>12}")
+        screen.say(f"{name:<14}{share:>11.1%}{row['p50']:>11,.1f}{row['p99']:>11,.1f}{row['max']:>11,.0f}")
+    screen.say(f"\n{'sets went to':<14}{'ok':>11}{'queued':>11}{'skipped':>11}")
     written = report["written"]
     for name in sorted({pair.rpartition(" ")[0] for pair in written}):
         counts = [written.get(f"{name} {outcome}", 0) for outcome in ("ok", "queued", "skipped")]
-        screen.say(f"{name:<14}" + "".join(f"{count:>12,}" for count in counts))
+        screen.say(f"{name:<14}" + "".join(f"{count:>11,}" for count in counts))
 
 
 def _print_verdict(report: dict[str, Any], screen: Screen) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import textwrap
 import time
 
 WIDTH = 80
+"""Where the terminal does not tell; one that does is believed within bounds."""
+NARROWEST, WIDEST = 40, 120
 EVERY = 3.0
 """Seconds between two progress lines where a line cannot be rewritten."""
 
@@ -25,28 +28,40 @@ class Screen:
         self.handler = _Notes()
 
     def say(self, text: str = "", *, colour: str = "") -> None:
-        """A line of its own; `colour` is "good", "bad" or none."""
+        """A line of its own, after what tiered logged meanwhile; `colour` is "good", "bad" or none."""
+        self._show_notes()
+        self._print(text, colour)
+
+    def progress(self, text: str) -> None:
+        """The live line; without a terminal, one every few seconds. Also prints what tiered logged meanwhile."""
+        self._show_notes()
+        if self._quiet:
+            return
+        if self._tty:
+            # One column is left free: a line that fills the last one would not be rewritten but continued.
+            print(f"\r{text[: self._width() - 1]}\x1b[K", end="", flush=True)
+            self._progress_shown = True
+        elif time.monotonic() - self._last >= EVERY:
+            self._last = time.monotonic()
+            print(text, flush=True)
+
+    def _show_notes(self) -> None:
+        for note in self.handler.take():
+            self._print(f"         tiered says: {note}", "")
+
+    def _print(self, text: str, colour: str) -> None:
         if self._quiet:
             return
         if self._progress_shown:
             print("\r\x1b[K", end="")
             self._progress_shown = False
         for line in text.split("\n"):
-            wrapped = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 9)
+            wrapped = textwrap.wrap(line, self._width(), subsequent_indent=" " * 9, break_on_hyphens=False)
             print(self._painted("\n".join(wrapped), colour) if wrapped else "", flush=True)
 
-    def progress(self, text: str) -> None:
-        """The live line; without a terminal, one every few seconds. Also prints what tiered logged meanwhile."""
-        for note in self.handler.take():
-            self.say(f"         tiered says: {note}")
-        if self._quiet:
-            return
-        if self._tty:
-            print(f"\r{text}\x1b[K", end="", flush=True)
-            self._progress_shown = True
-        elif time.monotonic() - self._last >= EVERY:
-            self._last = time.monotonic()
-            print(text, flush=True)
+    def _width(self) -> int:
+        columns = shutil.get_terminal_size((WIDTH, 24)).columns if self._tty else WIDTH
+        return max(NARROWEST, min(columns, WIDEST))
 
     def _painted(self, text: str, colour: str) -> str:
         codes = {"good": "32;1", "bad": "31;1"}
@@ -54,10 +69,10 @@ class Screen:
 
 
 class _Notes(logging.Handler):
-    """Keeps the log records of other threads until the main thread prints them."""
+    """Keeps the warnings of other threads until the main thread prints them."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.WARNING)
         self._notes: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -133,7 +133,7 @@ class Keeper(Forking):
             try:
                 journal.flush()
             except StoreError as error:
-                logger.warning("confirmations stay pending: %s", error)
+                logger.warning("the journal could not be brought up to date: %s", error)
 
     def _watch(self) -> None:
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
@@ -236,16 +236,17 @@ class Keeper(Forking):
         tier, journal = guard.tier, self._chain.record.journal
         if not isinstance(tier, Claimable) or journal is None:
             return
+        identity = journal.identity
         try:
-            owner = tier.claim(space.name, journal.identity)
+            owner = tier.claim(space.name, identity)
         except StoreError as error:
             guard.failed("claim", error)
             return
         guard.refused = ""
-        if owner != journal.identity:
+        if owner != identity:
             guard.refused = (
                 f"{guard.name}: namespace {space.name!r} belongs to another store of record ({owner[:8]}…, this one is"
-                f" {journal.identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this"
+                f" {identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this"
                 f" one another namespace or prefix; if the other store is gone, remove its claim: {tier.claim_key(space.name)}"
             )
             raise ConfigError(guard.refused)

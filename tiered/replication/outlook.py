@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from tiered.chain import Chain
+from tiered.entry import MAX_VERSION
 from tiered.replication.guard import Guard
 from tiered.tiers.base import Journal, Mark
 
@@ -19,8 +20,8 @@ class Outlook:
     """The pending marks of one tier as this process has seen them. For one thread at a time.
 
     A healthy write is pending for a moment, so a mark alone says little: the memory entry below it is dropped, but only a
-    key that is pending in two looks is owed. Marks are read by version, which rises with every commit, from where the look
-    before the last ended; so a look costs as much as was written meanwhile, however long the journal is.
+    key that is pending in two looks is owed. Marks are read in the journal's order from where the look before the last
+    ended; so a look costs as much as was written meanwhile, however long the journal is.
     """
 
     def __init__(self, chain: Chain, guard: Guard) -> None:
@@ -33,16 +34,25 @@ class Outlook:
         journal = self._chain.record.journal
         if journal is None:
             return
-        before, pending, cursor = self._pending, set[Key](), self._above
+        before, pending, cursor = self._pending, set(journal.intents()), self._above
+        self._notice_intents(pending, before)
         while marks := journal.pending(self._guard.name, limit=PAGE, above=cursor):
             for mark in marks:
                 self._notice(mark, before)
                 pending.add((mark.namespace, mark.key))
-            cursor = marks[-1].version
+            cursor = marks[-1].at
             if len(marks) < PAGE:
                 break
         self._above, self._seen, self._pending = self._seen, max(self._seen, cursor), pending
         self._check_adoption(journal)
+
+    def _notice_intents(self, intents: set[Key], before: set[Key] | None) -> None:
+        """Writes that may have happened, in versions that nobody knows, or may still: each look meets them anew (R13)."""
+        for namespace, key in intents:
+            self._notice(Mark(self._guard.name, namespace, key, MAX_VERSION, 0), before)
+        with self._chain.memory.lock:
+            for namespace in {namespace for namespace, _ in intents}:
+                self._chain.space(namespace).flights.renew()  # or that floor, above everything, would stay
 
     def _notice(self, mark: Mark, before: set[Key] | None) -> None:
         """At the first look of all everything pending is owed: nobody knows for how long it has been."""

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from tiered.chain import Chain
-from tiered.entry import MAX_VERSION, tombstone
+from tiered.entry import Draft, tombstone
 from tiered.errors import Reason, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
-from tiered.tiers.base import Absence, Journal
+from tiered.tiers.base import Absence, Journal, Write
 
 BATCH = 500
+ATTEMPTS = 5
+"""At giving absences a version, while others write these keys."""
 
 
 class Replay:
@@ -46,7 +48,7 @@ class Replay:
         """Put and confirm every mark, in pages."""
         replayed, above = 0, 0
         while marks := journal.pending(guard.name, limit=BATCH, above=above):
-            above = marks[-1].version
+            above = marks[-1].at
             replayed += self._put(guard, ((it.namespace, it.key) for it in marks))
             journal.confirm(marks)
             if len(marks) < BATCH:
@@ -76,26 +78,39 @@ class Replay:
         return sum(map(len, wanted.values()))
 
     def _entries(self, guard: Guard, namespace: str, keys: list[str]) -> tuple[int, list[tuple[str, bytes]]]:
-        record = self._chain.record
-        held: Sequence[bytes | Absence | None]
-        if record.journal is not None:
-            generation, held = record.journal.absences(namespace, keys)
-        else:
-            generation, held = record.read_many(namespace, keys)
-        items = []
-        for key, it in zip(keys, held, strict=True):
-            if isinstance(it, bytes):
-                items.append((key, it))
-            else:
-                items.append((key, self._tombstone(guard, namespace, key, it)))
-        return generation, items
+        """The record's generation and what it has, with a tombstone that says since when for what it has not (R16)."""
+        for _ in range(ATTEMPTS):
+            generation, held = self._held(namespace, keys)
+            items = [(key, it) for key, it in zip(keys, held, strict=True) if isinstance(it, bytes)]
+            absent = {key: it for key, it in zip(keys, held, strict=True) if isinstance(it, Absence)}
+            items += [(key, self._grave(namespace, key).seal(it.version)) for key, it in absent.items() if it.version]
+            graves = self._bury(namespace, generation, [key for key, it in absent.items() if not it.version])
+            if graves is not None:
+                return generation, items + graves
+        # Without a version nothing can be put there that wins over an old value and loses against a new one.
+        guard.owed.lost = True
+        message = f"{self._chain.record.name} cannot say since when a key is absent: a new generation is needed"
+        raise StoreUnavailable(message, tier=guard.name, reason=Reason.RESTARTED)
 
-    def _tombstone(self, guard: Guard, namespace: str, key: str, absence: Absence | None) -> bytes:
-        """What says in a cache tier that the record has nothing (R16)."""
-        version = absence.version if absence is not None else 0
-        if not 0 < version < MAX_VERSION:
-            # Without a version nothing can be put there that wins over an old value and loses against a new one.
-            guard.owed.lost = True
-            message = f"{self._chain.record.name} cannot say since when a key is absent: a new generation is needed"
-            raise StoreUnavailable(message, tier=guard.name, reason=Reason.RESTARTED)
-        return tombstone(self._chain.space(namespace).seed, key, self._chain.clock.now()).seal(version)
+    def _held(self, namespace: str, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
+        record = self._chain.record
+        if record.journal is not None:
+            return record.journal.absences(namespace, keys)
+        generation, frames = record.read_many(namespace, keys)
+        return generation, [Absence(0) if frame is None else frame for frame in frames]
+
+    def _bury(self, namespace: str, generation: int, keys: list[str]) -> list[tuple[str, bytes]] | None:
+        """Let the record give an absence its version: a tombstone on the condition that there is still nothing.
+
+        None if there is something by now, or another generation.
+        """
+        if not keys:
+            return []
+        writes = [Write(key, self._grave(namespace, key), expect=0) for key in keys]
+        commit = self._chain.record.commit(namespace, writes, now=self._chain.clock.now())
+        if commit.generation != generation or not all(it.version for it in commit.written):
+            return None
+        return [(key, it.frame) for key, it in zip(keys, commit.written, strict=True)]
+
+    def _grave(self, namespace: str, key: str) -> Draft:
+        return tombstone(self._chain.space(namespace).seed, key, self._chain.clock.now())

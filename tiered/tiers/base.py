@@ -12,7 +12,7 @@ a `Reason`. All methods may be called by many threads at the same time. Construc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -60,7 +60,14 @@ class Mark(NamedTuple):
     namespace: str
     key: str
     version: int
+    """`MAX_VERSION`: of one that nobody knows."""
     generation: int
+    place: int = 0
+    """Where it is in the journal's order, if versions are not that order."""
+
+    @property
+    def at(self) -> int:
+        return self.place or self.version
 
 
 class Absence(NamedTuple):
@@ -68,7 +75,7 @@ class Absence(NamedTuple):
 
     version: int
     pending: bool = False
-    """Whether a cache tier has not confirmed the write that removed it."""
+    """Whether a cache tier may not have confirmed the write that removed it."""
 
 
 class Page(NamedTuple):
@@ -176,17 +183,24 @@ class Journal(Protocol):
     a pending mark for it, whoever commits, until its marks are more than the journal's limit: then it is abandoned.
     """
 
-    identity: str
-    """Of this store of record: another one must not share its cache tiers' keys."""
+    @property
+    def identity(self) -> str:
+        """Of this store of record: another one must not share its cache tiers' keys."""
+
+    def intents(self) -> Collection[tuple[str, str]]:
+        """The (namespace, key) of writes that others have announced and may still make, or have made; none where a write
+        and its marks are one transaction. What becomes one of marks does so at their end: so ask for these first."""
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
-        """Up to `limit` marks of `tier` with versions higher than `above`, in their order."""
+        """Up to `limit` marks of `tier` whose `at` is higher than `above`, in its order, which is that of their becoming
+        visible."""
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those (namespace, key) that have a mark of `tier`."""
+        """Those (namespace, key) that have a mark of `tier`, or an intent."""
 
     def confirm(self, marks: Sequence[Mark]) -> None:
-        """Clear `marks`, each only if the stored mark still has its version and generation. Lazy: no fsync of its own."""
+        """Clear `marks`, each only if the stored mark still has its version and generation, and the place if it is given.
+        Lazy: no fsync of its own."""
 
     def flush(self) -> None:
         """Write out confirmations that are still waiting for a commit to ride on."""

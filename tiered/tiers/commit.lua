@@ -2,7 +2,7 @@
 -- KEYS: the generation key, the epoch key, then the keys; ARGV: generation, now (ms), then frame, PX (0 = keep), expect for each.
 -- Returns the generation if it is another; else the epoch (of the same moment) and for each write -1 (refused, was
 -- there), 0 (refused), 1 (applied, was absent), 2 (applied, was
--- there), 3 (a newer version is there: the caller takes new versions and tries again).
+-- there), 3 (a newer version is there, or this one was reserved half a minute ago: the caller takes new ones and tries again).
 local function header(frame)
   if not frame or #frame < 33 or string.sub(frame, 1, 3) ~= '\245t\1' then return 0, 0, 1, 0 end
   local hi, lo, expires_hi, expires_lo = struct.unpack('>I4I4I4I4', frame, 6)
@@ -14,6 +14,10 @@ if generation ~= tonumber(ARGV[1]) then return generation end
 local epoch = redis.call('GET', KEYS[2]) or '0'
 if not tonumber(epoch) then return redis.error_reply('WRONGTYPE the epoch key holds no number') end
 local now, results, plan = tonumber(ARGV[2]), {}, {}
+-- A version is at least the server's microseconds when it was reserved: one from before a tombstone that has expired
+-- since might be below it.
+local time = redis.call('TIME')
+local oldest = (tonumber(time[1]) - 30) * 1000000
 for i = 3, #KEYS do
   local at = 3 * (i - 3) + 3
   local frame, expect = ARGV[at], ARGV[at + 2]
@@ -27,7 +31,7 @@ for i = 3, #KEYS do
     if there then matches = expect_hi == held_hi and expect_lo == held_lo
     else matches = expect_hi == 0 and expect_lo == 0 end
   end
-  if hi < held_hi or (hi == held_hi and lo <= held_lo) then return {epoch, {3}}
+  if hi * 4294967296 + lo < oldest or hi < held_hi or (hi == held_hi and lo <= held_lo) then return {epoch, {3}}
   elseif not matches then results[i - 2] = there and -1 or 0
   else
     results[i - 2] = there and 2 or 1

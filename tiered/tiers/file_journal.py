@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from tiered.tiers.base import Absence, Mark
 from tiered.tiers.file_readers import Readers
+from tiered.tiers.file_replayer import replaying
 from tiered.tiers.file_writer import Writer
 
 # One statement, so one snapshot: an absence is as old as the version beside it.
@@ -32,6 +30,10 @@ class FileJournal:
     def __init__(self, readers: Readers, writer: Writer, directory: Path, identity: str) -> None:
         self.identity = identity
         self._readers, self._writer, self._directory = readers, writer, directory
+
+    def intents(self) -> tuple[()]:
+        """None: a value and its marks are one transaction."""
+        return ()
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         rows = self._readers.snapshot(lambda reader: reader.execute(_PENDING, (tier, above, limit)).fetchall())
@@ -68,19 +70,8 @@ class FileJournal:
         row = self._readers.row("SELECT identity FROM caches WHERE tier = ?", (tier,))
         return None if row is None else str(row[0])
 
-    @contextmanager
-    def replaying(self, tier: str) -> Iterator[bool]:
-        name = hashlib.sha256(tier.encode()).hexdigest()[:16]  # a tier may be called anything
-        lock = FileLock(self._directory / f"replay-{name}.lock", timeout=0, mode=0o600, fallback_to_soft=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+    def replaying(self, tier: str) -> AbstractContextManager[bool]:
+        return replaying(self._directory, tier)
 
     def limit(self, most: int) -> None:
         """Abandon every tier with more than `most` marks: a new generation instead of a journal without end."""

@@ -157,7 +157,7 @@ class Session:
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         self.flush()
-        self.connection.executemany(_CONFIRM, marks)
+        self.connection.executemany(_CONFIRM, [mark[:5] for mark in marks])
 
     def adopt(self, tier: str, identity: str) -> bool:
         sql = "SELECT 1 FROM caches WHERE tier = ? AND identity = ?"

@@ -6,7 +6,7 @@ import random
 import sqlite3
 import uuid
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tiered.errors import ConfigError
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
@@ -20,14 +20,17 @@ READER_CACHE_KIB = 2000
 too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
 WRITER_CACHE_KIB = 8000
 
-# `entries` has an index of keys beside its rows. With the rows in the tree of the keys (WITHOUT ROWID) that tree would
-# branch only as often as rows fit into a page: the more and the larger the entries, the more pages a read would touch.
-SCHEMA = """
+STORE_TABLES = """
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,
     version INTEGER NOT NULL, generation INTEGER NOT NULL, spaces INTEGER NOT NULL
 );
 CREATE TABLE caches (tier TEXT PRIMARY KEY NOT NULL, identity TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# `entries` has an index of keys beside its rows. With the rows in the tree of the keys (WITHOUT ROWID) that tree would
+# branch only as often as rows fit into a page: the more and the larger the entries, the more pages a read would touch.
+SCHEMA = """
 CREATE TABLE namespaces (
     name TEXT PRIMARY KEY NOT NULL, space INTEGER NOT NULL UNIQUE, generation INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -47,14 +50,31 @@ CREATE TABLE dead_spaces (space INTEGER PRIMARY KEY);
 """
 
 
-class Database:
-    """One database file, which is opened only while this process holds the lock on its directory. Thread-safe."""
+class Layout(NamedTuple):
+    """What kind of database it is: `application_id` tells it from others, `tables` are beside `STORE_TABLES`."""
 
-    def __init__(self, path: Path, sync: Literal["full", "normal"], lock: DirectoryLock, errors: FileErrors) -> None:
+    application_id: int
+    tables: str
+
+
+STORE = Layout(APPLICATION_ID, SCHEMA)
+
+
+class Database:
+    """One database file of some layout, which is opened only while this process holds the lock on its directory. Thread-safe."""
+
+    def __init__(
+        self,
+        path: Path,
+        sync: Literal["full", "normal"],
+        lock: DirectoryLock,
+        errors: FileErrors,
+        layout: Layout = STORE,
+    ) -> None:
         self.path = path
         self.sync = sync
         self.errors = errors
-        self._lock = lock
+        self._lock, self._layout = lock, layout
 
     def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
@@ -86,10 +106,11 @@ class Database:
     def _identity(self, connection: sqlite3.Connection) -> str:
         name, path = self.errors.name, self.path
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != APPLICATION_ID:
+        if application != self._layout.application_id:
             if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                raise ConfigError(f"{name}: {path} is another program's database; choose another directory")
-            _create(connection)
+                what = "the store of a file tier" if application == APPLICATION_ID else "another program's database"
+                raise ConfigError(f"{name}: {path} is {what}; choose another directory")
+            _create(connection, self._layout)
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema > SCHEMA_VERSION:
             raise ConfigError(f"{name}: {path} was written by a newer tiered (schema {schema}); upgrade this one")
@@ -121,15 +142,15 @@ def first_generation() -> int:
     return random.SystemRandom().randrange(2**20, 2**40)
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: sqlite3.Connection, layout: Layout) -> None:
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():  # two processes may race to here
-        for statement in SCHEMA.split(";"):
+        for statement in (STORE_TABLES + layout.tables).split(";"):
             connection.execute(statement)
         row = (uuid.uuid4().hex, first_generation())
         connection.execute("INSERT INTO store VALUES (1, ?, 0, ?, 0)", row)
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id={layout.application_id}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -87,7 +87,7 @@ class MemoryTier:
         self._clock = clock
         self._partitions: dict[str, Partition] = {}
         self._generations: dict[str, int] = {}
-        self._version = 0
+        self._version = self._bumps = 0
         self._closed = False
 
     # For the backend, with the lock held.
@@ -255,7 +255,7 @@ class MemoryTier:
         self._check_open(StoreUnavailable)
         with self.lock:
             part = self.partition("record:" + namespace)
-            return self._generations.get(namespace, 1), [self._frame(part, key) for key in keys]
+            return self._generations.get(namespace, self._bumps + 1), [self._frame(part, key) for key in keys]
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         self._check_open(NotApplied)
@@ -264,7 +264,7 @@ class MemoryTier:
         with self.lock:
             part = self.partition("record:" + namespace)
             written = [self._commit(part, write, now) for write in writes]
-            return Commit(self._generations.get(namespace, 1), written)
+            return Commit(self._generations.get(namespace, self._bumps + 1), written)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         return self._page("record:" + namespace, prefix, cursor, limit)
@@ -279,13 +279,13 @@ class MemoryTier:
 
     def generation(self, namespace: str) -> int:
         self._check_open(StoreUnavailable)
-        return self._generations.get(namespace, 1)
+        return self._generations.get(namespace, self._bumps + 1)
 
     def clear(self, namespace: str) -> int:
         self._check_open(NotApplied)
         with self.lock:
             self.empty(self.partition("record:" + namespace))
-            self._generations[namespace] = generation = self._generations.get(namespace, 1) + 1
+            self._generations[namespace] = generation = self._generations.get(namespace, self._bumps + 1) + 1
             return generation
 
     def bump(self) -> None:
@@ -294,7 +294,8 @@ class MemoryTier:
             for name in self._partitions:
                 if name.startswith("record:"):
                     namespace = name.removeprefix("record:")
-                    self._generations[namespace] = self._generations.get(namespace, 1) + 1
+                    self._generations[namespace] = self._generations.get(namespace, self._bumps + 1) + 1
+            self._bumps += 1  # for namespaces that are not there yet
 
     def _commit(self, part: Partition, write: Write, now: int) -> Written:
         held = self._frame(part, write.key)

@@ -78,7 +78,7 @@ def _words(error: BaseException) -> str:
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
-    text = _SCRIPT.sub("", str(error))
+    text = _SCRIPT.sub("", str(error)).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):

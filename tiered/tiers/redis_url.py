@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -15,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiered.errors import ConfigError
+from tiered.urls import pieces
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
@@ -70,7 +71,7 @@ def target(
         return _of_pool(client.connection_pool, limits)
     url = "redis://localhost:6379/0" if url is None else url
     check_url(url, name, insecure_tls)
-    parts = urlsplit(url)
+    parts = pieces(url)
     try:
         if parts.scheme.endswith("+sentinel"):
             return _of_sentinel(parts, limits)
@@ -91,7 +92,7 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
     """Refuse a URL that cannot work; no message holds its password."""
     if not isinstance(url, str):
         raise ConfigError(f"{name}: a URL is a str such as redis://localhost:6379/0, not {type(url).__name__}")
-    parts = urlsplit(url)
+    parts = pieces(url)
     if parts.scheme not in SCHEMES:
         close = difflib.get_close_matches(parts.scheme, SCHEMES, 1)
         meant = f"did you mean {close[0]}://?" if close else f"use {', '.join(f'{it}://' for it in SCHEMES)}"

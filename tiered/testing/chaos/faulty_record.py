@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
 from tiered.errors import Ambiguous, NotApplied, StoreUnavailable
@@ -65,8 +65,15 @@ class FaultyJournal:
     """The journal of a `FaultyRecord`: it fails before and after, by the record's faults."""
 
     def __init__(self, record: FaultyRecord, inner: Journal) -> None:
-        self.identity = inner.identity
         self._inner, self._enter, self._leave = inner, record._enter, record._leave
+
+    @property
+    def identity(self) -> str:
+        return self._inner.identity
+
+    def intents(self) -> Collection[tuple[str, str]]:
+        self._enter(StoreUnavailable)
+        return self._inner.intents()
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         self._enter(StoreUnavailable)

@@ -1,0 +1,104 @@
+"""The database of a journal of intents: connections, transactions and locks in one local directory."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+from tiered.errors import Ambiguous, ConfigError, NotApplied
+from tiered.tiers import intent_tables as tables
+from tiered.tiers.file_errors import FileErrors
+from tiered.tiers.file_lock import DirectoryLock
+from tiered.tiers.file_place import path_of, prepare
+from tiered.tiers.file_readers import Readers
+from tiered.tiers.file_session import Session
+from tiered.tiers.file_store import Database
+from tiered.tiers.file_writer import Writer
+from tiered.tiers.intent_changes import Changes, Waiting
+from tiered.tiers.intent_writers import Writers
+
+_Result = TypeVar("_Result")
+
+
+class IntentStore:
+    """Transactions that the writers of a process share, and that carry along whatever `waiting` has. Thread-safe.
+
+    Raises `NotApplied` or `Ambiguous` for writes, `StoreUnavailable` for reads, `ConfigError` when it cannot be opened.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], name: str, sync: Literal["full", "normal"]) -> None:
+        if sync not in ("full", "normal"):
+            raise ConfigError(f"{name}: the journal's sync must be 'full' or 'normal', not {sync!r}")
+        self.directory = path_of(directory, f"{name}: the journal's directory")
+        path = prepare(self.directory, name)
+        self._lock = DirectoryLock(self.directory, name, shared=True)
+        self._database = Database(path, sync, self._lock, FileErrors(name, path), tables.LAYOUT)
+        try:
+            connection, _ = self._database.open()
+        except BaseException:
+            self._lock.release()
+            raise
+        self.writers = Writers(self.directory, name)
+        self._start(connection)
+
+    def _start(self, connection: sqlite3.Connection | None = None) -> None:
+        self.waiting = Waiting()
+        self._readers = Readers(self._database)
+        self._writer = Writer(self._database, connection)
+
+    def read(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
+        """What `look` finds, all of it in one state of the journal."""
+        return self._readers.snapshot(look)
+
+    def write(self, work: Callable[[sqlite3.Connection], _Result], *, lazy: bool = False) -> _Result:
+        """Run `work` in a transaction; `lazy` does not wait for the disk."""
+        changes = self.waiting.take()
+        try:
+            return self._writer.write(lambda session: self._do(session, changes, work), lazy=lazy)
+        except BaseException:  # to do it again is harmless if it was done
+            self.waiting.give_back(changes)
+            raise
+
+    def write_out(self) -> None:
+        """What waits, lazily."""
+        if self.waiting:
+            self.write(lambda _: None, lazy=True)
+
+    def announce(self, namespace: str, intents: Sequence[tuple[int, str]]) -> None:
+        """Durable when it returns; raises `NotApplied`."""
+        try:
+            self.write(lambda db: tables.announce(db, self.writers.number, namespace, intents))
+        except Ambiguous as error:
+            self.waiting.over([intent for intent, _ in intents])  # the write itself is not going to be tried
+            message = str(error).removeprefix(f"{error.tier}: ")
+            raise NotApplied(f"not announced: {message}", tier=error.tier, reason=error.reason) from error
+
+    def close(self) -> None:
+        self.writers.release()
+        self._writer.close()
+        self._readers.close()
+        self._lock.release()
+
+    # Forks, as in `FileTier`
+
+    def before_fork(self) -> None:
+        self._writer.stop()
+        self._readers.stop()
+
+    def after_fork_in_parent(self) -> None:
+        self._readers.resume()
+        self._writer.resume()
+
+    def after_fork_in_child(self) -> None:
+        """What waits is the parent's to write out."""
+        self._readers.abandon()
+        self._lock.disown()
+        self.writers.release()
+        self._start()
+
+    def _do(self, session: Session, changes: Changes, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if changes:
+            tables.write_out(session.connection, changes)
+        return work(session.connection)

@@ -1,0 +1,100 @@
+"""The tables of a journal of intents, and what is done to them inside a transaction.
+
+A write is announced by an *intent* before the record is asked. Its end is one of three: it did not happen, and the intent
+goes; it happened, and a *mark* takes its place for every cache tier that has not confirmed it; or nobody knows, and the
+intent is a *doubt* until nothing can come of it any more, and then a mark without a version. A tier has one mark per key.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from tiered.entry import MAX_VERSION
+from tiered.tiers.file_store import Layout
+from tiered.tiers.intent_changes import Changes
+
+NOBODY = -1
+"""The writer of a doubt."""
+UNBELIEVED = ""
+"""The identity of a cache tier that is to be adopted anew; it gets marks meanwhile."""
+
+LAYOUT = Layout(
+    0x7469696E,  # "tiin"
+    """
+CREATE TABLE record (id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL);
+CREATE TABLE intents (id INTEGER PRIMARY KEY, writer INTEGER NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL);
+CREATE INDEX intents_key ON intents (namespace, key);
+CREATE TABLE marks (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    tier TEXT NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL,
+    version INTEGER NOT NULL, generation INTEGER NOT NULL,
+    UNIQUE (namespace, key, tier)
+);
+CREATE INDEX marks_place ON marks (tier, place);
+""",
+)
+
+# The highest version stays, at a new place: whoever is about to confirm the mark that was there must not confirm this one.
+_MARK = (
+    "INSERT OR REPLACE INTO marks (tier, namespace, key, version, generation)"
+    " SELECT ?1, ?2, ?3, max(?4, coalesce(max(version), 0)), max(?5, coalesce(max(generation), 0))"
+    " FROM marks WHERE namespace = ?2 AND key = ?3 AND tier = ?1"
+)
+_CONFIRM = "DELETE FROM marks WHERE tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?"
+_CONFIRM_AT = "DELETE FROM marks WHERE place = ?"
+
+
+def announce(connection: sqlite3.Connection, writer: int, namespace: str, intents: Iterable[tuple[int, str]]) -> None:
+    rows = [(intent, writer, namespace, key) for intent, key in intents]
+    connection.executemany("INSERT INTO intents VALUES (?, ?, ?, ?)", rows)
+
+
+def write_out(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Bring intents and marks up to date with `changes`."""
+    adopted = tiers(connection) if changes.applied else ()
+    for (namespace, key, version), it in changes.applied.items():
+        if connection.execute("DELETE FROM intents WHERE id = ?", (it.intent,)).rowcount:
+            for tier in dict.fromkeys((*it.tiers, *adopted)):
+                if tier not in it.confirmed:
+                    connection.execute(_MARK, (tier, namespace, key, version, it.generation))
+    connection.executemany("DELETE FROM intents WHERE id = ?", [(intent,) for intent in changes.over])
+    rows = [(NOBODY, intent) for intent in changes.doubtful]
+    connection.executemany("UPDATE intents SET writer = ? WHERE id = ?", rows)
+    for mark in changes.confirmed:
+        connection.execute(*((_CONFIRM_AT, (mark.place,)) if mark.place else (_CONFIRM, mark[:5])))
+
+
+def abandon_writer(connection: sqlite3.Connection, writer: int) -> None:
+    """Its process is dead: what it had announced is in doubt."""
+    connection.execute("UPDATE intents SET writer = ? WHERE writer = ?", (NOBODY, writer))
+
+
+def end_doubts(connection: sqlite3.Connection, doubts: Sequence[int]) -> None:
+    """Nothing can come of these any more: each is a mark of an unknown version now, for whoever replays."""
+    adopted = tiers(connection)
+    for intent in doubts:
+        sql = "DELETE FROM intents WHERE id = ? AND writer = ? RETURNING namespace, key"
+        for where in connection.execute(sql, (intent, NOBODY)).fetchall():
+            for tier in adopted:
+                connection.execute(_MARK, (tier, *where, MAX_VERSION, 0))
+
+
+def tiers(connection: sqlite3.Connection) -> list[str]:
+    """Those that were adopted once: every write leaves marks for them."""
+    return [tier for (tier,) in connection.execute("SELECT tier FROM caches ORDER BY tier")]
+
+
+def bind(connection: sqlite3.Connection, identity: str) -> str:
+    """Whose journal this is: from the first call on, that of the record `identity`."""
+    connection.execute("INSERT OR IGNORE INTO record VALUES (1, ?)", (identity,))
+    return str(connection.execute("SELECT identity FROM record").fetchone()[0])
+
+
+def believe(connection: sqlite3.Connection, tier: str, identity: str) -> None:
+    sql = "INSERT INTO caches VALUES (?, ?) ON CONFLICT DO UPDATE SET identity = excluded.identity"
+    connection.execute(sql, (tier, identity))
+
+
+def drop_marks(connection: sqlite3.Connection, tier: str, until: int) -> None:
+    connection.execute("DELETE FROM marks WHERE tier = ? AND place <= ?", (tier, until))
