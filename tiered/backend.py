@@ -104,7 +104,7 @@ class TieredBackend:
         self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
-        self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
+        self._held, self._touched = self._space.part.slots.get, self._space.part.touched.append
         self._monotonic = monotonic if chain.clock is SYSTEM_CLOCK else chain.clock.monotonic
 
     @classmethod
@@ -135,26 +135,28 @@ class TieredBackend:
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default` if it is absent."""
         try:
-            slot = self._slots[key]
-            if slot[1] > self._monotonic():
-                self._stats.memory_hits += 1
-                self._touched(key)
-                decode = slot[2]
-                return slot[0] if decode is None else decode(slot[0])
-        except (KeyError, TypeError):  # TypeError: an unhashable key, which _find refuses properly
-            pass
-        found = self._find(key)
-        return default if found.slot is None else _value(found.slot)
+            slot = self._held(key)
+        except TypeError:  # an unhashable key, which _find refuses properly
+            slot = None
+        if slot is not None and slot[1] > self._monotonic():
+            self._stats.memory_hits += 1
+            self._touched(key)
+        else:
+            slot = self._find(key, slot)[0]
+            if slot is None:
+                return default
+        decode = slot[2]
+        return slot[0] if decode is None else decode(slot[0])
 
     def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
         now = self._monotonic()
-        slot = self._slots.get(check_key(key, self._chain.max_key_bytes))
+        slot = self._held(check_key(key, self._chain.max_key_bytes))
         if slot is not None and slot[1] > now:
             self._stats.memory_hits += 1
             self._touched(key)
             return _lookup(slot, self._chain.memory.name, now - slot[5])
-        found = self._find(key)
+        found = self._find(key, slot)
         if found.slot is None:
             return Lookup(False, tier=found.tier, version=found.version)
         age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
@@ -166,7 +168,7 @@ class TieredBackend:
         wanted = check_keys(keys, limit)
         below: list[str] = []
         for key in wanted:
-            slot = self._slots.get(key)
+            slot = self._held(key)
             if slot is not None and (slot[1] > now or self._chain.prolong(self._space, key, slot)):
                 self._touched(key)
                 values[key] = _value(slot)
@@ -482,10 +484,10 @@ class TieredBackend:
                 raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
-    def _find(self, key: str) -> Found:
+    def _find(self, key: str, slot: tuple[Any, ...] | None) -> Found:
+        """What is not in memory, or in a `slot` whose time is over."""
         if type(key) is not str or not key.isascii() or not 0 < len(key) <= self._chain.max_key_bytes:
             key = check_key(key, self._chain.max_key_bytes)
-        slot = self._slots.get(key)
         if slot is not None and self._chain.prolong(self._space, key, slot):
             self._stats.memory_hits += 1
             return Found(slot, self._chain.memory.name, slot[3])

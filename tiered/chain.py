@@ -20,7 +20,6 @@ from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
-from tiered.tiers.journaled import with_journal
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ class Chain(Forking):
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if journal is not None:
+            from tiered.tiers.journaled import with_journal
+
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
