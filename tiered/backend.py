@@ -31,7 +31,7 @@ from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
-from tiered.fetching import Found
+from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
@@ -61,6 +61,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    With `serve_unproven`, reads go on above a store of record that cannot be asked, and `lookup` says so; None leaves it to the
+    record (Couchbase: yes, others: no).
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TieredBackend:
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
         journal: str | os.PathLike[str] | None = None,
+        serve_unproven: bool | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -91,6 +94,7 @@ class TieredBackend:
             staleness=staleness,
             deadline=deadline,
             journal=journal,
+            serve_unproven=serve_unproven,
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
@@ -158,9 +162,10 @@ class TieredBackend:
             return _lookup(slot, self._chain.memory.name, now - slot[5])
         found = self._find(key, slot)
         if found.slot is None:
-            return Lookup(False, tier=found.tier, version=found.version)
+            return Lookup(False, tier=found.tier, version=found.version, unproven=type(found) is Unproven)
         age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
-        return _lookup(found.slot, found.tier, age)
+        it = _lookup(found.slot, found.tier, age)
+        return it if type(found) is Found else it._replace(unproven=True)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""

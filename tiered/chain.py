@@ -80,6 +80,7 @@ class Chain(Forking):
         deadline: float,
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
+        serve_unproven: bool | None = None,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if journal is not None:
@@ -88,6 +89,9 @@ class Chain(Forking):
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
+        own = bool(getattr(self.record, "serve_unproven", False))
+        self.serve_unproven = own if serve_unproven is None else serve_unproven
+        """Whether reads are answered from above while the record cannot be asked."""
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.clock, self.deadline = codec, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)

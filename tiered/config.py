@@ -33,8 +33,15 @@ OPTIONS: dict[str, Reader] = {
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
     "journal": lambda text: os.path.expanduser(text),
+    "serve_unproven": lambda text: boolean(text),
 }
 """The settings beside `url`, and how each is read from a string."""
+_KINDS: dict[str, tuple[type, ...]] = {
+    "namespace": (str,),
+    "journal": (str, os.PathLike),
+    "shared": (str, bool),
+    "serve_unproven": (str, bool),
+}
 
 _TOPOLOGIES = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 REDIS = ("redis", "rediss", "unix", *_TOPOLOGIES)
@@ -140,6 +147,8 @@ def _check_options(settings: Mapping[str, Any]) -> None:
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
+    if not isinstance(unproven := settings.get("serve_unproven"), bool | None):
+        raise ConfigError(f"serve_unproven must be True, False or None, not {unproven!r:.40}")
 
 
 def redact(url: str) -> str:
@@ -194,8 +203,8 @@ def _number(text: str, whole: str) -> float:
 def _setting(name: str, value: Any) -> Any:
     if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
         return value
-    kinds = {"namespace": (str,), "journal": (str, os.PathLike), "shared": (str, bool)}.get(name, (str, int, float))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
+    kinds = _KINDS.get(name, (str, int, float))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
         return OPTIONS[name](str(value))

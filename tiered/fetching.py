@@ -24,6 +24,10 @@ class Found(NamedTuple):
     version: int
 
 
+class Unproven(Found):
+    """Found above a store of record that cannot be asked: there may have been a newer write."""
+
+
 class _Asked:
     """What one cache tier said in one read."""
 
@@ -45,7 +49,10 @@ class Fetcher:
         chain = self._chain
         if chain.guards:
             return self.fetch(space, (key,), started)[key]
-        generation, frame = chain.record.read(space.name, key)
+        try:
+            generation, frame = chain.record.read(space.name, key)
+        except StoreUnavailable as error:
+            return self._without_record(space, [key], started, {}, error)[key]
         if generation != space.generation:
             chain.learn(space, generation)
         held = self._absences(space, (key,))[0] if frame is None else frame
@@ -57,7 +64,38 @@ class Fetcher:
         asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
-            self._from_record(space, left, started, found, asked)
+            try:
+                self._from_record(space, left, started, found, asked)
+            except StoreUnavailable as error:
+                if not caches:  # what they say was overtaken just now
+                    raise
+                self._without_record(space, left, started, found, error)
+        return found
+
+    def _without_record(
+        self, space: Space, keys: list[str], started: float, found: dict[str, Found], error: StoreUnavailable
+    ) -> dict[str, Found]:
+        """What caches that are in service and owe nothing say, or memory, if it is newer; else the record's `error`.
+
+        A debt is believed in: a write of this process, or one whose mark it has seen, is never passed over.
+        """
+        chain = self._chain
+        if not chain.serve_unproven or not error.reason.trips_breaker:  # damage, for one, is no outage
+            raise error
+        for guard in chain.guards:
+            it = _Asked(guard, started)
+            left = [key for key in keys if key not in found]
+            for key, answer in zip(left, guard.get_many(space, left), strict=True):
+                self._sort(space, it, key, answer, started, found, {})
+        now = chain.clock.monotonic()
+        for key in keys:
+            at, slot = found.get(key), space.part.slots.get(key)
+            if slot is not None and slot[6] > now and (at is None or slot[3] > at.version):
+                at = Found(slot, chain.memory.name, slot[3])
+            if at is None:
+                raise error
+            found[key] = Unproven(*at)
+        space.stats.unproven += len(keys)
         return found
 
     def _ask(

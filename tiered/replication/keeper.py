@@ -119,11 +119,17 @@ class Keeper(Forking):
         return True
 
     def _run(self) -> None:
+        blind = False
         while not self._stop.wait(self._pause):
             try:
                 self.look()
+                if blind:
+                    logger.warning("the keeper can look at the store of record again")
+                blind = False
             except StoreError as error:
-                logger.warning("the keeper could not look at the store of record: %s", error)
+                if not blind:
+                    logger.warning("the keeper cannot look at the store of record: %s", error)
+                blind = True
             except Exception:  # whatever a third party's tier raises: without a keeper no tier would ever come back
                 logger.exception("the keeper met an unexpected error and goes on")
 

@@ -140,7 +140,8 @@ class Tier(Protocol):
 class Record(Tier, Protocol):
     """A store of record: the last tier of a chain, the truth.
 
-    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can). One that is far
+    away may have `serve_unproven = True`: then reads are answered from above while it cannot be asked, unless told otherwise.
     """
 
     max_key_bytes: int

@@ -39,6 +39,7 @@ class CouchbaseTier(Forking):
 
     max_key_bytes = MAX_KEY_BYTES
     journal: Journal | None = None
+    serve_unproven = True
 
     def __init__(
         self,

@@ -48,6 +48,10 @@ class State:
         """What the ids of a namespace's documents begin with, besides its name."""
         return self.cleared.get(namespace, 0)
 
+    def number(self, namespace: str | None) -> int:
+        """Of the last change of `namespace`, or (None) of all."""
+        return self.bumped if namespace is None else self.space(namespace)
+
     def generation(self, namespace: str) -> int:
         return max(self.bumped, self.space(namespace))
 
@@ -83,12 +87,18 @@ class Generations:
         return state
 
     def change(self, namespace: str | None) -> State:
-        """Give `namespace` an empty space and a new generation, or (None) every namespace a new generation."""
+        """Give `namespace` an empty space and a new generation, or (None) every namespace a new generation.
+
+        Whoever comes while another does the same is content with that.
+        """
         try:
-            announced = self._announce()
+            before = self.read().number(namespace)
+            announced = self._announce(namespace, before)
         except (StoreUnavailable, Ambiguous) as error:  # an announcement alone changes nothing
             message = f"nothing was changed: {str(error).removeprefix(f'{error.tier}: ')}"
             raise NotApplied(message, tier=error.tier, reason=error.reason) from error
+        if announced.number(namespace) > before:
+            return announced
         self._pause(WAIT)
         number = announced.last + 1
         cleared = announced.cleared if namespace is None else {**announced.cleared, namespace: number}
@@ -104,8 +114,11 @@ class Generations:
     def forget(self) -> None:
         self._state = None
 
-    def _announce(self) -> State:
-        """Our announcement, when no other is in the way; one whose maker has died is in nobody's way for long."""
+    def _announce(self, namespace: str | None, before: int) -> State:
+        """Our announcement, when no other is in the way, or the change if another has made it meanwhile.
+
+        An announcement whose maker has died is in nobody's way for long.
+        """
         began = self._clock.monotonic()
         other, since = "", began
         while True:
@@ -113,6 +126,8 @@ class Generations:
             now = self._clock.monotonic()
             if state.changing != other:
                 other, since = state.changing, now
+            if state.number(namespace) > before:
+                return state
             if not other or now - since > STUCK:
                 announced = self._replace(replace(state, changing=uuid.uuid4().hex))
                 if announced is not None:
