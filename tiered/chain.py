@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
 from tiered.entry import Entry, namespace_seed
-from tiered.errors import ConfigError, Corrupt, TieredError
+from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError
 from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
-from tiered.tiers.base import Mark, Record, Tier
+from tiered.tiers.base import Hosts, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -185,6 +185,20 @@ class Chain(Forking):
                 return False
             space.part.slots[key] = (slot[0], until, *slot[2:])
         return True
+
+    def tell_hosts(self, guard: Guard, space: Space, keys: Sequence[str]) -> None:
+        """`guard` did not take these: processes on other hosts must hear of it before the write is acknowledged (R7, R13).
+
+        Raises `Ambiguous`: written, but a promise could not be kept. A record without a journal promises nothing there.
+        """
+        hosts: Hosts | None = getattr(self.record, "hosts", None)
+        if hosts is None or self.record.journal is None:
+            return
+        try:
+            hosts.tell(guard.name, space.name, keys)
+        except StoreError as error:
+            message = f"written, but other hosts could not be told that {guard.name} lacks it: {error}"
+            raise Ambiguous(message, tier=error.tier, reason=error.reason) from error
 
     def confirm(self, guard: Guard, space: Space, generation: int, items: Sequence[tuple[str, int]]) -> None:
         """`guard` holds these (key, version) or newer: clear their pending marks."""

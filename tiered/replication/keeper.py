@@ -160,10 +160,9 @@ class Keeper(Forking):
     def _pay(self, guard: Guard) -> None:
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
-        if not guard.owed or not guard.owed.debts(since):
-            return
         try:
-            self._replay.run(guard)
+            if (guard.owed and guard.owed.debts(since)) or self._replay.told(guard):
+                self._replay.run(guard)
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)

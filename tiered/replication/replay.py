@@ -11,7 +11,7 @@ from tiered.entry import Draft, tombstone
 from tiered.errors import Reason, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
-from tiered.tiers.base import Absence, Journal, Write
+from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
 
 BATCH = 500
 ATTEMPTS = 5
@@ -23,6 +23,7 @@ class Replay:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
+        self._hosts: Hosts | None = getattr(chain.record, "hosts", None)
 
     def run(self, guard: Guard) -> int:
         """Pay what `guard` is owed; how many entries were put. Raises `StoreError` of the tier or of the record.
@@ -36,6 +37,7 @@ class Replay:
         with journal.replaying(guard.name) as mine:
             replayed = self._marks(guard, journal) if mine else 0
             journal.flush()
+        replayed += self._of_other_hosts(guard)
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
             pending = journal.still_pending(guard.name, [(it.namespace, it.key) for it in batch])
@@ -56,6 +58,19 @@ class Replay:
             journal.confirm(marks)
             if len(marks) < BATCH:
                 break
+        return replayed
+
+    def told(self, guard: Guard) -> list[Notice]:
+        """What a process of some host could not put, but this one perhaps can."""
+        return [] if self._hosts is None or self._chain.record.journal is None else self._hosts.notices(guard.name)
+
+    def _of_other_hosts(self, guard: Guard) -> int:
+        """The notices are seen before the record is read, so they say nothing newer than what is put."""
+        notices = self.told(guard)
+        if self._hosts is None or not notices:
+            return 0
+        replayed = self._put(guard, (it[:2] for it in notices))
+        self._hosts.settle(guard.name, notices)
         return replayed
 
     def _without_journal(self, guard: Guard, debts: Sequence[Debt]) -> int:

@@ -77,6 +77,7 @@ class CouchbaseTier(Forking):
         )
         self._cache = CouchbaseCache(self._link, prefix, address.max_id_bytes, max_ms, clock)
         self._record = CouchbaseRecord(self._link, prefix, address.max_id_bytes, clock)
+        self.hosts = self._record.hosts
         self.leases = CouchbaseLeases(self._link, prefix, address.max_id_bytes)
         register(self)
 

@@ -7,6 +7,7 @@ the version.
 
 from __future__ import annotations
 
+import time
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
@@ -17,8 +18,8 @@ from tiered.errors import Corrupt
 
 MAX_BODY = 20 * 2**20
 """Bytes of the largest document that a server takes."""
-LONGEST_EXPIRY = 50 * 365 * 86_400
-"""Seconds; the server keeps moments in 32 bits, and what lives longer is left to the expiry in the frame."""
+LAST_MOMENT = 2**31 - 1
+"""Unix seconds; servers keep moments in 32 bits, some with a sign. What lives longer is left to the expiry in its frame."""
 
 DIGEST = "\x7f"
 _NAMED, _HOLLOW = b"\xf5k", b"\xf5h"
@@ -84,4 +85,4 @@ def sealed(frame: bytes, seed: int, key: str, version: int) -> bytes:
 def native_expiry(milliseconds: int) -> int:
     """Whole seconds, never less than what was asked for, and at least one; 0 (never) where the server cannot count so far."""
     seconds = max(1, -(-milliseconds // 1000))
-    return 0 if seconds > LONGEST_EXPIRY else seconds
+    return 0 if time.time() + seconds > LAST_MOMENT else seconds

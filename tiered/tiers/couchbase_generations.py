@@ -11,8 +11,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import random
 from typing import Any
 
 from tiered.clock import Clock
@@ -25,9 +26,13 @@ LEASE = 0.5
 """Seconds, the same for everybody: a process that believed for longer would write where nobody looks any more."""
 WAIT = 1.2 * LEASE
 """Clocks of different machines do not run at quite the same rate."""
+FIELDS = ("store", "last", "bumped", "cleared", "changing", "owed", "lost")
+Notices = Mapping[str, Mapping[str, Mapping[str, int]]]
+"""Per cache tier, namespace and key, the number of the notice."""
 STUCK = 10 * LEASE
 """Seconds after which a change that was announced and never made is another's to make."""
 PATIENCE = 30.0
+ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,10 @@ class State:
     cleared: Mapping[str, int]
     changing: str = ""
     """Who has announced a change."""
+    owed: Notices = field(default_factory=dict)
+    """What other hosts are told (couchbase_hosts.py); a new generation of all namespaces makes it void."""
+    lost: Sequence[str] = ()
+    """Cache tiers that lack more than can be told."""
     cas: int = 0
     until: float = field(default=0.0, compare=False)
     """Monotonic seconds until which it may be believed without asking again."""
@@ -100,16 +109,17 @@ class Generations:
         if announced.number(namespace) > before:
             return announced
         self._pause(WAIT)
-        number = announced.last + 1
-        cleared = announced.cleared if namespace is None else {**announced.cleared, namespace: number}
-        bumped = number if namespace is None else announced.bumped
-        self._state = None
-        done = self._replace(replace(announced, last=number, bumped=bumped, cleared=cleared, changing=""))
-        if done is None:
-            raise NotApplied(
-                "another process changed the generation meanwhile", tier=self._link.name, reason=Reason.BUSY
-            )
-        return done
+        return self._make(namespace, announced)
+
+    def edit(self, how: Callable[[State], State]) -> None:
+        """Change what is no generation: by `how` of what is there, at once."""
+        for _ in range(ATTEMPTS):
+            state = self.read()
+            new = how(state)
+            if new is state or self._replace(new) is not None:
+                return
+            self._pause(random() * 0.01)
+        raise NotApplied("other writers were faster every time", tier=self._link.name, reason=Reason.BUSY)
 
     def forget(self) -> None:
         self._state = None
@@ -138,6 +148,24 @@ class Generations:
             else:
                 self._pause(LEASE / 10)
 
+    def _make(self, namespace: str | None, announced: State) -> State:
+        """The announced change; what else was edited meanwhile is taken along."""
+        state = announced
+        while state.changing == announced.changing:
+            number = state.last + 1
+            new = replace(state, last=number, changing="")
+            if namespace is None:
+                new = replace(new, bumped=number, owed={}, lost=())
+            else:
+                new = replace(new, cleared={**state.cleared, namespace: number})
+            done = self._replace(new)
+            if done is not None:
+                self._state = None
+                return done
+            state = self.read()
+        message = "another process took this one for dead and changed the generation itself"
+        raise NotApplied(message, tier=self._link.name, reason=Reason.BUSY)
+
     def _create(self) -> None:
         """Numbers begin with the time, so that a store that was emptied does not give any a second time."""
         now = self._clock.now()
@@ -163,5 +191,5 @@ class Generations:
 
 
 def _body(state: State) -> bytes:
-    fields = {name: getattr(state, name) for name in ("store", "last", "bumped", "cleared", "changing")}
+    fields = {name: getattr(state, name) for name in FIELDS}
     return json.dumps(fields, separators=(",", ":")).encode()

@@ -11,6 +11,7 @@ from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavai
 from tiered.tiers.base import RETENTION_MS, Commit, Page, Write, Written
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, sealed, unpack
 from tiered.tiers.couchbase_generations import Generations, State
+from tiered.tiers.couchbase_hosts import CouchbaseHosts
 from tiered.tiers.couchbase_link import Held, Link, Mutation
 from tiered.tiers.couchbase_listing import Listings
 
@@ -27,6 +28,7 @@ class CouchbaseRecord:
         self._link, self._prefix, self._limit = link, prefix, limit
         self._generations = Generations(link, f"{prefix}!generations", clock)
         self._listings = Listings(link)
+        self.hosts = CouchbaseHosts(self._generations)
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
         state = self._generations.state()
