@@ -8,18 +8,21 @@ from math import inf
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from tiered.arguments import (
+    FEEDS,
     KEEP,
     MAX_TTL,
+    READ_ORDERS,
     Ttl,
     _Keep,
     check_key,
     check_keys,
     check_namespace,
     check_prefix,
+    choice,
     expiry,
     number,
     ttl_seconds,
@@ -35,6 +38,7 @@ from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
+from tiered.replication.feeder import Feeder
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.terms import Job, terms_of
@@ -61,6 +65,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
+    cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
     """
 
     def __init__(
@@ -76,6 +82,8 @@ class TieredBackend:
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
         journal: str | os.PathLike[str] | None = None,
+        read_order: Literal["declared", "measured"] = "declared",
+        feed: Literal["write", "journal"] = "write",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -83,6 +91,8 @@ class TieredBackend:
         whole("max_value_bytes", max_value_bytes, 1)
         number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
         number("load_patience", load_patience, 0.001, inf, " seconds")
+        choice("read_order", read_order, READ_ORDERS)
+        choice("feed", feed, FEEDS)
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         chain = Chain(
             tiers,
@@ -91,16 +101,19 @@ class TieredBackend:
             staleness=staleness,
             deadline=deadline,
             journal=journal,
+            measured=read_order == "measured",
+            fed=feed == "journal",
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
+        self._feeder = Feeder(chain) if chain.fed else None
         self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
         self._bind(chain, namespace)
 
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
-        self._reader, self._writer = Reader(chain), Writer(chain)
+        self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
         self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
@@ -334,6 +347,7 @@ class TieredBackend:
         view = object.__new__(TieredBackend)
         view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
         view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
+        view._feeder = self._feeder
         view._bind(self._chain, check_namespace(name))
         return view
 
@@ -436,6 +450,8 @@ class TieredBackend:
             self._chain.closed = True
             self._loading.close()
             self._coherence.stop()
+            if self._feeder is not None:
+                self._feeder.stop()
             self._keeper.stop()
             for tier in self._tiers:
                 tier.close()
