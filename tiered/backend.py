@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from random import random
@@ -37,6 +38,7 @@ from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
+from tiered.steps import Ask, Commit, Compute, Pause, Steps, drive
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
 from tiered.writing import Writer
@@ -234,20 +236,7 @@ class TieredBackend:
 
     def touch(self, key: str, ttl: Ttl) -> bool:
         """Give `key` a new time to live (None: for ever); False if it is absent."""
-        if ttl is not None:
-            ttl_seconds(ttl)
-        missing = object()
-
-        def same(value: Any) -> Any:
-            if value is missing:
-                raise _Untouched
-            return value
-
-        try:
-            self.update(key, same, default=missing, ttl=ttl)
-        except _Untouched:
-            return False
-        return True
+        return drive(self._touching(key, ttl))
 
     def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
@@ -255,33 +244,11 @@ class TieredBackend:
         `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
         effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
         """
-        check_key(key, self._chain.max_key_bytes)
-        for attempt in range(MAX_CONFLICTS):
-            self._ready(write=True)
-            version, value, expires_at, keep_until = self._current(key)
-            value = fn(value if version else default)
-            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
-            if isinstance(ttl, _Keep) and version:
-                write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
-            if self._write(write, value)[0].version:
-                return value
-            self._stats.conflicts += 1
-            if attempt > 2:
-                sleep(random() * min(0.05, 0.0002 * attempt))
-        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
-        raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
+        return drive(self._updating(key, fn, default, ttl))
 
     def increment(self, key: str, by: int = 1) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
-        if isinstance(by, bool) or not isinstance(by, int):
-            raise InvalidValue(f"increment by an int, not {type(by).__name__}")
-
-        def plus(value: Any) -> int:
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
-            return value + by
-
-        return int(self.update(key, plus, default=0))
+        return drive(self._incrementing(key, by))
 
     def get_or_set(
         self,
@@ -299,16 +266,11 @@ class TieredBackend:
         background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
         Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
-        terms = terms_of(ttl, stale_ttl, refresh_ahead)
-        if not terms.ahead:
+        job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead))
+        if not job.ahead:
             value = self.get(key, _ABSENT)
-            return self._loads.load(key, Job(loader, *terms)) if value is _ABSENT else value
-        found = self.lookup(key)
-        if not found.found:
-            return self._loads.load(key, Job(loader, *terms))
-        if self._loads.is_due(terms.ahead, found.expires_at):
-            self._loads.refresh(key, Job(loader, *terms))
-        return found.value
+            return drive(self._loads.load(key, job)) if value is _ABSENT else value
+        return drive(self._loads.obtain(key, job, self.lookup))
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -530,8 +492,53 @@ class TieredBackend:
         self._stats.sets += bool(result[0].version)
         return result
 
+    def _updating(self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep) -> Steps[Any]:
+        check_key(key, self._chain.max_key_bytes)
+        for attempt in range(MAX_CONFLICTS):
+            version, value, expires_at, keep_until = yield Ask(partial(self._current, key))
+            value = yield Compute(partial(fn, value if version else default))
+            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
+            if isinstance(ttl, _Keep) and version:
+                write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
+            if (yield Commit(partial(self._write, write, value), write, value))[0].version:
+                return value
+            self._stats.conflicts += 1
+            if attempt > 2:
+                seconds = random() * min(0.05, 0.0002 * attempt)
+                yield Pause(partial(sleep, seconds), seconds)
+        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
+        raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
+
+    def _touching(self, key: str, ttl: Ttl) -> Steps[bool]:
+        if ttl is not None:
+            ttl_seconds(ttl)
+        missing = object()
+
+        def same(value: Any) -> Any:
+            if value is missing:
+                raise _Untouched
+            return value
+
+        try:
+            yield from self._updating(key, same, missing, ttl)
+        except _Untouched:
+            return False
+        return True
+
+    def _incrementing(self, key: str, by: int) -> Steps[int]:
+        if isinstance(by, bool) or not isinstance(by, int):
+            raise InvalidValue(f"increment by an int, not {type(by).__name__}")
+
+        def plus(value: Any) -> int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
+            return value + by
+
+        return int((yield from self._updating(key, plus, 0, KEEP)))
+
     def _current(self, key: str) -> tuple[int, Any, int, int]:
         """The record's version (0: absent), value, expires_at and keep_until of `key`."""
+        self._ready(write=True)
         _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return 0, None, 0, 0
