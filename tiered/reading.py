@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
+from tiered.errors import StoreError
 from tiered.fetching import Fetcher, Found
 from tiered.replication.inflight import Flight, InFlightTable
 
@@ -52,6 +53,55 @@ class Reader:
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
+
+    def read_together(self, space: Space, keys: Sequence[str]) -> dict[str, Found | Exception]:
+        """`read` of each key, for callers who know nothing of each other: what fails one of them is no other's error.
+
+        One round trip per tier. Reads that are under way are joined, and these may be.
+        """
+        flights, events, started = space.flights, space.flights.events, self._now()
+        mine, others = dict[str, Flight](), dict[str, Flight]()
+        for key in keys:
+            flight = Flight(started)
+            leader = flights.leaders.setdefault(key, flight)
+            (mine if leader is flight else others)[key] = leader
+        results = self._lead_together(space, mine, events, started) if mine else {}
+        for key, leader in others.items():
+            try:
+                results[key] = self._follow(space, key, leader, started) or self.read_many(space, (key,))[key]
+            except Exception as error:  # that caller's own
+                results[key] = error
+        return results
+
+    def _lead_together(
+        self, space: Space, mine: dict[str, Flight], events: int, started: float
+    ) -> dict[str, Found | Exception]:
+        failed, overtaken = dict[str, StoreError](), list[str]()
+        lock = self._chain.memory.lock
+        try:
+            found = self._fetcher.fetch(space, list(mine), started, failed=failed)
+        except BaseException as error:
+            with lock:
+                for key, flight in mine.items():
+                    flight.error = error
+                    self._land(space.flights, key, flight)
+            raise
+        with lock:
+            for key, flight in mine.items():
+                if key in failed:
+                    flight.error = failed[key]
+                elif self._finish(space, key, found[key], events, started):
+                    flight.answer = found[key]
+                else:
+                    overtaken.append(key)
+                self._land(space.flights, key, flight)
+        results: dict[str, Found | Exception] = {**found, **failed}
+        for key in overtaken:
+            try:
+                results[key] = self.read_many(space, (key,), caches=False)[key]
+            except StoreError as error:
+                results[key] = error
+        return results
 
     def _land(self, flights: InFlightTable, key: str, flight: Flight) -> None:
         """Nobody joins any more, and whoever has joined wakes up; with the lock."""
