@@ -203,8 +203,10 @@ def _fail(calls: Sequence[Call], error: BaseException) -> None:
     if isinstance(error, StopIteration):  # what no future can hold
         error = RuntimeError("StopIteration was raised")
     for call in calls:
-        call.error = error if call is calls[-1] or not isinstance(error, StoreError) else copy(error)
-        call.error.__cause__ = error.__cause__
+        call.error = error
+        if isinstance(error, StoreError):
+            call.error = copy(error).with_traceback(error.__traceback__)
+            call.error.__cause__ = error.__cause__
 
 
 def _deliver(calls: list[Call]) -> None:
