@@ -25,6 +25,7 @@ ANOTHER_RUN = (
     REDIS + "another_run_of_the_server_is_not_believed",
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
+REPLACED = ("tests/faults/test_replaced_masters.py",)
 INTENTS = ("tests/unit/test_intents.py",)
 STRESS = ("tests/unit/test_races.py",)
 
@@ -132,7 +133,11 @@ MUTANTS = [
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
            "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", TOLD),
     Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
-           "        while wire.run is not self.run_id is not None:", "        while False:", ANOTHER_RUN),
+           "            if wire.run is self.run_id or self.run_id is None:", "            if True:", ANOTHER_RUN),
+    Mutant("R15", "a connection is believed for as long as it lives", "tiered/tiers/redis_link.py",
+           "            if time.monotonic() > wire.believed_until:", "            if False:", REPLACED),
+    Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
+           "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
            "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",
