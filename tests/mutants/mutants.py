@@ -42,6 +42,10 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",
+           "if mine or self._overdue(guard.name) else 0", "if mine else 0", UNIT),
+    Mutant("replay", "a probe that ends in an unknown error stays half-open", _R + "keeper.py",
+           "            guard.breaker.probe_failed()\n            raise", "            raise", UNIT),
     Mutant(
         "R1", "a confirm clears a mark whatever its version", "tiered/tiers/file_session.py",
         "AND key = ? AND version = ? AND generation = ?", "AND key = ? AND ? AND ?", PARTS,

@@ -190,6 +190,9 @@ class Keeper(Forking):
                 error,
             )
             return
+        except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
+            guard.breaker.probe_failed()
+            raise
         guard.breaker.close()
         logger.warning("%s: in service again, %d writes replayed", guard.name, replayed)
 
