@@ -47,7 +47,9 @@ class RedisSource:
         while True:
             with _translated():
                 cursor, names = self._client.scan(cursor, match=self._match, count=PAGE)
-                fresh = [name for name in dict.fromkeys(names) if name not in seen]  # a SCAN may name a key twice
+                fresh: list[Any] = [
+                    name for name in dict.fromkeys(names) if name not in seen
+                ]  # a SCAN may name a key twice
                 found = self._page(fresh)
             seen.update(fresh)
             yield from found
