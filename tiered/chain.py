@@ -18,6 +18,7 @@ from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
+from tiered.replication.order import ReadOrder
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Hosts, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
@@ -31,6 +32,14 @@ RECORD_CALLS = 64
 NO_JOURNAL = (
     "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
     " journal=, a directory on this host's disk"
+)
+NO_MARKS = (
+    'read_order="measured" and feed="journal" build on pending marks, and this store of record keeps none; give journal=, a'
+    " directory on this host's disk"
+)
+FED_ALONE = (
+    "feed='journal' is not for a store of record that several hosts share: those do not see this host's journal, and would"
+    " read old values from a cache until it is fed; leave it out"
 )
 INFINITE = math.inf
 
@@ -81,8 +90,15 @@ class Chain(Forking):
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
         serve_unproven: bool | None = None,
+        measured: bool = False,
+        fed: bool = False,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        self.fed = fed and bool(self.guards)
+        if (measured or fed) and self.guards and journal is None and self.record.journal is None:
+            raise ConfigError(f"{self.record.name}: {NO_MARKS}")
+        if self.fed and getattr(self.record, "hosts", None) is not None:
+            raise ConfigError(f"{self.record.name}: {FED_ALONE}")
         if journal is not None:
             from tiered.tiers.journaled import with_journal
 
@@ -95,6 +111,7 @@ class Chain(Forking):
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.clock, self.deadline = codec, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
+        self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
@@ -128,6 +145,7 @@ class Chain(Forking):
         else:
             self.memory.forget_all()
         self.trust.forget()
+        self.order.forget()
         self.record_stats.reset()
         for guard in self.guards:
             guard.forget_parent()

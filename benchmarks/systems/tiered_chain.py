@@ -1,12 +1,13 @@
-"""tiered with its default options: memory, Redis, file."""
+"""tiered: memory, Redis, file; with its default options, and asking the record first."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from benchmarks.outage.systems import MEMORY_ENTRIES
+from benchmarks.systems import MEMORY_ENTRIES
 from tiered.backend import TieredBackend
 from tiered.tiers.file import FileTier
 from tiered.tiers.memory import MemoryTier
@@ -21,9 +22,12 @@ STALENESS: float = _DEFAULTS["staleness"]
 class TieredChain:
     """Every default: also the deadline of a call, the staleness bound, and sets that survive a power cut."""
 
+    options: Mapping[str, Any] = {}
+
     def __init__(self, redis_url: str, directory: Path) -> None:
         self.record = FileTier(directory / "file")
-        self.backend = TieredBackend([MemoryTier(max_entries=MEMORY_ENTRIES), RedisTier(redis_url), self.record])
+        tiers = [MemoryTier(max_entries=MEMORY_ENTRIES), RedisTier(redis_url), self.record]
+        self.backend = TieredBackend(tiers, **self.options)
         self.get, self.set, self.close = self.backend.get, self.backend.set, self.backend.close
 
     def fill(self, values: Mapping[str, str]) -> None:
@@ -33,3 +37,15 @@ class TieredChain:
 
     def converged(self) -> bool:
         return self.backend.verify().converged
+
+
+class TieredMeasured(TieredChain):
+    """The record is on this host's disk, so it answers before Redis."""
+
+    options: Mapping[str, Any] = {"read_order": "measured"}
+
+
+class TieredFed(TieredChain):
+    """And Redis gets what was written after the call has returned."""
+
+    options: Mapping[str, Any] = {"read_order": "measured", "feed": "journal"}

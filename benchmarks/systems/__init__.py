@@ -14,6 +14,8 @@ SOCKET_TIMEOUT = 0.25
 
 _PLACES = {
     "tiered": ("tiered_chain", "TieredChain", "tiered"),
+    "tiered-measured": ("tiered_chain", "TieredMeasured", "tiered"),
+    "tiered-measured-fed": ("tiered_chain", "TieredFed", "tiered"),
     "hand-rolled": ("hand_rolled", "HandRolled", "tiered"),
     "hand-rolled+breaker": ("hand_rolled", "HandRolledWithBreaker", "tiered"),
     "dogpile": ("dogpile_proxy", "DogpileProxy", "dogpile"),

@@ -13,9 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
-from benchmarks.outage.systems.breaker import NoBreaker, TimerBreaker
-from benchmarks.outage.systems.disk import open_disk
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems.breaker import NoBreaker, TimerBreaker
+from benchmarks.systems.disk import open_disk
 
 
 class HandRolled:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cashews import Cache
 from cashews.backends.memory import Memory
 
-from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 CONNECTIONS = 100
 

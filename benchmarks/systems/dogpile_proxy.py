@@ -13,7 +13,7 @@ from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 from dogpile.cache.proxy import ProxyBackend
 
-from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
 class _Lru(ProxyBackend):

@@ -12,7 +12,7 @@ from key_value.aio.stores.redis import RedisStore
 from key_value.aio.wrappers.passthrough_cache import PassthroughCacheWrapper
 from redis.asyncio import Redis
 
-from benchmarks.outage.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
 class PyKeyValuePassthrough:
