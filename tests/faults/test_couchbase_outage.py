@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,22 @@ def test_writes_say_what_became_of_them(open_store: Open, couchbase_mock: Couchb
     assert store.verify().ok
 
 
-def test_a_write_that_arrives_late_is_seen_by_all_tiers(open_store: Open, couchbase_mock: CouchbaseMock) -> None:
+def test_a_write_that_arrives_late_is_seen_by_all_tiers(
+    open_store: Open, couchbase_mock: CouchbaseMock, tmp_path: Path
+) -> None:
     store = open_store()
     store.set("k", "old")
     couchbase_mock.freeze()
     with pytest.raises(Ambiguous):
         store.set("k", "late")
-    witness: Any = open_store()._chain.record.journal
-    eventually(lambda: list(witness.intents()) == [("default", "k")], "the doubt")
+
+    def doubts() -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(tmp_path / "journal" / "tiered.sqlite3")) as journal:
+            return journal.execute("SELECT namespace, key FROM intents WHERE writer < 0").fetchall()
+
+    eventually(lambda: doubts() == [("default", "k")], "the doubt")
     time.sleep(4 * GRACE)  # nothing to wait for: a doubt must NOT end, however long the record does not answer
-    assert list(witness.intents()) == [("default", "k")]
+    assert doubts() == [("default", "k")]
     couchbase_mock.thaw()
     eventually(lambda: converged(store) and store.get("k") == "late")
     assert open_store(entries=0).get("k") == "late"
@@ -180,8 +187,10 @@ def test_what_redis_is_owed_is_not_read_there_while_couchbase_is_gone(
     redis_server.thaw()
     unproven(store)
     for _ in range(20):
-        with pytest.raises(StoreUnavailable):
-            store.get("k")
+        try:
+            assert store.get("k") == "new", "the keeper was quick enough to replay it"
+        except StoreUnavailable:
+            continue
     getattr(couchbase_mock, BACK[fault])()
     eventually(lambda: converged(store))
     assert store.get("k") == "new"
