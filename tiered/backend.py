@@ -32,7 +32,7 @@ from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
-from tiered.fetching import Found
+from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
@@ -65,6 +65,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    With `serve_unproven`, reads go on above a store of record that cannot be asked, and `lookup` says so; None leaves it to the
+    record (Couchbase: yes, others: no).
     `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
     cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
     """
@@ -84,6 +86,7 @@ class TieredBackend:
         journal: str | os.PathLike[str] | None = None,
         read_order: Literal["declared", "measured"] = "declared",
         feed: Literal["write", "journal"] = "write",
+        serve_unproven: bool | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -103,6 +106,7 @@ class TieredBackend:
             journal=journal,
             measured=read_order == "measured",
             fed=feed == "journal",
+            serve_unproven=serve_unproven,
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
@@ -478,9 +482,10 @@ class TieredBackend:
 
     def _shown(self, found: Found, now: float) -> Lookup:
         if found.slot is None:
-            return Lookup(False, tier=found.tier, version=found.version)
+            return Lookup(False, tier=found.tier, version=found.version, unproven=type(found) is Unproven)
         age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
-        return _lookup(found.slot, found.tier, age)
+        shown = _lookup(found.slot, found.tier, age)
+        return shown if type(found) is Found else shown._replace(unproven=True)
 
     def _ttl(self, found: Lookup) -> float | None:
         if not found.found:
