@@ -26,6 +26,7 @@ ANOTHER_RUN = (
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
 REPLACED = ("tests/faults/test_replaced_masters.py",)
+RESTORED = ("tests/faults/test_restored_record.py",)
 INTENTS = ("tests/unit/test_intents.py",)
 STRESS = ("tests/unit/test_races.py",)
 
@@ -42,6 +43,12 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("R8", "a record that came back old is believed", "tiered/tiers/intent_journal.py",
+           "if run in (UNBELIEVED, known):", "if True:", RESTORED),
+    Mutant("R8", "generations are counted, and so come twice", "tiered/tiers/renew.lua",
+           "math.max(clock, tonumber", "math.max(0, tonumber", RESTORED),
+    Mutant("R8", "a clear that may have been made leaves memory", "tiered/backend.py",
+           "            self._forget_all()\n            raise", "            raise", STRESS),
     Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",
            "if mine or self._overdue(guard.name) else 0", "if mine else 0", UNIT),
     Mutant("replay", "a probe that ends in an unknown error stays half-open", _R + "keeper.py",
