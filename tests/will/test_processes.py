@@ -86,3 +86,20 @@ def test_a_value_is_never_torn(kind: str, redis_url: str, tmp_path: Path) -> Non
         writer.kill()
         assert reader("len(mind.load('k', [])) == 20_000")
         assert [n for _, n, _ in seen] == sorted(n for _, n, _ in seen) and seen[-1][1] > 0
+
+
+def test_a_thread_that_outlives_its_handler_can_still_save(on_file: Mind) -> None:
+    on_file("mind.save('k', 0)")
+    code = """
+import threading
+from multiprocessing import Process, util
+ending = threading.Event()
+def handler():
+    util.Finalize(None, ending.set, exitpriority=0)  # after the storage's own
+    threading.Thread(target=lambda: (ending.wait(), mind.save('k', 'late'))).start()
+it = Process(target=handler)
+it.start()
+it.join(60)
+"""
+    on_file(f"exec({code!r}, globals())")
+    assert on_file("it.exitcode, mind.load('k')") == (0, "late")
