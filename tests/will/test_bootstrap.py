@@ -17,9 +17,9 @@ NO_REDIS = "PUBSUB_BACKEND = 'zeromq'\n"
 def test_the_settings_of_before_are_enough(redis_server: RedisServer, tmp_path: Path) -> None:
     with Mind(tmp_path / "bot", f"FILE_DIR = {str(tmp_path / 'will')!r}\n", WILL_REDIS_URL=redis_server.url) as mind:
         mind("mind.save('k', 1)")
-        assert mind("list(mind.storage._store.stats()['tiers'])") == ["redis", "file"]
+        assert mind("list(mind.storage._store.stats()['tiers'])") == ["file"]
         assert mind("mind.storage.verify_settings()") is True
-        assert mind("[it['name'] for it in mind.storage.required_settings]") == ["REDIS_URL", "FILE_DIR"]
+        assert mind("[it['name'] for it in mind.storage.required_settings]") == ["FILE_DIR"]
     assert (tmp_path / "will" / "tiered" / "tiered.sqlite3").exists()
 
 

@@ -8,7 +8,7 @@ from multiprocessing import parent_process, util
 from typing import Any
 
 from tiered.backend import TieredBackend
-from tiered.config import tiers_from_settings
+from tiered.config import tiers_and_options
 from tiered.errors import ConfigError, StoreError
 from tiered.tiers.base import Tier
 from tiered.tiers.memory import MemoryTier
@@ -26,7 +26,7 @@ class Stores:
         util.register_after_fork(self, Stores._tidy_at_exit)
 
     def open(self, settings: Mapping[str, Any]) -> TieredBackend:
-        """The store that `settings` describe, without network I/O; raises `ConfigError`."""
+        """The store that `settings`, a `url` and options, describe, without network I/O; raises `ConfigError`."""
         name = repr(sorted(settings.items()))
         store = self._open.get(name)
         if store is None:
@@ -63,7 +63,7 @@ class Stores:
 
 
 def _build(settings: Mapping[str, Any]) -> TieredBackend:
-    tiers, options = tiers_from_settings(settings, {})
+    tiers, options = tiers_and_options(settings["url"], {name: it for name, it in settings.items() if name != "url"})
     try:
         return TieredBackend(_without_memory(tiers), **options)
     except BaseException:
