@@ -108,6 +108,7 @@ def test_each_setting_says_how_to_obtain_it() -> None:
     assert required_settings({"url": "…"}, {"TIERED_URL": "…"}) == [URL]
     assert required_settings({"url": "…"}, {"REDIS_URL": "…", "FILE_DIR": "…"}) == [FILE_DIR]
     assert required_settings({"url": "…"}, {"REDIS_URL": "…"}) == [REDIS_URL]
+    assert required_settings({"url": "…"}, {}) == []
     for setting in (URL, REDIS_URL, FILE_DIR, *OPTIONAL):
         assert set(setting) == {"name", "obtain_at"} and len(setting["obtain_at"]) > 40
     assert {setting["name"].removeprefix("TIERED_").lower() for setting in OPTIONAL} <= set(OPTIONS)

@@ -34,6 +34,12 @@ def test_everything_from_the_environment(tmp_path: Path) -> None:
         assert "'mine'" in mind("repr(mind.storage._store)")
 
 
+def test_the_chain_may_be_that_of_the_command_line(tmp_path: Path) -> None:
+    with Mind(tmp_path / "bot", NO_REDIS, TIERED_URL=f"file:{tmp_path}/data") as mind:
+        mind("mind.save('k', 1)")
+        assert mind.log == "" and mind("mind.load('k'), mind.storage.verify_settings()") == (1, True)
+
+
 def test_a_missing_setting_is_told_with_how_to_obtain_it(tmp_path: Path) -> None:
     with Mind(tmp_path / "bot", NO_REDIS) as mind:
         mind("exec('from will.backends.storage import tiered_backend')")

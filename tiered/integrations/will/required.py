@@ -58,5 +58,6 @@ def required_settings(options: Mapping[str, Any], will: Mapping[str, Any]) -> li
     known = [URL, *OPTIONS]
     given = [setting for setting in known if will.get(setting["name"])]
     if URL not in given and "url" in options:
-        return [FILE_DIR if will.get("FILE_DIR") else REDIS_URL, *given]
+        sources = [setting for setting in (FILE_DIR, REDIS_URL) if will.get(setting["name"])]
+        return [*sources[:1], *given]  # none of these, if TIERED_URL is in the environment alone
     return given if URL in given else [URL, *given]
