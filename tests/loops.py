@@ -35,11 +35,14 @@ class Gate:
     def __init__(self, inner: Callable[..., Any]) -> None:
         self._inner, self._open = inner, threading.Event()
         self.calls: list[tuple[Any, ...]] = []
+        self.finished = 0
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         self.calls.append(args)
         assert self._open.wait(LIMIT)
-        return self._inner(*args, **options)
+        result = self._inner(*args, **options)
+        self.finished += 1
+        return result
 
     @property
     def reached(self) -> int:
