@@ -21,6 +21,7 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
+	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
 
@@ -47,6 +48,9 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
+	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
+	$(BIN)/python benchmarks/memory_size.py
+	$(BIN)/python benchmarks/million.py
 
 bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
 	@scripts/ensure-redis-server
@@ -54,4 +58,4 @@ bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: 
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
 clean:  ## remove what make made
-	rm -rf .venv .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis
