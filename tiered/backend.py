@@ -290,10 +290,14 @@ class TieredBackend:
         """Remove every key of this namespace, and of no other."""
         self._ready(write=True)
         old = self._space.scope
-        self._chain.learn(self._space, self._chain.record.clear(self._space.name))
-        with self._chain.memory.lock:
-            self._chain.memory.empty(self._space.part)
-            self._space.flights.renew()
+        try:
+            self._chain.learn(self._space, self._chain.record.clear(self._space.name))
+        except NotApplied:
+            raise
+        except BaseException:  # Ambiguous, or a signal's exception: what memory holds may be gone from the record
+            self._forget_all()
+            raise
+        self._forget_all()
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 guard.forget(old)
@@ -406,6 +410,12 @@ class TieredBackend:
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
 
     # Private, in the order of use
+
+    def _forget_all(self) -> None:
+        """Empty this namespace's memory, also of what is on its way there."""
+        with self._chain.memory.lock:
+            self._chain.memory.empty(self._space.part)
+            self._space.flights.renew()
 
     def _replay(self) -> tuple[dict[str, int], dict[str, StoreError]]:
         replayed, failed = dict[str, int](), dict[str, StoreError]()

@@ -208,13 +208,15 @@ class Fetcher:
                 failed[key] = error
                 del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
+        absent = {key: it for key, it in answers.items() if isinstance(it, Absence)}
         for tier in asked:
             for key in tier.unanswered:
-                if key in answers:
-                    tier.guard.owe(space.name, key, found[key].version or MAX_VERSION)
-            for key in tier.missed:
-                it = answers.get(key)
-                if isinstance(it, Absence) and it.pending:  # R17: it may hold an old value by now
+                if key in frames:
+                    tier.guard.owe(space.name, key, found[key].version)
+            for key in (*tier.unanswered, *tier.missed):
+                it = absent.get(key)
+                # R17: it may hold an old value by now. Without a mark it has accepted whatever removed the key.
+                if it is not None and it.pending:
                     tier.guard.owe(space.name, key, it.version or MAX_VERSION)
         self._promote(space, generation, asked, frames)
 
@@ -240,7 +242,13 @@ class Fetcher:
     def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
         """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
         journal = self._chain.record.journal
-        return [NO_VERSION] * len(keys) if journal is None else journal.absences(space.name, keys)[1]
+        if journal is None:
+            return [NO_VERSION] * len(keys)
+        generation, held = journal.absences(space.name, keys)
+        self._chain.learn(
+            space, generation
+        )  # of this snapshot: marks that are gone from it may have been given up (R8)
+        return held
 
     def _of_record(self, space: Space, key: str, held: bytes | Absence, started: float) -> Found:
         """What the record's answer means; damage there is an error, never a miss."""

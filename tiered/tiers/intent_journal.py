@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 from random import SystemRandom
@@ -23,6 +24,8 @@ from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
 from tiered.tiers.intent_tables import UNBELIEVED
 from tiered.tiers.intent_tidying import Tidying
+
+logger = logging.getLogger(__name__)
 
 OWN = "tiered:journal"
 """The namespace, which nobody can name, of what a journal keeps in the record."""
@@ -146,6 +149,7 @@ class IntentJournal(Forking):
         """Write out what waits; now and then look after writers that died, and the limits."""
         self._store.write_out()
         self._tidying.run()
+        self._follow_record()
 
     def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
         """The record first: whatever removed a key is confirmed, or still to be found here afterwards."""
@@ -158,12 +162,16 @@ class IntentJournal(Forking):
     def adopt(self, tier: str, identity: str) -> bool:
         """Three steps, each of which may be the last: marks for the tier from now on, a new generation, and only then belief."""
         _ = self.identity
+        again = self._follow_record()
         if self.adopted(tier) == identity:
-            return False
+            return again
+        self._believe(tier, identity)
+        return True
+
+    def _believe(self, tier: str, identity: str) -> None:
         self._store.write(lambda db: tables.believe(db, tier, UNBELIEVED))
         self._record.bump()
         self._store.write(lambda db: tables.believe(db, tier, identity))
-        return True
 
     def adopted(self, tier: str) -> str | None:
         return None if self.hosts is not None and self.hosts.lost(tier) else self.believed(tier)
@@ -196,6 +204,24 @@ class IntentJournal(Forking):
         self._start()
 
     # Private
+
+    def _follow_record(self) -> bool:
+        """Whether the record has other data than were believed in: now it has a new generation.
+
+        One that came back with an old snapshot has forgotten writes, and clears, that caches still know of.
+        """
+        lineage: Callable[[], str] | None = getattr(self._record, "lineage", None)
+        try:
+            run = UNBELIEVED if lineage is None else lineage()
+        except StoreUnavailable:  # whoever reads the record is told
+            return False
+        known = self.adopted(tables.RECORD)
+        if run in (UNBELIEVED, known):
+            return False
+        if known is not None:
+            logger.warning("%s: restarted or replaced, so caches start anew (new generation)", self._record.name)
+        self._believe(tables.RECORD, run)
+        return True
 
     def _catch_up(self) -> None:
         with suppress(StoreError):  # what cannot be written out is an intent still, and so not forgotten
