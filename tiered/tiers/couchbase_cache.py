@@ -68,8 +68,12 @@ class CouchbaseCache:
         return removed
 
     def probe(self) -> str:
-        """The identity of the data: another one if the bucket was emptied, or a node came back with another history."""
+        """Asks every node, then for the `identity`."""
         self._link.ping()
+        return self.identity()
+
+    def identity(self) -> str:
+        """Of the data: another one if the bucket was emptied, or a node came back with another history."""
         id = f"{self._prefix}!cache"
         try:
             while True:

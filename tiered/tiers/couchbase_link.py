@@ -62,7 +62,8 @@ class Link:
     ) -> None:
         self.name = name
         self.replaced = False
-        """Whether a write came to a node with another history than before: it may have lost what it acknowledged."""
+        """Whether a write came to a node with another history than before: it may have lost what it acknowledged, unless
+        that was on other nodes, too."""
         self._histories: dict[int, int] = {}
         self._connection = Connection(address, name=name, timeout=timeout, connect_timeout=connect_timeout, clock=clock)
         self._prober = Prober(name, self._probe, clock)
@@ -207,7 +208,7 @@ class Link:
 
     def _cas(self, result: Any) -> int:
         """Of what was written; the token beside it says in which history its part of the bucket is."""
-        token = result.mutation_token()
+        token = None if self._durable else result.mutation_token()
         if (
             token is not None
             and self._histories.setdefault(token.partition_id, token.partition_uuid) != token.partition_uuid
