@@ -22,7 +22,7 @@ from tests.machine import tool
 from tests.servers import free_port
 from tests.waiting import eventually
 from tiered import CouchbaseTier
-from tiered.tiers.couchbase_link import Mutation
+from tiered.tiers.couchbase_batch import Mutation
 
 REAL = os.environ.get("TIERED_TEST_COUCHBASE", "")
 LACKS = "CouchbaseMock has no "
