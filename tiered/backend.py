@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from random import random
@@ -38,8 +39,8 @@ from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.terms import Job, terms_of
-from tiered.tiers.base import Tier, Write, Written
-from tiered.writing import Writer
+from tiered.tiers.base import Tier, Write
+from tiered.writing import Result, Writer
 
 if TYPE_CHECKING:
     from tiered.verification.progress import OnProgress
@@ -101,7 +102,8 @@ class TieredBackend:
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain)
-        self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
+        store = partial(self._write, op="load")
+        self._loads = Loads(self._loading, self._space, self._reader, self._draft, store)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
@@ -172,14 +174,11 @@ class TieredBackend:
                 values[key] = _value(slot)
             else:
                 below.append(key)
-        self._stats.memory_hits += len(values)
+        self._stats.many_hits += len(values)
         if below:
-            self._ready()
-            found = self._reader.read_many(self._space, below)
-            for key, it in found.items():
+            for key, it in self._find_many(below).items():
                 if it.slot is not None:
                     values[key] = _value(it.slot)
-            self._stats.misses += len(wanted) - len(values)
         return {key: values[key] for key in wanted if key in values}
 
     def ttl(self, key: str) -> float | None:
@@ -202,12 +201,13 @@ class TieredBackend:
 
     def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        outcome: WriteOutcome = self._write(self._draft(key, value, ttl), value)[1]
+        outcome = self._write(self._draft(key, value, ttl), value)[1]
+        assert outcome is not None  # there was no condition
         return outcome
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value)
+        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value, op="add")
         return outcome if written.version else None
 
     def delete(self, key: str) -> bool:
@@ -217,8 +217,7 @@ class TieredBackend:
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
-        self._ready(write=True)
-        results = self._writer.write(self._space, writes, list(values.values())) if writes else []
+        results = self._write_many("set_many", writes, list(values.values()))
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
@@ -226,9 +225,8 @@ class TieredBackend:
         """`delete` of each, in one commit; whether each was there."""
         limit, seed, now = self._chain.max_key_bytes, self._space.seed, self._chain.clock.now()
         wanted = check_keys(keys, limit)
-        self._ready(write=True)
         writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
-        results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
+        results = self._write_many("delete", writes, [None] * len(writes))
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
@@ -263,7 +261,7 @@ class TieredBackend:
             write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
             if isinstance(ttl, _Keep) and version:
                 write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
-            if self._write(write, value)[0].version:
+            if self._write(write, value, op="update")[0].version:
                 return value
             self._stats.conflicts += 1
             if attempt > 2:
@@ -337,9 +335,16 @@ class TieredBackend:
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
-        self._ready(write=True)
-        old = self._space.scope
-        self._chain.learn(self._space, self._chain.record.clear(self._space.name))
+        began, operation = self._monotonic(), self._stats.operations["clear"]
+        try:
+            self._ready(write=True)
+            old = self._space.scope
+            self._chain.learn(self._space, self._chain.record.clear(self._space.name))
+        except StoreError:
+            operation.failed(self._monotonic() - began)
+            raise
+        operation.succeeded(self._monotonic() - began)
+        self._chain.record_stats.bumps["clear"] += 1
         with self._chain.memory.lock:
             self._chain.memory.empty(self._space.part)
             self._space.flights.renew()
@@ -489,11 +494,31 @@ class TieredBackend:
         if slot is not None and self._chain.prolong(self._space, key, slot):
             self._stats.memory_hits += 1
             return Found(slot, self._chain.memory.name, slot[3])
-        if self._chain.closed or not self._space.ready:
+        began, stats = self._monotonic(), self._stats
+        try:
+            if self._chain.closed or not self._space.ready:
+                self._ready()
+            found = self._reader.read(self._space, key)
+        except StoreError:
+            stats.read_errors += 1
+            stats.operations["get"].failed(self._monotonic() - began)
+            raise
+        stats.operations["get"].succeeded(self._monotonic() - began)
+        stats.found(found.tier, found.slot is not None)
+        return found
+
+    def _find_many(self, keys: list[str]) -> dict[str, Found]:
+        began, stats = self._monotonic(), self._stats
+        try:
             self._ready()
-        found = self._reader.read(self._space, key)
-        if found.slot is None:
-            self._stats.misses += 1
+            found = self._reader.read_many(self._space, keys)
+        except StoreError:
+            stats.read_errors += len(keys)
+            stats.operations["get_many"].failed(self._monotonic() - began)
+            raise
+        stats.operations["get_many"].succeeded(self._monotonic() - began)
+        for it in found.values():
+            stats.found(it.tier, it.slot is not None)
         return found
 
     def _draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
@@ -524,11 +549,23 @@ class TieredBackend:
     def _redraft(self, key: str, base: Draft, expires_at: int, keep_until: int) -> Draft:
         return base._replace(expires_at=expires_at, keep_until=keep_until)
 
-    def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
-        self._ready(write=True)
-        result = self._writer.write(self._space, (write,), (value,))[0]
+    def _write(self, write: Write, value: Any, *, op: str = "set") -> Result:
+        result = self._write_many(op, (write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result
+
+    def _write_many(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
+        """Every write of a caller, counted and timed as `op`."""
+        began, operation = self._monotonic(), self._stats.operations[op]
+        try:
+            self._ready(write=True)
+            results = self._writer.write(self._space, writes, values) if writes else []
+        except StoreError:
+            operation.failed(self._monotonic() - began)
+            raise
+        degraded = any(outcome and "queued" in outcome.tiers.values() for _, outcome in results)
+        operation.succeeded(self._monotonic() - began, degraded=degraded)
+        return results
 
     def _current(self, key: str) -> tuple[int, Any, int, int]:
         """The record's version (0: absent), value, expires_at and keep_until of `key`."""

@@ -15,7 +15,7 @@ from tiered.codecs.base import Codec, immutable
 from tiered.entry import Entry, namespace_seed
 from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.forks import Forking, register
-from tiered.observability.stats import StoreStats, TierStats
+from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
@@ -94,7 +94,8 @@ class Chain(Forking):
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
         self.marks = [guard.name for guard in self.guards]
-        self.record_stats = TierStats()
+        self.record_stats = TierStats.of(RECORD_OPS)
+        self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
         self.closed = False
         self.max_key_bytes = min(self.record.max_key_bytes, 1024)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
@@ -123,7 +124,8 @@ class Chain(Forking):
         else:
             self.memory.forget_all()
         self.trust.forget()
-        self.record_stats.reset()
+        for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
+            stats.reset()
         for guard in self.guards:
             guard.forget_parent()
         for space in self.spaces():

@@ -135,13 +135,7 @@ class Loads:
             return _copy(found)
         generation = self._space.generation
         load.begin(generation, found.version)
-        self._space.stats.loads += 1
-        self._space.stats.refreshed += job.background
-        try:
-            value = job.loader()
-        except Exception as error:
-            load.failed = not isinstance(error, RecursiveLoad)
-            raise
+        value = self._run(load, job)
         write = self._draft(key, value, job.ttl, 0 if found.slot is None else found.version)
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
@@ -151,7 +145,24 @@ class Loads:
             now = self._reader.read_many(self._space, (key,), caches=False)[key]
             if now.slot is not None:
                 return _copy(now)
+        else:
+            self._space.stats.stored += 1
         return partial(self._chain.codec.decode, write.draft.payload)
+
+    def _run(self, load: Load, job: Job) -> Any:
+        """The loader's value, counted and timed."""
+        stats, now = self._space.stats, self._chain.clock.monotonic
+        began = now()
+        stats.loads += 1
+        stats.refreshed += job.background
+        try:
+            return job.loader()
+        except Exception as error:
+            stats.load_errors += 1
+            load.failed = not isinstance(error, RecursiveLoad)
+            raise
+        finally:
+            stats.load_time.observe(now() - began)
 
     def _unchanged(self, key: str, load: Load, found: Found) -> bool:
         """Whether the key was neither deleted nor cleared since the loader began; a `set` is for the record to see."""
@@ -197,6 +208,7 @@ class Loads:
             logger.warning("cannot look for an expired value: %s", error)
             return None
         self._space.stats.stale_served += 1
+        self._space.stats.stale_age.observe((now - entry.expires_at) / 1000)
         return lambda: value
 
 

@@ -67,7 +67,7 @@ def test_the_probe_and_not_the_clock_closes_the_breaker(a: Process, b: Process) 
 
 
 def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b: Process) -> None:
-    b.guard.owed._limit = 3
+    b.guard.owed.limit = 3
     generation = b.store._space.generation
     b.guard.owe_many("default", [(f"k{n}", MAX_VERSION) for n in range(9)])
     assert not b.guard.breaker.closed
