@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from math import inf
 from pathlib import Path
 from random import random
@@ -23,6 +22,7 @@ from tiered.arguments import (
     check_prefix,
     expiry,
     number,
+    tier_name,
     ttl_seconds,
     whole,
 )
@@ -34,6 +34,7 @@ from tiered.entry import Draft, open_frame, tombstone
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
+from tiered.observability.observed import OBSERVED
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.keeper import Keeper
@@ -62,6 +63,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    `name` (by default the namespace) is what metrics call this store; `trace=True` makes OpenTelemetry spans of what tiers
+    are asked (docs/metrics.md).
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class TieredBackend:
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
         journal: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        trace: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -85,6 +90,10 @@ class TieredBackend:
         number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
         number("load_patience", load_patience, 0.001, inf, " seconds")
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
+        if trace:
+            from tiered.observability.tracing import traced
+
+            tiers = [traced(tier) for tier in tiers]
         chain = Chain(
             tiers,
             codec=codec_for(codec),
@@ -92,6 +101,7 @@ class TieredBackend:
             staleness=staleness,
             deadline=deadline,
             journal=journal,
+            name=namespace if name is None else tier_name(name),
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
@@ -102,8 +112,7 @@ class TieredBackend:
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain)
-        store = partial(self._write, op="load")
-        self._loads = Loads(self._loading, self._space, self._reader, self._draft, store)
+        self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
@@ -335,15 +344,9 @@ class TieredBackend:
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
-        began, operation = self._monotonic(), self._stats.operations["clear"]
-        try:
-            self._ready(write=True)
-            old = self._space.scope
-            self._chain.learn(self._space, self._chain.record.clear(self._space.name))
-        except StoreError:
-            operation.failed(self._monotonic() - began)
-            raise
-        operation.succeeded(self._monotonic() - began)
+        self._ready(write=True)
+        old = self._space.scope
+        self._chain.learn(self._space, self._chain.record.clear(self._space.name))
         self._chain.record_stats.bumps["clear"] += 1
         with self._chain.memory.lock:
             self._chain.memory.empty(self._space.part)
@@ -437,6 +440,7 @@ class TieredBackend:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
             self._chain.closed = True
+            OBSERVED.discard(self._chain)
             self._loading.close()
             self._coherence.stop()
             self._keeper.stop()

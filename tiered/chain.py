@@ -15,6 +15,7 @@ from tiered.codecs.base import Codec, immutable
 from tiered.entry import Entry, namespace_seed
 from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.forks import Forking, register
+from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
@@ -81,6 +82,7 @@ class Chain(Forking):
         deadline: float,
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
+        name: str = "default",
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if journal is not None:
@@ -102,6 +104,7 @@ class Chain(Forking):
         self._spaces: dict[str, Space] = {}
         self._spaces_lock = Lock()  # guards the table of namespaces
         register(self)
+        OBSERVED.add(self, name)
 
     def space(self, name: str) -> Space:
         """The namespace `name`; the same object for everyone in this chain."""

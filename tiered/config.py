@@ -33,6 +33,8 @@ OPTIONS: dict[str, Reader] = {
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
     "journal": lambda text: os.path.expanduser(text),
+    "name": str,
+    "trace": lambda text: boolean(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 
@@ -190,8 +192,14 @@ def _number(text: str, whole: str) -> float:
 def _setting(name: str, value: Any) -> Any:
     if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
         return value
-    kinds = {"namespace": (str,), "journal": (str, os.PathLike), "shared": (str, bool)}.get(name, (str, int, float))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
+    kinds = {
+        "namespace": (str,),
+        "name": (str,),
+        "journal": (str, os.PathLike),
+        "shared": (str, bool),
+        "trace": (str, bool),
+    }.get(name, (str, int, float))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
         return OPTIONS[name](str(value))

@@ -30,3 +30,10 @@ class Histogram:
     def cumulative(self) -> list[int]:
         """Per bucket how many were no longer than its bound; the last is how many there were."""
         return list(accumulate(self.counts))
+
+    def plus(self, other: Histogram) -> Histogram:
+        """A new one with what both have seen."""
+        both = Histogram(self.bounds)
+        both.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        both.sum = self.sum + other.sum
+        return both

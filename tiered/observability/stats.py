@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, fields
 from tiered.errors import Reason
 from tiered.observability.histogram import Histogram
 
-CACHE_OPS = ("get", "get_many", "put", "other")
-RECORD_OPS = ("read", "read_many", "commit", "other")
-"""What tiers are asked; whatever else a guard does for its tier (leases, claims, probes) counts as "other"."""
+OTHER = "other"
+CACHE_OPS = ("get", "get_many", "put", OTHER)
+RECORD_OPS = ("read", "read_many", "commit")
+"""What tiers are asked, and whatever else: leases, claims, probes."""
 READ_OPS = ("get", "get_many")
-WRITE_OPS = ("set", "add", "set_many", "delete", "update", "load", "clear")
-"""Operations of a store. `update` includes `touch` and `increment`; `load` is what `get_or_set` stores."""
+WRITE_OPS = ("set", "add", "set_many", "delete", "update")
+"""Operations of a store. `update` includes `touch` and `increment`; what `get_or_set` stores is a `set`."""
 STALE_BOUNDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
 
 
@@ -85,7 +86,7 @@ class TierStats:
     def failed(self, op: str, reason: Reason, seconds: float | None = None, *, reads: int = 0) -> None:
         """`op` failed after so long, if that is known, and `reads` keys got no answer."""
         if op not in self.durations:
-            op = "other"
+            op = OTHER
         self.errors[op, reason] += 1
         self.unanswered += reads
         if seconds is not None:

@@ -14,7 +14,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
 from tiered.errors import Reason, StoreError
 from tiered.observability.events import transition
-from tiered.observability.stats import CACHE_OPS, TierStats
+from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
 from tiered.tiers.base import Enumerable, Tier
@@ -133,7 +133,7 @@ class Guard:
         except Exception as error:
             self.failed(op, error, self._now() - began)
             return UNANSWERED
-        self._went_well("other", began)
+        self._went_well(OTHER, began)
         return result
 
     def discard(self, space: Keyspace, key: str, frame: bytes) -> bool:
