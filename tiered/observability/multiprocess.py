@@ -81,6 +81,12 @@ class Flusher(Forking):
             self.flush()
             forget(self)
 
+    def __enter__(self) -> Flusher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def before_fork(self) -> None:
         self._lock.acquire()
 

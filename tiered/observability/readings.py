@@ -50,7 +50,7 @@ def _all(chain: Chain, spaces: list[Space]) -> Iterator[_Row]:
     if chain.record is not chain.memory:
         yield from _asked(chain.record.name, chain.record_stats)
     yield from _record(chain)
-    if chain.coherence_stats.listening:
+    if chain.coherence_stats.wanted:
         yield from _coherence(chain)
 
 
@@ -185,7 +185,8 @@ def _coherence(chain: Chain) -> Iterator[_Row]:
     stats = chain.coherence_stats
     yield "tiered_invalidations_received_total", ("applied",), stats.applied
     yield "tiered_invalidations_received_total", ("stale",), stats.stale
-    yield "tiered_invalidation_connected", (), int(stats.connected)
+    if stats.started:  # before its first use a store has nothing to hear, and is no reason for an alert
+        yield "tiered_invalidation_connected", (), int(stats.connected)
     yield "tiered_invalidation_resyncs_total", (), stats.resyncs
     yield "tiered_invalidation_lag_seconds", (), stats.lag
 

@@ -219,8 +219,9 @@ class MemoryStats:
 class CoherenceStats:
     """What came over the subscription to other processes' writes."""
 
-    listening: bool = False
+    wanted: bool = False
     """Whether this chain subscribes at all."""
+    started: bool = False
     connected: bool = False
     received: int = 0
     applied: int = 0
@@ -233,5 +234,5 @@ class CoherenceStats:
     """From a heartbeat to its echo: every message sent before it was heard by then."""
 
     def reset(self) -> None:
-        self.listening = self.connected = False
+        self.started = self.connected = False
         _reset(self, ("received", "applied", "stale", "resyncs", "lag"))

@@ -36,6 +36,7 @@ class Coherence(Forking):
         self._tier = tellers[0] if wanted and tellers else None
         self._beat_every = min(0.3, chain.trust.staleness / 5)
         self.stats = chain.coherence_stats
+        self.stats.wanted = self._tier is not None
         self.after_fork_in_child()
         register(self)
 
@@ -53,7 +54,7 @@ class Coherence(Forking):
             except RuntimeError as error:  # without messages memory is asked for again after δ
                 logger.warning("the thread that listens to other processes cannot start: %s", error)
                 return
-            self._thread, self.stats.listening = thread, True
+            self._thread, self.stats.started = thread, True
 
     def stop(self) -> None:
         self._stop.set()
