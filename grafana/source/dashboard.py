@@ -18,7 +18,14 @@ COLOURS = {
     "couchbase": "#B877D9",
 }
 """A tier has one colour everywhere; one with a name of its own gets one of the palette."""
-ERRORS = "error|errors|dropped|failed|open|unavailable"
+ERRORS = "error|errors|dropped|failed"
+STYLES = {
+    "miss|get_many|read_many|written|invalidated|superseded|half_open": [8, 5],
+    "skipped|put|commit|expired|closed": [2, 4],
+    "other": [10, 4, 2, 4],
+}
+"""Lines of one tier are told apart by their dashes."""
+LIMIT, GREY = "limit", "#8E9297"
 
 Query = tuple[str, str]
 """An expression and its legend."""
@@ -205,11 +212,12 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
 
 def _overrides() -> list[dict[str, Any]]:
     """Tiers first: a later override wins, and an error is red whose it may be."""
-    patterns = [(f"/\\b{tier}\\b/", colour) for tier, colour in COLOURS.items()] + [(f"/\\b({ERRORS})\\b/", RED)]
-    return [
-        {
-            "matcher": {"id": "byRegexp", "options": pattern},
-            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
-        }
-        for pattern, colour in patterns
-    ]
+    colours = {**COLOURS, LIMIT: GREY, f"({ERRORS})": RED}
+    coloured = [_override(what, "color", {"mode": "fixed", "fixedColor": colour}) for what, colour in colours.items()]
+    dashed = [_override(f"({what})", "custom.lineStyle", {"fill": "dash", "dash": it}) for what, it in STYLES.items()]
+    return coloured + dashed
+
+
+def _override(what: str, setting: str, value: object) -> dict[str, Any]:
+    matcher = {"id": "byRegexp", "options": f"/\\b{what}\\b/"}
+    return {"matcher": matcher, "properties": [{"id": setting, "value": value}]}

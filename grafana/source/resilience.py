@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grafana.source.dashboard import RED, Dashboard, Panel, Row
-from grafana.source.queries import largest, quantile, rate, select, smallest
+from grafana.source.queries import largest, quantile, rate, ratio, select, smallest
 
 RESILIENCE = Dashboard(
     name="resilience",
@@ -54,11 +54,25 @@ RESILIENCE = Dashboard(
             panels=(
                 Panel(
                     title="Keys owed",
-                    description="Keys that a tier missed. Beyond the capacity they are not counted any more, and the tier starts empty instead.",
+                    description="Keys that a tier missed and will be given when it is back.",
                     unit="short",
+                    width=6,
+                    queries=((largest("tiered_replay_pending", by="cache, tier"), "{{cache}} {{tier}}"),),
+                ),
+                Panel(
+                    title="Capacity used",
+                    description="Of the keys that are counted. Beyond it a tier is not given what it missed, but starts empty.",
+                    unit="percentunit",
+                    width=6,
+                    maximum=1,
                     queries=(
-                        (largest("tiered_replay_pending", by="cache, tier"), "{{cache}} {{tier}}"),
-                        (smallest("tiered_replay_capacity"), "capacity"),
+                        (
+                            ratio(
+                                largest("tiered_replay_pending", by="cache, tier"),
+                                smallest("tiered_replay_capacity", by="cache, tier"),
+                            ),
+                            "{{cache}} {{tier}}",
+                        ),
                     ),
                 ),
                 Panel(

@@ -70,7 +70,7 @@ class Bot:
             thread.start()
 
     def _store(self, directory: Path, redis_url: str, name: str) -> TieredBackend:
-        tiers = [MemoryTier(max_entries=400), RedisTier(redis_url), FileTier(directory, sync="normal")]
+        tiers = [MemoryTier(max_bytes=300 * 1024), RedisTier(redis_url), FileTier(directory, sync="normal")]
         return TieredBackend(tiers, name=name)
 
     def _user(self, number: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grafana.source import DASHBOARDS
-from grafana.source.dashboard import COLOURS, RED, Dashboard
+from grafana.source.dashboard import COLOURS, GREY, RED, Dashboard
 from tests.prometheus import GRAFANA
 from tiered.observability.catalog import CATALOG
 
@@ -100,11 +100,12 @@ def test_a_tier_has_one_colour_everywhere_and_red_is_for_errors(dashboard: Dashb
         for step in panel.get("fieldConfig", {}).get("defaults", {}).get("thresholds", {}).get("steps", ()):
             assert step["color"] != RED or re.search("error|fail|could not", panel["title"].lower())
         for override in panel.get("fieldConfig", {}).get("overrides", ()):
-            pattern, (colour,) = override["matcher"]["options"], override["properties"]
-            if colour["value"]["fixedColor"] == RED:
+            pattern, (setting,) = override["matcher"]["options"], override["properties"]
+            if setting["id"] == "color" and setting["value"]["fixedColor"] == RED:
                 assert "error" in pattern
-            else:
-                assert COLOURS[pattern.strip("/").replace(r"\b", "")] == colour["value"]["fixedColor"]
+            elif setting["id"] == "color":
+                colours = {**COLOURS, "limit": GREY}
+                assert colours[pattern.strip("/").replace(r"\b", "")] == setting["value"]["fixedColor"]
 
 
 def test_every_metric_that_tells_of_trouble_is_on_a_dashboard() -> None:
