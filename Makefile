@@ -22,6 +22,7 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
 	@scripts/ensure-prometheus
+	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
 
@@ -48,6 +49,9 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
+	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
+	$(BIN)/python benchmarks/memory_size.py
+	$(BIN)/python benchmarks/million.py
 
 bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
 	@scripts/ensure-redis-server
@@ -67,4 +71,4 @@ pictures: .venv/.ok  ## the README's pictures of the dashboards, from a real run
 	$(WITH_REDIS) $(BIN)/python -m grafana.pictures
 
 clean:  ## remove what make made
-	rm -rf .venv .redis .prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis

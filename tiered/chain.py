@@ -19,9 +19,9 @@ from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
+from tiered.replication.order import ReadOrder
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
-from tiered.tiers.journaled import with_journal
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ RECORD_CALLS = 64
 NO_JOURNAL = (
     "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
     " journal=, a directory on this host's disk"
+)
+NO_MARKS = (
+    'read_order="measured" and feed="journal" build on pending marks, and this store of record keeps none; give journal=, a'
+    " directory on this host's disk"
 )
 INFINITE = math.inf
 
@@ -82,16 +86,24 @@ class Chain(Forking):
         deadline: float,
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
+        measured: bool = False,
+        fed: bool = False,
         name: str = "default",
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        self.fed = fed and bool(self.guards)
+        if (measured or fed) and self.guards and journal is None and self.record.journal is None:
+            raise ConfigError(f"{self.record.name}: {NO_MARKS}")
         if journal is not None:
+            from tiered.tiers.journaled import with_journal
+
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.clock, self.deadline = codec, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
+        self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
@@ -127,6 +139,7 @@ class Chain(Forking):
         else:
             self.memory.forget_all()
         self.trust.forget()
+        self.order.forget()
         for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
             stats.reset()
         for guard in self.guards:

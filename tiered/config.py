@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
-from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
+from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, number, tier_name, whole
 from tiered.codecs import codec_for
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
@@ -32,6 +32,8 @@ OPTIONS: dict[str, Reader] = {
     "max_value_bytes": lambda text: size(text),
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
+    "read_order": str,
+    "feed": str,
     "journal": lambda text: os.path.expanduser(text),
     "name": str,
     "trace": lambda text: boolean(text),
@@ -135,6 +137,8 @@ def _check_options(settings: Mapping[str, Any]) -> None:
     codec_for(settings.get("codec"))
     number("deadline", settings.get("deadline", 1.0), 0.001, MAX_TTL, " seconds")
     number("staleness", settings.get("staleness", 1.0), 0.001, math.inf, " seconds")
+    choice("read_order", settings.get("read_order", "declared"), READ_ORDERS)
+    choice("feed", settings.get("feed", "write"), FEEDS)
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")

@@ -41,23 +41,44 @@ class Fetcher:
         self._chain = chain
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
-        """`fetch` of one key; without remote cache tiers it is one question to the record."""
+        """`fetch` of one key; without cache tiers to ask it is one question to the record."""
         chain = self._chain
-        if chain.guards:
+        if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
         generation, frame = self._read_one(space, key, started)
         if generation != space.generation:
             chain.learn(space, generation)
         held = self._absences(space, (key,))[0] if frame is None else frame
-        return self._of_record(space, key, held, started)
+        found = self._of_record(space, key, held, started)
+        if chain.order.measured:
+            self._passed_by(space, key)
+        return found
 
-    def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
-        """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
+    def fetch(
+        self,
+        space: Space,
+        keys: Sequence[str],
+        started: float,
+        *,
+        caches: bool = True,
+        failed: dict[str, StoreError] | None = None,
+    ) -> dict[str, Found]:
+        """What the tiers say of each of `keys`, asked one after the other for what is still unknown.
+
+        With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised.
+        """
         chain, found = self._chain, dict[str, Found]()
         asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
-            self._from_record(space, left, started, found, asked)
+            try:
+                self._from_record(space, left, started, found, asked, failed)
+            except StoreError as error:
+                if failed is None:
+                    raise
+                failed.update(dict.fromkeys(left, error))
+        if chain.order.measured:
+            self._passed_by(space, keys[0])
         return found
 
     def _ask(
@@ -65,12 +86,16 @@ class Fetcher:
     ) -> list[_Asked]:
         """Ask the cache tiers in their order, and promote what one has to those that missed it."""
         chain, asked, since = self._chain, list[_Asked](), monotonic()
-        for guard in chain.guards:
+        for guard in chain.order.asked:
             left = [key for key in keys if key not in found]
             if not left:
                 break
             it = _Asked(guard, since)
-            if not caches or chain.clock.monotonic() - started > chain.deadline:
+            if (
+                not caches
+                or not chain.trust.proven(guard.passed_at)
+                or chain.clock.monotonic() - started > chain.deadline
+            ):
                 it.unanswered = left
             else:
                 generation, good = space.generation, dict[str, bytes]()
@@ -111,14 +136,26 @@ class Fetcher:
                 good[key] = answer
 
     def _from_record(
-        self, space: Space, keys: list[str], started: float, found: dict[str, Found], asked: list[_Asked]
+        self,
+        space: Space,
+        keys: list[str],
+        started: float,
+        found: dict[str, Found],
+        asked: list[_Asked],
+        failed: dict[str, StoreError] | None,
     ) -> None:
         """Ask the record; what a cache tier could not say it owes (R9), what it missed is promoted to it."""
         generation, held = self._read_record(space, keys)
         self._chain.learn(space, generation)
         answers = dict(zip(keys, held, strict=True))
-        for key, answer in answers.items():
-            found[key] = self._of_record(space, key, answer, started)
+        for key in keys:
+            try:
+                found[key] = self._of_record(space, key, answers[key], started)
+            except StoreUnavailable as error:
+                if failed is None:
+                    raise
+                failed[key] = error
+                del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
         for tier in asked:
             for key in tier.unanswered:
@@ -203,6 +240,13 @@ class Fetcher:
         else:
             raise chain.foreign(codec)
         return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
+
+    def _passed_by(self, space: Space, key: str) -> None:
+        """Before the record's answer is returned: what it said may be newer than what the tiers that were not asked have."""
+        order, now = self._chain.order, self._chain.clock.monotonic()
+        order.sample = space, key
+        for guard in order.passed:
+            guard.passed_at = now
 
     def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
         """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""

@@ -25,7 +25,9 @@ ANOTHER_RUN = (
     REDIS + "another_run_of_the_server_is_not_believed",
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
+REPLACED = ("tests/faults/test_replaced_masters.py",)
 INTENTS = ("tests/unit/test_intents.py",)
+ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 
 
@@ -41,6 +43,10 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",
+           "if mine or self._overdue(guard.name) else 0", "if mine else 0", UNIT),
+    Mutant("replay", "a probe that ends in an unknown error stays half-open", _R + "keeper.py",
+           "            guard.breaker.probe_failed()\n            raise", "            raise", UNIT),
     Mutant(
         "R1", "a confirm clears a mark whatever its version", "tiered/tiers/file_session.py",
         "AND key = ? AND version = ? AND generation = ?", "AND key = ? AND ? AND ?", PARTS,
@@ -132,7 +138,11 @@ MUTANTS = [
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
            "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", TOLD),
     Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
-           "        while wire.run is not self.run_id is not None:", "        while False:", ANOTHER_RUN),
+           "            if wire.run is self.run_id or self.run_id is None:", "            if True:", ANOTHER_RUN),
+    Mutant("R15", "a connection is believed for as long as it lives", "tiered/tiers/redis_link.py",
+           "            if time.monotonic() > wire.believed_until:", "            if False:", REPLACED),
+    Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
+           "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
            "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",
@@ -145,6 +155,10 @@ MUTANTS = [
            "self._grave(namespace, key).seal(it.version)", "self._grave(namespace, key).seal(1)", (*UNIT, *FOUND)),
     Mutant("R17", "an absence that is pending is not owed after a miss", "tiered/fetching.py",
            "if isinstance(it, Absence) and it.pending:", "if False:", UNIT),
+    Mutant("R18", "what was passed by is asked before it is proven", _R + "trust.py",
+           "return self.staleness == math.inf or moment < self.settled", "return True", ORDER),
+    Mutant("R18", "nobody notes that a tier was passed by", "tiered/fetching.py",
+           "            guard.passed_at = now\n", "            pass\n", ORDER),
     Mutant("order", "no version check in Redis", "tiered/tiers/put_if_newer.lua",
            "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", NEWER),
     Mutant("order", "a replay that puts nothing confirms", _R + "replay.py",
@@ -152,7 +166,7 @@ MUTANTS = [
     Mutant("order", "marks are left only for the chain's own tiers", "tiered/tiers/file_session.py",
            "[*marks, *(tier for tier in self._adopted if tier not in marks)]", "[*marks]", (*PARTS, *UNIT)),
     Mutant("order", "the journal has no limit", "tiered/tiers/file.py",
-           "        self.journal.limit(self._max_pending)\n", "", PARTS),
+           "        self.journal.limit(self.max_pending)\n", "", PARTS),
     Mutant("order", "silence of the subscription is not noticed", _R + "coherence.py",
            "if now - answered > trust.staleness:", "if False:", UNIT),
     Mutant("R3", "a new generation leaves memory as it is", "tiered/chain.py",

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from time import monotonic
 
-from tiered.errors import Reason
+from tiered.errors import Reason, StoreError
 from tiered.observability.histogram import Histogram
 
 OTHER = "other"
@@ -139,6 +140,27 @@ class OperationStats:
         self.duration.observe(seconds)
 
 
+class Operation:
+    """One call under way, for a `with`: counted and timed at its end if it went well or a tier failed it."""
+
+    __slots__ = ("_began", "_keys", "_op", "_stats", "degraded")
+
+    def __init__(self, stats: StoreStats, op: str, keys: int) -> None:
+        self._stats, self._op, self._keys, self.degraded = stats, stats.operations[op], keys, False
+
+    def __enter__(self) -> Operation:
+        self._began = monotonic()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        seconds = monotonic() - self._began
+        if error is None:
+            self._op.succeeded(seconds, degraded=self.degraded)
+        elif isinstance(error, StoreError):
+            self._stats.read_errors += self._keys
+            self._op.failed(seconds)
+
+
 @dataclass(slots=True)
 class StoreStats:
     """What one namespace did."""
@@ -185,6 +207,10 @@ class StoreStats:
     )
     load_time: Histogram = field(default_factory=Histogram)
     stale_age: Histogram = field(default_factory=lambda: Histogram(STALE_BOUNDS))
+
+    def operation(self, op: str, *, keys: int = 0) -> Operation:
+        """For a `with` around one, which reads so many `keys`."""
+        return Operation(self, op, keys)
 
     def found(self, tier: str, hit: bool) -> None:
         """A read below memory was answered."""
