@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import re
@@ -17,11 +18,13 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from tests.observability.conftest import Start
 from tests.observability.exported import Exported
 from tests.prometheus import ROOT, promtool
-from tiered import FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
+from tests.waiting import eventually
+from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.observability.catalog import CATALOG
 from tiered.observability.histogram import BOUNDS, Histogram
 from tiered.observability.metrics import COLLECTOR, install
 from tiered.observability.readings import NAMESPACES, OTHERS
+from tiered.observability.stats import READ_OPS, WRITE_OPS
 from tiered.replication.breaker import State
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -290,3 +293,54 @@ def test_a_histogram_puts_each_duration_into_its_bucket() -> None:
 
 def test_the_states_that_are_exported_are_the_breakers() -> None:
     assert [str(it) for it in State] == ["closed", "open", "half_open"]
+
+
+def counts_of(exported: Exported, cache: str) -> dict[str, float]:
+    ops = {op: exported.value("tiered_operations_total", cache=cache, op=op) for op in (*READ_OPS, *WRITE_OPS)}
+    timed = {f"{op} timed": exported.value("tiered_operation_duration_seconds_count", cache=cache, op=op) for op in ops}
+    hits = exported.value("tiered_reads_total", cache=cache, result="hit", tier="memory")
+    return {
+        **ops,
+        **timed,
+        "hits": hits,
+        "misses": exported.value("tiered_reads_total", cache=cache, result="miss", tier="file"),
+    }
+
+
+def test_operations_of_tasks_are_counted_as_those_of_threads(tmp_path: Path, exported: Exported) -> None:
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("set", ("k", 1)),
+        ("get", ("k",)),
+        ("get", ("absent",)),
+        ("get_many", (["k", "absent"],)),
+        ("set_many", ({"a": 1, "b": 2},)),
+        ("add", ("k", 2)),
+        ("increment", ("k",)),
+        ("delete", ("a",)),
+        ("get_or_set", ("loaded", lambda: 3)),
+    ]
+
+    async def talk() -> dict[str, float]:
+        async with AsyncTieredBackend([MemoryTier(), FileTier(tmp_path / "tasks")], name="tasks") as store:
+            for name, arguments in calls:
+                await getattr(store, name)(*arguments)
+            return counts_of(exported, "tasks")
+
+    with TieredBackend([MemoryTier(), FileTier(tmp_path / "threads")], name="threads") as store:
+        for name, arguments in calls:
+            getattr(store, name)(*arguments)
+        counts = counts_of(exported, "threads")
+    operations = {"get": 2, "get_many": 1, "set": 2, "set_many": 1, "add": 1, "update": 1, "delete": 1}
+    assert counts == {**operations, **{f"{op} timed": n for op, n in operations.items()}, "hits": 2, "misses": 3}
+    assert asyncio.run(talk()) == counts
+
+
+def test_writes_that_are_fed_from_the_journal_are_not_degraded(
+    tmp_path: Path, redis_url: str, exported: Exported
+) -> None:
+    tiers = [MemoryTier(), RedisTier(redis_url), FileTier(tmp_path / "store")]
+    with TieredBackend(tiers, name="fed", feed="journal") as store:
+        store.set("k", 1)
+        assert exported.value("tiered_operations_total", cache="fed", op="set", result="ok") == 1
+        assert exported.value("tiered_operations_total", cache="fed", op="set", result="degraded") == 0
+        eventually(lambda: exported.value("tiered_replay_writes_total", cache="fed", result="applied") == 1)
