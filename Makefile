@@ -22,12 +22,14 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
 	@scripts/ensure-prometheus
+	@scripts/ensure-couchbase-mock
 	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
 
 test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the tools for it; as root, or some are left out
 	@scripts/ensure-redis-server
+	@scripts/ensure-couchbase-mock
 	@scripts/ensure-fault-tools
 	$(WITH_REDIS) $(BIN)/python -m pytest -m "faults or root"
 
@@ -71,4 +73,4 @@ pictures: .venv/.ok  ## the README's pictures of the dashboards, from a real run
 	$(WITH_REDIS) $(BIN)/python -m grafana.pictures
 
 clean:  ## remove what make made
-	rm -rf .venv .will .redis .prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .couchbase .prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -42,10 +42,13 @@ RESILIENCE = Dashboard(
                     queries=((rate("tiered_breaker_transitions_total", by="tier, to"), "{{tier}} to {{to}}"),),
                 ),
                 Panel(
-                    title="Writes accepted while a tier was away",
-                    description="Acknowledged and durable, and queued for the tier that did not take them.",
+                    title="Served while a tier was away",
+                    description="Writes that are durable, and queued for the cache tier that did not take them; and reads answered from above a store of record that could not be asked (serve_unproven).",
                     unit="ops",
-                    queries=((rate("tiered_operations_total", 'result="degraded"', "op"), "{{op}}"),),
+                    queries=(
+                        (rate("tiered_operations_total", 'result="degraded"', "op"), "{{op}}"),
+                        (rate("tiered_unproven_reads_total"), "unproven reads"),
+                    ),
                 ),
             ),
         ),

@@ -45,6 +45,11 @@ def _histogram(name: str, labels: str, help: str) -> Exported:
 
 CATALOG = (
     _counter("tiered_reads_total", "cache namespace result tier", "Keys read, by result and the tier that answered."),
+    _counter(
+        "tiered_unproven_reads_total",
+        "cache namespace",
+        "Keys answered from above a store of record that could not be asked.",
+    ),
     _counter("tiered_operations_total", "cache op result", "Operations, but for reads that memory alone answered."),
     _histogram("tiered_operation_duration_seconds", "cache op", "How long those operations took."),
     _counter("tiered_tier_reads_total", "cache tier result", "Keys that a tier was to be asked for."),

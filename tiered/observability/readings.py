@@ -80,6 +80,7 @@ def _namespace(chain: Chain, name: str, spaces: list[Space]) -> Iterator[_Row]:
     names = [*(guard.name for guard in chain.guards), chain.record.name]
     if chain.has_memory and chain.memory is not chain.record:
         hits = total("memory_hits") + total("many_hits")
+        hits += sum(space.stats.hits_below[chain.memory.name] for space in spaces)  # as the record could not be asked
         yield "tiered_reads_total", (name, "hit", chain.memory.name), hits
     for tier in names:
         hits = sum(space.stats.hits_below[tier] for space in spaces)
@@ -90,6 +91,7 @@ def _namespace(chain: Chain, name: str, spaces: list[Space]) -> Iterator[_Row]:
         yield "tiered_reads_total", (name, "miss", tier), misses
     yield "tiered_reads_total", (name, "stale", chain.record.name), total("stale_served")
     yield "tiered_reads_total", (name, "error", "none"), total("read_errors")
+    yield "tiered_unproven_reads_total", (name,), total("unproven")
     for result, of in (("stored", "stored"), ("overtaken", "fenced"), ("error", "load_errors")):
         yield "tiered_loads_total", (name, result), total(of)
     waits = total("coalesced") + total("joined") + total("waited")

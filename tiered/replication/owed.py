@@ -33,9 +33,8 @@ class Owed:
         self.lost = False
         self.ticket = 0
         """The last one given."""
-        self.limit = limit
-        self._now = now
-        self._debts: dict[tuple[str, str], tuple[int, bool, int, float]] = {}
+        self.limit, self._now = limit, now
+        self._debts: dict[tuple[str, str], tuple[int, bool, int, int, float]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -52,7 +51,7 @@ class Owed:
         """Seconds since the oldest debt was made; 0 without any."""
         with self._lock:
             oldest = next(iter(self._debts.values()), None)  # a debt that grows stays in its place
-            return 0.0 if oldest is None else max(0.0, self._now() - oldest[3])
+            return 0.0 if oldest is None else max(0.0, self._now() - oldest[4])
 
     def add(self, namespace: str, versions: Collection[tuple[str, int]]) -> int:
         """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows. How many were not counted."""
@@ -67,11 +66,11 @@ class Owed:
                     if len(debts) >= self.limit:
                         self.lost = True
                         return sum((namespace, key) not in debts for key, _ in versions)
-                    held = (0, False, 0, now)
+                    held = (0, False, 0, self.ticket + 1, now)
                 elif version <= held[0]:
                     continue  # known; a reader that meets the debt again must not keep it from being settled
                 self.ticket += 1
-                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, held[3])
+                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, *held[3:])
         return 0
 
     def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
@@ -84,12 +83,12 @@ class Owed:
                     del debts[namespace, key]
 
     def debts(self, until: int | None = None) -> list[Debt]:
-        """All of them as they are now, or those that have not grown since ticket `until`."""
+        """All of them as they are now, or those that were there at ticket `until`, however they have grown since."""
         with self._lock:
             return [
                 Debt(namespace, key, version, doubt, ticket)
-                for (namespace, key), (version, doubt, ticket, _) in self._debts.items()
-                if until is None or ticket <= until
+                for (namespace, key), (version, doubt, ticket, first, _) in self._debts.items()
+                if until is None or first <= until
             ]
 
     def settle(self, debt: Debt) -> None:
