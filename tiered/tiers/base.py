@@ -140,7 +140,8 @@ class Tier(Protocol):
 class Record(Tier, Protocol):
     """A store of record: the last tier of a chain, the truth.
 
-    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can). One that
+    commits several writes in more than one transaction has `one_by_one = True`: writes of several callers are then not combined.
     """
 
     max_key_bytes: int

@@ -11,7 +11,7 @@ from tiered.errors import ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
 from tiered.tiers.intent_journal import IntentJournal
 
-OPTIONAL = ("no_record", "leases", "backup", "listing", "discard", "namespaces", "count")
+OPTIONAL = ("no_record", "leases", "backup", "listing", "discard", "namespaces", "count", "one_by_one")
 """What a record may have besides."""
 
 
