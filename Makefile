@@ -52,6 +52,8 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
 	$(WITH_REDIS) $(BIN)/python benchmarks/asyncio_ratios.py
+	@scripts/ensure-couchbase-mock
+	$(BIN)/python benchmarks/couchbase_ratios.py
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
 	$(BIN)/python benchmarks/memory_size.py
 	$(BIN)/python benchmarks/million.py
