@@ -117,8 +117,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started)
-                for key, answer in zip(left, guard.get_many(space, left), strict=True):
-                    self._sort(space, it, key, answer, started, found, {})
+                self._sort(space, it, left, guard.get_many(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)
