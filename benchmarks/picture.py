@@ -45,7 +45,7 @@ def _stores(axes: Axes, rounds: Mapping[str, Sequence[Round]]) -> None:
         axes.text(max(rates), place, f"  {middle:,.0f}/s, p99 of get {p99:,.0f} µs", va="center", fontsize=8)
     labels = [f"{name} ({'64 tasks' if name in TASK_SYSTEMS else '4 threads'})" for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=8)
-    axes.set_xlim(right=1.6 * max((it.rate for them in rounds.values() for it in them), default=1.0))
+    axes.set_xlim(right=2.1 * max((it.rate for them in rounds.values() for it in them), default=1.0))
     axes.set_title("Whole stores: calls a second (95 % get, 5 % set)", fontsize=10)
     axes.tick_params(axis="x", labelsize=7)
 
@@ -59,5 +59,5 @@ def _ratios(axes: Axes, figures: Sequence[Figure]) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     names = [f"{it.name}, {'≥' if it.least else '≤'} {it.asked}" for it in reversed(figures)]
     axes.set_yticks(range(len(figures)), names, fontsize=7)
-    axes.set_title("Ratios to peers, as shares of what was asked for (1 = just reached)", fontsize=10)
+    axes.set_title("Ratios to peers ÷ what was asked (1 = just reached)", fontsize=10)
     axes.tick_params(axis="x", labelsize=7)
