@@ -35,6 +35,7 @@ test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the too
 
 mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, some minutes
 	@scripts/ensure-redis-server
+	@scripts/ensure-couchbase-mock
 	$(WITH_REDIS) $(BIN)/python -m tests.mutants
 
 soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the history and by verify
