@@ -42,7 +42,8 @@ class Fetcher:
     """Reads below memory, without coordination between them. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+        self._chain, self._now = chain, chain.clock.monotonic
+        self._reads = chain.record_stats.durations["read"]
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
         """`fetch` of one key; without cache tiers to ask it is one question to the record."""
@@ -240,13 +241,12 @@ class Fetcher:
         return generation, [next(absences) if frame is None else frame for frame in frames]
 
     def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:
-        chain = self._chain
         try:
-            answer = chain.record.read(space.name, key)
+            answer = self._chain.record.read(space.name, key)
         except StoreError as error:
-            chain.record_stats.failed("read", error.reason, chain.clock.monotonic() - began, reads=1)
+            self._chain.record_stats.failed("read", error.reason, self._now() - began, reads=1)
             raise
-        chain.record_stats.timed("read", chain.clock.monotonic() - began)
+        self._reads.observe(self._now() - began)
         return answer
 
     def _read_several(self, space: Space, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
