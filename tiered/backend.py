@@ -232,14 +232,16 @@ class TieredBackend:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
         results = self._counted("set_many", writes, list(values.values()))
-        self._stats.sets += len(writes)
+        count = len(writes)
+        self._stats.sets += count
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         writes = self._tombstones(keys)
         results = self._counted("delete", writes, [None] * len(writes))
-        self._stats.deletes += len(writes)
+        count = len(writes)
+        self._stats.deletes += count
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
     def touch(self, key: str, ttl: Ttl) -> bool:
@@ -496,7 +498,8 @@ class TieredBackend:
                 values[key] = _value(slot)
             else:
                 below.append(key)
-        self._stats.many_hits += len(values)
+        count = len(values)
+        self._stats.many_hits += count
         return wanted, values, below
 
     def _add(self, values: dict[str, Any], found: Mapping[str, Found]) -> None:
@@ -577,7 +580,8 @@ class TieredBackend:
 
     def _write(self, write: Write, value: Any, *, op: str = "set") -> tuple[Written, Any]:
         result = self._counted(op, (write,), (value,))[0]
-        self._stats.sets += bool(result[0].version)
+        count = bool(result[0].version)
+        self._stats.sets += count
         return result
 
     def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:

@@ -276,7 +276,8 @@ class Fetcher:
         if type(held) is not bytes:
             stats.misses += 1
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
-        stats.read_bytes += len(held)
+        count = len(held)
+        stats.read_bytes += count
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except Corrupt as error:
