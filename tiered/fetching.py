@@ -118,8 +118,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started)
-                for key, answer in zip(left, guard.get_many(space, left), strict=True):
-                    self._sort(space, it, key, answer, started, found, {})
+                self._sort(space, it, left, guard.get_many(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)
@@ -150,42 +149,40 @@ class Fetcher:
             ):
                 it.unanswered = left
             else:
-                generation, good = space.generation, dict[str, bytes]()
+                generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
-                for key, answer in zip(left, answers, strict=True):
-                    self._sort(space, it, key, answer, started, found, good)
-                self._promote(space, generation, asked, good)
+                good = self._sort(space, it, left, answers, started, found)
+                if asked:
+                    self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
 
     def _sort(
-        self,
-        space: Space,
-        it: _Asked,
-        key: str,
-        answer: Answer,
-        started: float,
-        found: dict[str, Found],
-        good: dict[str, bytes],
-    ) -> None:
-        """Turn a cache tier's answer into a finding, a miss, or none; damaged bytes are a counted miss."""
-        stats = it.guard.stats
-        if answer is None:
-            stats.misses += 1
-            it.missed.append(key)
-        elif not isinstance(answer, bytes):
-            it.unanswered.append(key)
-        else:
-            until = self._chain.trust.cache_until(started)
-            try:
-                found[key] = self._open(space, key, answer, it.guard.name, started, until)
-            except Corrupt:
-                stats.corrupt += 1
-                # Damage may have left the version intact, and then no put would replace it.
-                (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+        self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]
+    ) -> dict[str, bytes]:
+        """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
+
+        Damaged bytes are a counted miss.
+        """
+        good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
+        until, open_ = self._chain.trust.cache_until(started), self._open
+        for key, answer in zip(keys, answers, strict=True):
+            if answer is None:
+                it.missed.append(key)
+            elif not isinstance(answer, bytes):
+                it.unanswered.append(key)
             else:
-                stats.hits += 1
-                good[key] = answer
+                try:
+                    found[key] = open_(space, key, answer, name, started, until)
+                except Corrupt:
+                    stats.corrupt += 1
+                    # Damage may have left the version intact, and then no put would replace it.
+                    (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+                else:
+                    good[key] = answer
+        stats.misses += answers.count(None)
+        stats.hits += len(good)
+        return good
 
     def _from_record(
         self,

@@ -83,9 +83,9 @@ class Guard:
 
     def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get` of each key, in one round trip."""
-        belief = self.belief
+        belief, owed = self.belief, self.owed
         answers: list[Answer] = [UNANSWERED] * len(keys)
-        asked = [i for i, key in enumerate(keys) if not self.owed or (space.name, key) not in self.owed]
+        asked = [i for i, key in enumerate(keys) if (space.name, key) not in owed] if owed else range(len(keys))
         if not self.breaker.closed or not asked:
             count = len(keys)
             self.stats.skipped += count
