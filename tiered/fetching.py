@@ -180,8 +180,10 @@ class Fetcher:
                     (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
                 else:
                     good[key] = answer
-        stats.misses += answers.count(None)
-        stats.hits += len(good)
+        count = answers.count(None)
+        stats.misses += count
+        count = len(good)
+        stats.hits += count
         return good
 
     def _from_record(
