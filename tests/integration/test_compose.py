@@ -78,6 +78,9 @@ def test_nothing_listens_to_others_and_images_are_pinned() -> None:
         for port in service.get("ports", []):
             host = port.split(":")[0] if isinstance(port, str) else port["host_ip"]
             assert host == "127.0.0.1", name
+        if service.get("network_mode") == "host":
+            listening = [*service.get("command", []), *service.get("environment", {}).items()]
+            assert any("127.0.0.1" in str(it) and re.search("listen|HTTP_ADDR", str(it)) for it in listening), name
         tag = service["image"].rpartition(":")[2]
         assert re.search(r"\d+\.\d+", tag) and "latest" not in tag, name
         if service.get("restart") != "no":
@@ -158,3 +161,28 @@ def test_init_fails_where_the_password_is_another(cli: dict[str, str], tmp_path:
     assert init(cli, tmp_path)[0] == 0
     code, _, asked = init({**cli, "COUCHBASE_ADMIN_PASSWORD": "wrong"}, tmp_path)
     assert code != 0 and "bucket-create" not in asked and "user-manage" not in asked
+
+
+# Monitoring
+
+
+def target_of(service: str, source: str) -> str:
+    (found,) = (it["target"] for it in mounts(service) if it["source"] == source)
+    return found
+
+
+def test_grafana_finds_what_it_is_provisioned_with() -> None:
+    provider = (ROOT / "grafana/provisioning/dashboards/tiered.yml").read_text()
+    assert f"path: {target_of('grafana', './grafana/dashboards')}\n" in provider
+    assert target_of("grafana", "./grafana/provisioning") == "/etc/grafana/provisioning"
+    used = re.findall(r"\$\{(\w+)\}", (ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert used and set(used) <= set(SERVICES["grafana"]["environment"])
+
+
+def test_prometheus_finds_its_rules_and_its_targets() -> None:
+    directory = target_of("prometheus", "./grafana/prometheus")
+    assert f"--config.file={directory}/prometheus.yml" in SERVICES["prometheus"]["command"]
+    configuration = (ROOT / "grafana/prometheus/prometheus.yml").read_text()
+    for path in re.findall(r"(?:- |\[)(\w+/\*\.\w+)", configuration):
+        assert (ROOT / "grafana/prometheus" / path).parent.is_dir(), path
+    assert "targets/*.json" in configuration
