@@ -49,6 +49,8 @@ class Link:
         self._closed = False
         self._together = Together(self.name, self._lend, self._give_back, self._failure)
         self._ahead = 0.0
+        self.reached = ""
+        """The run that was greeted last, believed or not."""
         self.run_id: str | None = None
         """The run that connections must belong to (PROTOCOL R15); None accepts any.
 
@@ -283,7 +285,7 @@ class Link:
 
     def _meet_on(self, wire: Wire) -> None:
         since = time.monotonic()
-        wire.run = self._greet(wire)
+        wire.run = self.reached = self._greet(wire)
         wire.believed_until = since + BELIEF
 
     def _greet(self, wire: Wire) -> str:
