@@ -211,3 +211,19 @@ def test_init_fails_where_the_password_is_another(cli: dict[str, str], tmp_path:
     assert init(cli, tmp_path)[0] == 0
     code, _, asked = init({**cli, "COUCHBASE_ADMIN_PASSWORD": "wrong"}, tmp_path)
     assert code != 0 and "bucket-create" not in asked and "user-manage" not in asked
+
+
+# Monitoring
+
+
+def target_of(service: str, source: str) -> str:
+    (found,) = (it["target"] for it in mounts(service) if it["source"] == source)
+    return found
+
+
+def test_grafana_finds_what_it_is_provisioned_with() -> None:
+    provider = (ROOT / "grafana/provisioning/dashboards/tiered.yml").read_text()
+    assert f"path: {target_of('grafana', './grafana/dashboards')}\n" in provider
+    assert target_of("grafana", "./grafana/provisioning") == "/etc/grafana/provisioning"
+    used = re.findall(r"\$\{(\w+)\}", (ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert used and set(used) <= set(SERVICES["grafana"]["environment"])
