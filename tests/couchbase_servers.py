@@ -69,7 +69,7 @@ class CouchbaseMock:
 
     def vanish(self) -> None:
         """The node closes its connections and its port; its data stay."""
-        urllib.request.urlopen(f"{self._http}/failover?idx=0&bucket=default").close()
+        urllib.request.urlopen(f"{self._http}/failover?idx=0&bucket=default", timeout=30).close()
 
     def reappear(self) -> None:
         """The node is there again, under the same port."""

@@ -17,6 +17,7 @@ from tiered.tiers.couchbase_listing import Listings
 
 ATTEMPTS = 50
 CLAIM_SECONDS = 600
+_CONTRADICTS = "the server says again and again that a document is there, and that it is not"
 LATE = 10.0
 """Seconds after which what was committed or read is not put any more (R6): half a minute before the shortest retention
 ends, whatever the way takes."""
@@ -76,7 +77,7 @@ class CouchbaseCache:
         """Of the data: another one if the bucket was emptied, or a node came back with another history."""
         id = f"{self._prefix}!cache"
         try:
-            while True:
+            for _ in range(ATTEMPTS):
                 held = self._link.fetch(id)
                 if held is not None and not self._link.replaced:
                     return held.body.decode(errors="replace")
@@ -85,10 +86,11 @@ class CouchbaseCache:
         except (NotApplied, Ambiguous) as error:
             message = str(error).removeprefix(f"{error.tier}: ")
             raise StoreUnavailable(message, tier=error.tier, reason=error.reason) from error
+        raise StoreUnavailable(_CONTRADICTS, tier=self._link.name, reason=Reason.OTHER)
 
     def claim(self, namespace: str, identity: str) -> str:
         id = self.claim_key(namespace)
-        while True:
+        for _ in range(ATTEMPTS):
             if self._link.mutate(Mutation(id, identity.encode(), CLAIM_SECONDS, 0)):
                 return identity
             held = self._link.fetch(id)
@@ -96,6 +98,7 @@ class CouchbaseCache:
                 if held.body == identity.encode():
                     self._link.touch(id, CLAIM_SECONDS)
                 return held.body.decode(errors="replace")
+        raise StoreUnavailable(_CONTRADICTS, tier=self._link.name, reason=Reason.OTHER)
 
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}!claim:{namespace}"
