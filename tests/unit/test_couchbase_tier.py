@@ -28,7 +28,7 @@ LIMIT = 30.0
 
 @pytest.fixture
 def tier(couchbase_url: str) -> Iterator[CouchbaseTier]:
-    tier = CouchbaseTier(couchbase_url, prefix=fresh(), timeout=5.0, connect_timeout=10.0)
+    tier = CouchbaseTier(couchbase_url, prefix=fresh(), timeout=30.0, connect_timeout=30.0)
     yield tier
     tier.close()
 
@@ -47,7 +47,7 @@ def now() -> int:
 
 def another(tier: CouchbaseTier, url: str) -> CouchbaseTier:
     """As another process would use the same documents."""
-    return CouchbaseTier(url, prefix=tier._record._prefix, timeout=5.0, connect_timeout=10.0)
+    return CouchbaseTier(url, prefix=tier._record._prefix, timeout=30.0, connect_timeout=30.0)
 
 
 # Documents

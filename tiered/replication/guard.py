@@ -7,12 +7,12 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from math import inf
 from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.entry import version_of
+from tiered.entry import MAX_VERSION, version_of
 from tiered.errors import Reason, StoreError
 from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
@@ -81,11 +81,24 @@ class Guard:
             self.stats.read_bytes += count
         return frame if self.belief == belief else UNANSWERED
 
-    def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
-        """`get` of each key, in one round trip."""
-        belief, owed = self.belief, self.owed
+    def get_paid(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
+        """`get_many`, and of an owed key what is not older than what is owed: the tier may have it by now."""
+        answers = self.get_many(space, keys, owed=())
+        for i, key in enumerate(keys):
+            answer, least = answers[i], self.owed.least((space.name, key))  # now: a debt made meanwhile counts
+            held = version_of(answer) if isinstance(answer, bytes) else 0
+            if held < least or least == MAX_VERSION:
+                answers[i] = UNANSWERED
+        return answers
+
+    def get_many(
+        self, space: Keyspace, keys: Sequence[str], *, owed: Container[tuple[str, str]] | None = None
+    ) -> list[Answer]:
+        """`get` of each key that is not `owed`, in one round trip."""
+        belief = self.belief
+        skip = self.owed if owed is None else owed
         answers: list[Answer] = [UNANSWERED] * len(keys)
-        asked = [i for i, key in enumerate(keys) if (space.name, key) not in owed] if owed else range(len(keys))
+        asked = [i for i, key in enumerate(keys) if (space.name, key) not in skip] if skip else range(len(keys))
         if not self.breaker.closed or not asked:
             count = len(keys)
             self.stats.skipped += count

@@ -46,6 +46,13 @@ class Owed:
     def __contains__(self, where: tuple[str, str]) -> bool:
         return self.lost or where in self._debts
 
+    def least(self, where: tuple[str, str]) -> int:
+        """The lowest version that pays what is owed under `where`: 0 if nothing is, `MAX_VERSION` if nobody knows."""
+        held = self._debts.get(where)
+        if self.lost or (held is not None and held[1]):
+            return MAX_VERSION
+        return 0 if held is None else held[0]
+
     @property
     def age(self) -> float:
         """Seconds since the oldest debt was made; 0 without any."""
