@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from sys import getsizeof
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
@@ -18,6 +18,7 @@ from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
+from tiered.replication.places import Places
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
@@ -92,7 +93,7 @@ class Chain(Forking):
         self.codec, self.clock, self.deadline = codec, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.trust = Trust(staleness if self.shared else math.inf)
-        self.record_calls = BoundedSemaphore(RECORD_CALLS)
+        self.record_calls = Places(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats()
@@ -118,7 +119,7 @@ class Chain(Forking):
 
     def after_fork_in_child(self) -> None:
         """Memory is empty, the counters stand at zero, and nothing that the parent had proven is believed."""
-        self._spaces_lock, self.record_calls = Lock(), BoundedSemaphore(RECORD_CALLS)
+        self._spaces_lock, self.record_calls = Lock(), Places(RECORD_CALLS)
         if self.memory is self.record:
             self.memory.lock = Lock()  # its entries are nowhere else
         else:

@@ -18,7 +18,7 @@ from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
-from tiered.replication.singleflight import Copy, Load, SingleFlight
+from tiered.replication.singleflight import Copy, Load, SingleFlight, Turn
 from tiered.terms import Job
 from tiered.tiers.base import Write, Written
 
@@ -73,12 +73,22 @@ class Loads:
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
-            load, mine = self._flights.enter(self._space, key, alone=timeouts > 1)
-            if mine:
-                copy = self._lead(key, load, job, until)
-            elif (stale := self._stale(key, job)) is not None:
-                return stale()
-            else:
+            turn, interrupt = Turn(), None
+            try:
+                load, mine = self._flights.enter(self._space, key, turn, alone=timeouts > 1)
+                if mine:
+                    copy = self._lead(key, load, job, until)
+            finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
+                while turn.load is not None:
+                    try:
+                        self._flights.leave(self._space, key, turn)
+                    except BaseException as error:  # a signal handler's
+                        interrupt = error
+            if interrupt is not None:
+                raise interrupt
+            if not mine:
+                if (stale := self._stale(key, job)) is not None:
+                    return stale()
                 self._space.stats.joined += 1
                 timeouts += not self._flights.wait(key, load)
                 copy = load.copy
@@ -99,10 +109,14 @@ class Loads:
     # Private
 
     def _refresh(self, key: str, job: Job) -> None:
-        load, mine = self._flights.enter(self._space, key)
+        turn = Turn()  # in a thread of our own, which no signal handler interrupts
+        load, mine = self._flights.enter(self._space, key, turn)
         if not mine:
             return
-        self._lead(key, load, job, 0.0)
+        try:
+            self._lead(key, load, job, 0.0)
+        finally:
+            self._flights.leave(self._space, key, turn)
         if load.error is not None:
             self._space.stats.refresh_errors += 1
             raise load.error
@@ -124,8 +138,6 @@ class Loads:
                 self._leases.release(lease)
         except Exception as error:
             load.error = error
-        finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
-            self._flights.leave(self._space, key, load)
         return load.copy
 
     def _produce(self, key: str, load: Load, job: Job, lease: Lease) -> Copy:
