@@ -10,8 +10,10 @@ import pytest
 from hypothesis import settings
 
 from tests.machine import REFUSED
+from tests.will.home import PYTHON
 
 if TYPE_CHECKING:
+    from tests.couchbase_servers import CouchbaseMock
     from tests.servers import RedisServer
 
 PROFILE = os.environ.get("TIERED_TEST_PROFILE", "default")
@@ -28,11 +30,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
-_HOW = {"root": "`sudo make test-faults` runs them", "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes"}
+_HOW = {
+    "root": "`sudo make test-faults` runs them",
+    "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes",
+    "will": "the real Will bot: `make test` installs it where there is a python3.11; it cannot run on a later one",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    missing = [name for name, there in (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly")) if not there]
+    needs = (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly"), ("will", PYTHON.exists()))
+    missing = [name for name, there in needs if not there]
     left_out = {name: [item for item in items if item.get_closest_marker(name)] for name in missing}
     config.stash[_LEFT_OUT] = {name: len(its) for name, its in left_out.items() if its}
     gone = {item for its in left_out.values() for item in its}
@@ -48,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         write(f"NOT RUN: {count} tests need {name} ({_HOW[name]})", yellow=True, bold=True)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if REFUSED in reason:
+        if REFUSED in reason or "CouchbaseMock has no " in reason:
             write(f"NOT RUN: {report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
 
 
@@ -80,3 +87,24 @@ def redis_url(shared_redis_server: RedisServer) -> str:
     with redis.Redis.from_url(shared_redis_server.url) as client:
         client.flushall()
     return shared_redis_server.url
+
+
+@pytest.fixture
+def couchbase_mock() -> Iterator[CouchbaseMock]:
+    """A mock that the test may freeze and kill."""
+    from tests.couchbase_servers import CouchbaseMock
+
+    server = CouchbaseMock()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def couchbase_url() -> Iterator[str]:
+    """The real server, if one is given, else a mock for the session; a test takes a prefix of its own."""
+    from tests.couchbase_servers import REAL, CouchbaseMock
+
+    server = None if REAL else CouchbaseMock()
+    yield server.url if server else REAL
+    if server:
+        server.stop()

@@ -27,9 +27,11 @@ __version__ = "0.1.0"
 __all__ = [
     "KEEP",
     "Ambiguous",
+    "AsyncTieredBackend",
     "CodecError",
     "ConfigError",
     "Corrupt",
+    "CouchbaseTier",
     "FileTier",
     "InvalidKey",
     "InvalidTtl",
@@ -49,7 +51,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Tiers with heavy drivers are imported when they are first named."""
+    """Tiers with heavy drivers, and asyncio, are imported when they are first named."""
+    if name == "AsyncTieredBackend":
+        from tiered.aio import AsyncTieredBackend
+
+        return AsyncTieredBackend
     if name == "RedisTier":
         from tiered.tiers.redis import RedisTier
 
@@ -58,4 +64,8 @@ def __getattr__(name: str) -> object:
         from tiered.tiers.file import FileTier
 
         return FileTier
+    if name == "CouchbaseTier":
+        from tiered.tiers.couchbase import CouchbaseTier
+
+        return CouchbaseTier
     raise AttributeError(f"module 'tiered' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION, open_frame
-from tiered.errors import Corrupt, Reason, StoreUnavailable
+from tiered.errors import Corrupt, Reason, StoreError, StoreUnavailable
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -22,6 +22,10 @@ class Found(NamedTuple):
     slot: tuple[Any, ...] | None
     tier: str
     version: int
+
+
+class Unproven(Found):
+    """Found above a store of record that cannot be asked: there may have been a newer write."""
 
 
 class _Asked:
@@ -38,87 +42,171 @@ class Fetcher:
     """Reads below memory, without coordination between them. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+        self._chain, self._now = chain, chain.clock.monotonic
+        self._reads = chain.record_stats.durations["read"]
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
-        """`fetch` of one key; without remote cache tiers it is one question to the record."""
+        """`fetch` of one key; without cache tiers to ask it is one question to the record."""
         chain = self._chain
-        if chain.guards:
+        if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
-        generation, frame = chain.record.read(space.name, key)
+        try:
+            generation, frame = self._read_one(space, key, started)
+        except StoreUnavailable as error:
+            if not self._may_serve(error):
+                raise
+            found_above: dict[str, Found] = {}
+            self._without_record(space, [key], started, found_above, None, error)
+            return found_above[key]
         if generation != space.generation:
             chain.learn(space, generation)
         held = self._absences(space, (key,))[0] if frame is None else frame
-        return self._of_record(space, key, held, started)
+        found = self._of_record(space, key, held, started)
+        if chain.order.measured:
+            self._passed_by(space, key)
+        return found
 
-    def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
-        """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
+    def fetch(
+        self,
+        space: Space,
+        keys: Sequence[str],
+        started: float,
+        *,
+        caches: bool = True,
+        failed: dict[str, StoreError] | None = None,
+    ) -> dict[str, Found]:
+        """What the tiers say of each of `keys`, asked one after the other for what is still unknown.
+
+        With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised.
+        """
         chain, found = self._chain, dict[str, Found]()
         asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
-            self._from_record(space, left, started, found, asked)
+            try:
+                self._from_record(space, left, started, found, asked, failed)
+            except StoreError as error:
+                if caches and self._may_serve(error):  # without caches: what they say was overtaken just now
+                    self._without_record(space, left, started, found, failed, error)
+                elif failed is None:
+                    raise
+                else:
+                    failed.update(dict.fromkeys(left, error))
+        if chain.order.measured:
+            self._passed_by(space, keys[0])
         return found
+
+    def _may_serve(self, error: StoreError) -> bool:
+        """Whether what is above the record may answer instead of `error`: not for damage, which is no outage."""
+        return self._chain.serve_unproven and isinstance(error, StoreUnavailable) and error.reason.trips_breaker
+
+    def _without_record(
+        self,
+        space: Space,
+        keys: list[str],
+        started: float,
+        found: dict[str, Found],
+        failed: dict[str, StoreError] | None,
+        error: StoreError,
+    ) -> None:
+        """What caches that are in service and owe nothing say, or memory, if it is newer; else the record's `error`.
+
+        A debt is believed in: a write of this process, or one whose mark it has seen, is never passed over.
+        """
+        chain = self._chain
+        for guard in chain.guards:
+            left = [key for key in keys if key not in found]
+            if left and chain.trust.proven(guard.passed_at):
+                it = _Asked(guard, started)
+                self._sort(space, it, left, guard.get_many(space, left), started, found)
+        now = chain.clock.monotonic()
+        for key in keys:
+            at, slot = found.get(key), space.part.slots.get(key)
+            if slot is not None and slot[6] > now and (at is None or slot[3] > at.version):
+                at = Found(slot, chain.memory.name, slot[3])
+            if at is not None:
+                found[key] = Unproven(*at)
+                space.stats.unproven += 1
+            elif failed is None:
+                raise error
+            else:
+                failed[key] = error
 
     def _ask(
         self, space: Space, keys: Sequence[str], started: float, found: dict[str, Found], *, caches: bool
     ) -> list[_Asked]:
         """Ask the cache tiers in their order, and promote what one has to those that missed it."""
         chain, asked, since = self._chain, list[_Asked](), monotonic()
-        for guard in chain.guards:
+        for guard in chain.order.asked:
             left = [key for key in keys if key not in found]
             if not left:
                 break
             it = _Asked(guard, since)
-            if not caches or chain.clock.monotonic() - started > chain.deadline:
+            if (
+                not caches
+                or not chain.trust.proven(guard.passed_at)
+                or chain.clock.monotonic() - started > chain.deadline
+            ):
                 it.unanswered = left
             else:
-                generation, good = space.generation, dict[str, bytes]()
+                generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
-                for key, answer in zip(left, answers, strict=True):
-                    self._sort(space, it, key, answer, started, found, good)
-                self._promote(space, generation, asked, good)
+                good = self._sort(space, it, left, answers, started, found)
+                if asked:
+                    self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
 
     def _sort(
-        self,
-        space: Space,
-        it: _Asked,
-        key: str,
-        answer: Answer,
-        started: float,
-        found: dict[str, Found],
-        good: dict[str, bytes],
-    ) -> None:
-        """Turn a cache tier's answer into a finding, a miss, or none; damaged bytes are a counted miss."""
-        stats = it.guard.stats
-        if answer is None:
-            stats.misses += 1
-            it.missed.append(key)
-        elif not isinstance(answer, bytes):
-            it.unanswered.append(key)
-        else:
-            until = self._chain.trust.cache_until(started)
-            try:
-                found[key] = self._open(space, key, answer, it.guard.name, started, until)
-            except Corrupt:
-                stats.corrupt += 1
-                # Damage may have left the version intact, and then no put would replace it.
-                (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+        self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]
+    ) -> dict[str, bytes]:
+        """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
+
+        Damaged bytes are a counted miss.
+        """
+        good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
+        until, open_ = self._chain.trust.cache_until(started), self._open
+        for key, answer in zip(keys, answers, strict=True):
+            if answer is None:
+                it.missed.append(key)
+            elif not isinstance(answer, bytes):
+                it.unanswered.append(key)
             else:
-                stats.hits += 1
-                good[key] = answer
+                try:
+                    found[key] = open_(space, key, answer, name, started, until)
+                except Corrupt:
+                    stats.corrupt += 1
+                    # Damage may have left the version intact, and then no put would replace it.
+                    (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+                else:
+                    good[key] = answer
+        count = answers.count(None)
+        stats.misses += count
+        count = len(good)
+        stats.hits += count
+        return good
 
     def _from_record(
-        self, space: Space, keys: list[str], started: float, found: dict[str, Found], asked: list[_Asked]
+        self,
+        space: Space,
+        keys: list[str],
+        started: float,
+        found: dict[str, Found],
+        asked: list[_Asked],
+        failed: dict[str, StoreError] | None,
     ) -> None:
         """Ask the record; what a cache tier could not say it owes (R9), what it missed is promoted to it."""
         generation, held = self._read_record(space, keys)
         self._chain.learn(space, generation)
         answers = dict(zip(keys, held, strict=True))
-        for key, answer in answers.items():
-            found[key] = self._of_record(space, key, answer, started)
+        for key in keys:
+            try:
+                found[key] = self._of_record(space, key, answers[key], started)
+            except StoreUnavailable as error:
+                if failed is None:
+                    raise
+                failed[key] = error
+                del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
         absent = {key: it for key, it in answers.items() if isinstance(it, Absence)}
         for tier in asked:
@@ -141,15 +229,34 @@ class Fetcher:
         try:
             frames: list[bytes | None]
             if len(keys) == 1:
-                generation, frame = chain.record.read(space.name, keys[0])
+                generation, frame = self._read_one(space, keys[0], chain.clock.monotonic())
                 frames = [frame]
             else:
-                generation, frames = chain.record.read_many(space.name, keys)
+                generation, frames = self._read_several(space, keys)
             missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
             absences = iter(self._absences(space, missing) if missing else ())
         finally:
             chain.record_calls.release()
         return generation, [next(absences) if frame is None else frame for frame in frames]
+
+    def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:
+        try:
+            answer = self._chain.record.read(space.name, key)
+        except StoreError as error:
+            self._chain.record_stats.failed("read", error.reason, self._now() - began, reads=1)
+            raise
+        self._reads.observe(self._now() - began)
+        return answer
+
+    def _read_several(self, space: Space, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        chain, began = self._chain, self._chain.clock.monotonic()
+        try:
+            answer = chain.record.read_many(space.name, keys)
+        except StoreError as error:
+            chain.record_stats.failed("read_many", error.reason, chain.clock.monotonic() - began, reads=len(keys))
+            raise
+        chain.record_stats.timed("read_many", chain.clock.monotonic() - began)
+        return answer
 
     def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
         """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
@@ -168,6 +275,8 @@ class Fetcher:
         if type(held) is not bytes:
             stats.misses += 1
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
+        count = len(held)
+        stats.read_bytes += count
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except Corrupt as error:
@@ -190,6 +299,13 @@ class Fetcher:
         else:
             raise chain.foreign(codec)
         return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
+
+    def _passed_by(self, space: Space, key: str) -> None:
+        """Before the record's answer is returned: what it said may be newer than what the tiers that were not asked have."""
+        order, now = self._chain.order, self._chain.clock.monotonic()
+        order.sample = space, key
+        for guard in order.passed:
+            guard.passed_at = now
 
     def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
         """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
+from tiered.errors import StoreError
 from tiered.fetching import Fetcher, Found
-from tiered.replication.inflight import Flight
+from tiered.replication.inflight import Flight, InFlightTable
 
 
 class Reader:
     """Reads of one chain. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain, self._memory = chain, chain.memory
+        self._chain, self._memory, self._promotions = chain, chain.memory, chain.memory_stats
         self._fetcher = Fetcher(chain)
         self._fetch_one, self._record = self._fetcher.fetch_one, chain.record.name
         self._joinable = min(chain.trust.staleness, chain.deadline)
@@ -33,15 +34,15 @@ class Reader:
         except BaseException as error:
             mine.error = error
             with self._memory.lock:
-                if flights.leaders.get(key) is mine:
-                    del flights.leaders[key]
-                _wake(mine)
+                self._land(flights, key, mine)
             raise
         with self._memory.lock:
-            good = self._finish(space, key, found, events, started)  # from here on nobody joins any more
+            good = self._finish(
+                space, key, found, events, started, flights.events == events
+            )  # from here on nobody joins any more
             if mine.done is not None:
                 mine.answer = found if good else None
-                _wake(mine)
+                mine.done.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
@@ -49,10 +50,68 @@ class Reader:
         events, started = space.flights.events, self._now()
         found = self._fetcher.fetch(space, keys, started, caches=caches)
         with self._memory.lock:
-            overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started)]
+            quiet = events == space.flights.events
+            overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started, quiet)]
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
+
+    def read_together(self, space: Space, keys: Sequence[str]) -> dict[str, Found | Exception]:
+        """`read` of each key, for callers who know nothing of each other: what fails one of them is no other's error.
+
+        One round trip per tier. Reads that are under way are joined, and these may be.
+        """
+        flights, events, started = space.flights, space.flights.events, self._now()
+        mine, others = dict[str, Flight](), dict[str, Flight]()
+        for key in keys:
+            flight = Flight(started)
+            leader = flights.leaders.setdefault(key, flight)
+            (mine if leader is flight else others)[key] = leader
+        results = self._lead_together(space, mine, events, started) if mine else {}
+        for key, leader in others.items():
+            try:
+                results[key] = self._follow(space, key, leader, started) or self.read_many(space, (key,))[key]
+            except Exception as error:  # that caller's own
+                results[key] = error
+        return results
+
+    def _lead_together(
+        self, space: Space, mine: dict[str, Flight], events: int, started: float
+    ) -> dict[str, Found | Exception]:
+        failed, overtaken = dict[str, StoreError](), list[str]()
+        lock = self._memory.lock
+        try:
+            found = self._fetcher.fetch(space, list(mine), started, failed=failed)
+        except BaseException as error:
+            with lock:
+                for key, flight in mine.items():
+                    flight.error = error
+                    self._land(space.flights, key, flight)
+            raise
+        with lock:
+            quiet = events == space.flights.events
+            for key, flight in mine.items():
+                if key in failed:
+                    flight.error = failed[key]
+                elif self._finish(space, key, found[key], events, started, quiet):
+                    flight.answer = found[key]
+                else:
+                    overtaken.append(key)
+                self._land(space.flights, key, flight)
+        results: dict[str, Found | Exception] = {**found, **failed}
+        for key in overtaken:
+            try:
+                results[key] = self.read_many(space, (key,), caches=False)[key]
+            except StoreError as error:
+                results[key] = error
+        return results
+
+    def _land(self, flights: InFlightTable, key: str, flight: Flight) -> None:
+        """Nobody joins any more, and whoever has joined wakes up; with the lock."""
+        if flights.leaders.get(key) is flight:
+            del flights.leaders[key]
+        if flight.done is not None:
+            flight.done.release()
 
     def _follow(self, space: Space, key: str, flight: Flight, started: float) -> Found | None:
         """The leader's answer; None if it was overtaken or takes too long, and this call must read for itself."""
@@ -81,29 +140,26 @@ class Reader:
         trust = self._chain.trust
         return not self._chain.guards or not trust.caches(flight.started) or started < trust.cache_until(flight.started)
 
-    def _finish(self, space: Space, key: str, found: Found, events: int, started: float) -> bool:
-        """Let memory have what was found, in one step under the lock (R2, R4).
+    def _finish(self, space: Space, key: str, found: Found, events: int, started: float, quiet: bool) -> bool:
+        """Let memory have what was found, in one step under the lock (R2, R4). `quiet`: there were no events since.
 
         False if a cache tier gave it and something newer was reached meanwhile: then it must not be returned. What the
         record gave was true after the read began, so it may be, but memory keeps only what nothing has overtaken.
         """
         flights, (slot, tier, version) = space.flights, found
-        overtaken = events != flights.events and version < flights.floor(key, events)
+        overtaken = not quiet and version < flights.floor(key, events)
         flights.reach(key, version or MAX_VERSION)  # an absence without a version: nobody knows what it overtakes (R16)
         if overtaken:
             self._memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
-            self._memory.admit(space.part, key, slot)
+            if self._memory.admit(space.part, key, slot):
+                self._promotions.promoted += 1
+            else:
+                self._promotions.outrun += 1
         else:
             held = space.part.slots.get(key)
             # An absence without a version is newer than what was there before the read began.
             if held is not None and (held[3] <= version or (not version and held[5] <= started)):
                 self._memory.drop(space.part, key)
         return True
-
-
-def _wake(flight: Flight) -> None:
-    """Whoever has joined wakes up; with the lock."""
-    if flight.done is not None:
-        flight.done.release()

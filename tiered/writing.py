@@ -12,7 +12,8 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
-from tiered.errors import NotApplied
+from tiered.errors import NotApplied, StoreError
+from tiered.replication.feeder import Feeder
 from tiered.results import TierOutcome, WriteOutcome
 from tiered.tiers.base import Commit, Write, Written
 
@@ -25,8 +26,8 @@ _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 class Writer:
     """Writes of one chain. Thread-safe."""
 
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+    def __init__(self, chain: Chain, feeder: Feeder | None = None) -> None:
+        self._chain, self._feeder = chain, feeder
 
     def write(self, space: Space, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
         """Commit `writes` of `values` and publish them; raises `NotApplied` or `Ambiguous`, no tier half-written."""
@@ -35,14 +36,20 @@ class Writer:
         events = space.flights.events
         try:
             commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
+            chain.record_stats.timed("commit", chain.clock.monotonic() - started)
             if commit.generation != space.generation:
                 chain.learn(space, commit.generation)
             self._owe(space, writes, commit)
+            size = sum(len(it.frame) for it in commit.written)
+            chain.record_stats.written_bytes += size
             held = self._into_memory(space, writes, values, commit, events, started)
             tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}
-        except NotApplied:
+        except NotApplied as error:
+            chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
             raise
-        except BaseException:  # Ambiguous, or a signal's exception after the commit
+        except BaseException as error:  # Ambiguous, or a signal's exception after the commit
+            if isinstance(error, StoreError):
+                chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
             self._doubt(space, writes)
             raise
         return self._outcomes(commit, held, tiers)
@@ -92,6 +99,9 @@ class Writer:
     def _into_caches(
         self, space: Space, writes: Sequence[Write], commit: Commit, since: float
     ) -> dict[str, TierOutcome]:
+        if self._feeder is not None:  # the marks are in the record, and the keys are owed
+            self._feeder.wake()
+            return dict.fromkeys(self._chain.marks, "queued")
         items = [(w.key, it.frame) for w, it in zip(writes, commit.written, strict=True) if it.version]
         tiers: dict[str, TierOutcome] = {}
         for guard in self._chain.guards:
@@ -100,6 +110,8 @@ class Writer:
                 self._chain.confirm(guard, space, commit.generation, done)
                 tiers[guard.name] = "ok"
             else:
+                if items:
+                    self._chain.tell_hosts(guard, space, [key for key, _ in items])
                 tiers[guard.name] = "queued"
         return tiers
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.outage.faults import ROOT
 from benchmarks.outage.ledger import number_of
-from benchmarks.outage.systems import AsyncSystem, System, open_system
+from benchmarks.systems import AsyncSystem, System, open_system
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.outage.faults import FAULTS
 from benchmarks.outage.ledger import text
-from benchmarks.outage.systems.tiered_chain import TieredChain
 from benchmarks.outage.worker import THREADS
+from benchmarks.systems.tiered_chain import TieredChain
 from tests.servers import RedisServer
 from tiered.errors import StoreError
 from tiered.tiers.redis import RedisTier

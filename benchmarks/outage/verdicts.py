@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.outage.outcome import Outcome
 from benchmarks.outage.recovery import Recovery
-from benchmarks.outage.systems.tiered_chain import DEADLINE, STALENESS
+from benchmarks.systems.tiered_chain import DEADLINE, STALENESS
 
 LONGEST_MS = DEADLINE * 1000 + 50
 """tiered's default deadline, and 50 ms for the machine."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.outage.load import Call, Load, Outcome, Seen
 from benchmarks.outage.plan import PHASES, Plan
-from benchmarks.outage.systems import AsyncSystem, System, open_system
+from benchmarks.systems import AsyncSystem, System, open_system
 
 THREADS = 4
 TASKS = 64

@@ -29,7 +29,15 @@ REPLACED = ("tests/faults/test_replaced_masters.py",)
 RESTORED = ("tests/faults/test_restored_record.py",)
 INTERRUPTED = ("tests/faults/test_interrupts.py",)
 INTENTS = ("tests/unit/test_intents.py",)
+ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
+
+
+COUCHBASE = "tests/unit/test_couchbase_tier.py::test_"
+CLEARED = (COUCHBASE + "nobody_writes_where_a_clear_has_been",)
+BUMPED = (COUCHBASE + "a_write_that_is_overtaken_by_a_bump_goes_to_the_caches_of_the_new_generation",)
+HOSTS = ("tests/faults/test_couchbase_hosts.py",)
+LATE_WRITE = ("tests/faults/test_couchbase_outage.py::test_a_write_that_arrives_late_is_seen_by_all_tiers",)
 
 
 class Mutant(NamedTuple):
@@ -44,6 +52,18 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("R7", "other hosts are not told what a cache lacks", "tiered/writing.py",
+           "self._chain.tell_hosts(guard, space, [key for key, _ in items])", "pass", HOSTS),
+    Mutant("R7", "a tier that is lost for all hosts is believed", "tiered/tiers/intent_journal.py",
+           "self.hosts.lost(tier)", "False", HOSTS),
+    Mutant("R8", "a change of the generation waits for nobody", "tiered/tiers/couchbase_generations.py",
+           "WAIT = 1.2 * LEASE", "WAIT = 0.0", CLEARED),
+    Mutant("R8", "an announced change lets others believe", "tiered/tiers/couchbase_generations.py",
+           "until=started if state.changing else started + LEASE", "until=started + LEASE", CLEARED),
+    Mutant("R8", "a commit keeps the generation that it began with", "tiered/tiers/couchbase_record.py",
+           "still = after if after.space(namespace) == state.space(namespace) else state", "still = state", BUMPED),
+    Mutant("R13", "a doubt ends while the record does not answer", "tiered/tiers/intent_tidying.py",
+           "if doubts and not self._answers():", "if False:", LATE_WRITE),
     Mutant("R8", "a record that came back old is believed", "tiered/tiers/intent_journal.py",
            "if run in (UNBELIEVED, known):", "if True:", RESTORED),
     Mutant("R8", "generations are counted, and so come twice", "tiered/tiers/renew.lua",
@@ -72,7 +92,7 @@ MUTANTS = [
     ),
     Mutant(
         "R2", "a read below the floor is returned", "tiered/reading.py",
-        "overtaken = events != flights.events and version < flights.floor(key, events)", "overtaken = False", STRESS,
+        "overtaken = not quiet and version < flights.floor(key, events)", "overtaken = False", STRESS,
     ),
     Mutant(
         "R2", "an absence leaves the older entry in memory", "tiered/reading.py",
@@ -98,7 +118,7 @@ MUTANTS = [
     ),
     Mutant(
         "R5", "messages drop nothing", _R + "coherence.py",
-        "self.applied += memory.drop_older(space.part, key, version)", "pass", UNIT,
+        "older = memory.drop_older(space.part, key, version)", "older = False", UNIT,
     ),
     Mutant("R5", "a message does not mark what is under way", _R + "coherence.py",
            "                flights.change(key, version)\n", "", UNIT),
@@ -142,7 +162,7 @@ MUTANTS = [
            "if items and guard.put(space.name, commit.generation, items, since, tell=True):",
            "if items and (guard.put(space.name, commit.generation, items, since, tell=True) or True):", UNIT),
     Mutant("R13", "a read that passes an open tier owes nothing", _R + "guard.py",
-           "            self.stats.skipped += 1\n            return UNANSWERED\n        try:", "            return None\n        try:", (*UNIT, *FOUND)),
+           "            self.stats.skipped += 1\n            return UNANSWERED\n        began", "            return None\n        began", (*UNIT, *FOUND)),
     Mutant("R13", "a write is seen before the caches owe it", "tiered/writing.py",
            "            self._owe(space, writes, commit)\n", "", STRESS),
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
@@ -165,14 +185,18 @@ MUTANTS = [
            "self._grave(namespace, key).seal(it.version)", "self._grave(namespace, key).seal(1)", (*UNIT, *FOUND)),
     Mutant("R17", "an absence that is pending is not owed after a miss", "tiered/fetching.py",
            "if it is not None and it.pending:", "if False:", UNIT),
+    Mutant("R18", "what was passed by is asked before it is proven", _R + "trust.py",
+           "return self.staleness == math.inf or moment < self.settled", "return True", ORDER),
+    Mutant("R18", "nobody notes that a tier was passed by", "tiered/fetching.py",
+           "            guard.passed_at = now\n", "            pass\n", ORDER),
     Mutant("order", "no version check in Redis", "tiered/tiers/put_if_newer.lua",
            "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", NEWER),
     Mutant("order", "a replay that puts nothing confirms", _R + "replay.py",
-           "                guard.tier.put_many(f\"{namespace}:{generation}\", items, since=since, tell=True)\n", "", UNIT),
+           "results = guard.tier.put_many(f\"{namespace}:{generation}\", items, since=since, tell=True)\n", "results = [True]\n", UNIT),
     Mutant("order", "marks are left only for the chain's own tiers", "tiered/tiers/file_session.py",
            "[*marks, *(tier for tier in self._adopted if tier not in marks)]", "[*marks]", (*PARTS, *UNIT)),
     Mutant("order", "the journal has no limit", "tiered/tiers/file.py",
-           "        self.journal.limit(self._max_pending)\n", "", PARTS),
+           "        self.journal.limit(self.max_pending)\n", "", PARTS),
     Mutant("order", "silence of the subscription is not noticed", _R + "coherence.py",
            "if now - answered > trust.staleness:", "if False:", UNIT),
     Mutant("R3", "a new generation leaves memory as it is", "tiered/chain.py",
@@ -184,7 +208,7 @@ MUTANTS = [
     Mutant("R7", "caches are believed before the first look", _R + "trust.py",
            "self.staleness == math.inf or now < self.settled + self.staleness", "True", PARTS),
     Mutant("R10", "half-open is closed", _R + "breaker.py",
-           "            self.state = State.HALF_OPEN\n", "            self.state, self.closed = State.HALF_OPEN, True\n",
+           "            self._enter(State.HALF_OPEN)\n", "            self.state, self.closed = State.HALF_OPEN, True\n",
            ("tests/unit/test_breaker.py", *UNIT)),
     Mutant("R11", "memory of before the last proof is prolonged", _R + "trust.py",
            "proven + self.staleness if since <= proven else since", "proven + self.staleness", PARTS),

@@ -18,7 +18,7 @@ from tiered.entry import draft, namespace_seed, open_frame
 from tiered.errors import ConfigError, Corrupt, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
-from tiered.tiers.base import Absence, Commit, Mark, Record, Write
+from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
@@ -61,6 +61,7 @@ class IntentJournal(Forking):
         clock: Clock,
     ) -> None:
         self._record, self._clock = record, clock
+        self.hosts: Hosts | None = getattr(record, "hosts", None)
         self._max_pending = whole(f"{record.name}: the journal's max_pending", max_pending, 1)
         self._grace = number(f"{record.name}: the journal's grace", grace, 0.0, 86_400.0, " seconds")
         self._store = IntentStore(directory, record.name, sync)
@@ -127,7 +128,8 @@ class IntentJournal(Forking):
 
     def intents(self) -> list[tuple[str, str]]:
         mine = self._store.writers.number if self._ready else _NO_WRITER
-        return self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        here: list[tuple[str, str]] = self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        return here if self.hosts is None else [*here, *(it[:2] for it in self.hosts.notices())]
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         self._catch_up()
@@ -136,7 +138,8 @@ class IntentJournal(Forking):
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()
-        return self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
+        here = self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
+        return here if self.hosts is None else here | {it[:2] for it in self.hosts.notices(tier)}.intersection(keys)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         """The next commit carries these along."""
@@ -171,6 +174,10 @@ class IntentJournal(Forking):
         self._store.write(lambda db: tables.believe(db, tier, identity))
 
     def adopted(self, tier: str) -> str | None:
+        return None if self.hosts is not None and self.hosts.lost(tier) else self.believed(tier)
+
+    def believed(self, tier: str) -> str | None:
+        """What this host has adopted, whatever others have told."""
         rows = self._store.read(lambda db: db.execute("SELECT identity FROM caches WHERE tier = ?", (tier,)).fetchall())
         return str(rows[0][0]) if rows and rows[0][0] != UNBELIEVED else None
 
