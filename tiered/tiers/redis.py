@@ -137,11 +137,11 @@ class RedisTier(Forking):
 
     def claim(self, namespace: str, identity: str) -> str:
         key = self.claim_key(namespace)
-        self._link.call("SET", key, identity, "NX", "PX", CLAIM_MS, write=True)
+        self._link.call("SET", key, identity, "NX", "PX", str(CLAIM_MS), write=True)
         owner: bytes | None = self._link.call("GET", key)
         if owner is not None and owner != identity.encode():
             return owner.decode(errors="replace")
-        self._link.call("PEXPIRE", key, CLAIM_MS, write=True)
+        self._link.call("PEXPIRE", key, str(CLAIM_MS), write=True)
         return identity
 
     def claim_key(self, namespace: str) -> str:
@@ -181,9 +181,10 @@ class RedisTier(Forking):
             last = self._reserve(namespace, len(writes))
             frames = [w.draft.seal(last - len(writes) + 1 + n) for n, w in enumerate(writes)]
             space = self._spaces.get(namespace, 1)
-            args: list[Arg] = [space, now]
+            args: list[Arg] = [str(space), str(now)]
             for write, frame in zip(writes, frames, strict=True):
-                args += frame, self._record_px(write, now), b"" if write.expect is None else _U64.pack(write.expect)
+                expect = b"" if write.expect is None else _U64.pack(write.expect)
+                args += frame, str(self._record_px(write, now)), expect
             keys = [
                 self._generation(namespace),
                 f"{self._prefix}:epoch",
@@ -254,13 +255,15 @@ class RedisTier(Forking):
     def _reserve(self, namespace: str, count: int) -> int:
         """The last of `count` versions that nobody else gets; losing some changes no entry."""
         try:
-            return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
+            return int(
+                self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [str(count)], write=True)
+            )
         except Ambiguous as error:
             raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
 
     def _renew(self, key: str, default: int) -> tuple[int, int]:
         """The generation of a namespace is the newer of the last clear and the last bump."""
-        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [default], write=True)
+        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [str(default)], write=True)
         return int(before), int(new)
 
     def _number(self, found: bytes | None, default: int) -> int:

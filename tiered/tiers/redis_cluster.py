@@ -87,7 +87,7 @@ class Cluster:
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """As `Link.script`, with keys of one slot."""
-        return self._scripted(script, keys[0], lambda _: [len(keys), *keys, *args], write)
+        return self._scripted(script, keys[0], lambda _: [str(len(keys)), *keys, *args], write)
 
     def at(self, name: str) -> Link:
         """As `Link.at`."""
@@ -109,7 +109,7 @@ class Cluster:
         if not left:
             return None, []
         step = within if left[0] == at else "0"  # a master that has left meanwhile: the next one
-        command = pack(("SCAN", step, "MATCH", pattern, "COUNT", limit))
+        command = pack(("SCAN", step, "MATCH", pattern, "COUNT", str(limit)))
         following, names = self._masters.good(self._masters.ask(nodes[left[0]], [command], False)[0], False)
         if following != b"0":
             return f"{left[0]} {following.decode()}", names
@@ -138,7 +138,7 @@ class Cluster:
     # Private
 
     def _discard(self, item: Put) -> int:
-        packed = pack(("EVAL", DISCARD.text, 1, item.name, item.frame))
+        packed = pack(("EVAL", DISCARD.text, "1", item.name, item.frame))
         return int(self._routed(item.name, lambda _: packed, True))
 
     def _routed(self, name: str, build: Build, write: bool) -> Any:
@@ -202,4 +202,4 @@ class Cluster:
 def _put_arguments(link: Link, items: Sequence[Put], terms: Terms) -> list[Arg]:
     names = [item.name for item in items]
     not_after = link.not_after(terms.since)  # each server has a clock of its own
-    return [len(names), *names, *put_arguments(items, not_after, terms.channel)]
+    return [str(len(names)), *names, *put_arguments(items, not_after, terms.channel)]

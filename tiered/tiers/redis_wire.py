@@ -10,19 +10,22 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
 import redis
 from redis.exceptions import InvalidResponse
 
-Arg = bytes | str | int
+Arg = bytes | str
+"""No number: `pack_command` turns it into text, and ends the process when a signal handler raises meanwhile."""
 BUFFER = 65_536
 PATIENCE = 10
 """A reply that keeps coming may take this many times the timeout, and no longer."""
 
 _MORE = object()
-pack: Any = hiredis.pack_command
+_pack: Any = hiredis.pack_command
+pack: Callable[[tuple[Arg, ...]], bytes] = _pack
 
 
 class Wire:
