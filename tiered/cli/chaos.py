@@ -175,4 +175,4 @@ def _print(report: Report, repeat: str, screen: Any) -> None:
         screen.say("OK: every promise held.", colour="good")
     else:
         screen.say("FAILED: a promise was broken.", colour="bad")
-    screen.say(f"repeat: {repeat}")
+    screen.say(f"repeat: {repeat}", wrap=False)
