@@ -160,6 +160,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.migrate import add_migrate
     from tiered.cli.verify import add_verification
 
     output = argparse.ArgumentParser(add_help=False)
@@ -182,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     add_verification(commands, common, _positive)
+    add_migrate(commands, common)
     _add_demo(commands, output)
     add_chaos(commands, _positive)
     return parser
