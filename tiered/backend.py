@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from zlib import crc32
 
 from tiered.arguments import (
@@ -400,6 +400,9 @@ class TieredBackend:
     def __repr__(self) -> str:
         chain = " → ".join(tier.name for tier in self._tiers)
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a TieredBackend cannot be sent to another process; build one there (a forked child may use this)")
 
     # Private, in the order of use
 
