@@ -402,7 +402,9 @@ class TieredBackend:
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a TieredBackend cannot be sent to another process; build one there (a forked child may use this)")
+        raise TypeError(
+            "a TieredBackend cannot be sent to another process; build one there (a forked child may use this)"
+        )
 
     # Private, in the order of use
 

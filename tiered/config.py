@@ -131,7 +131,9 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
         settings[name] = _setting(name, value) if isinstance(value, str) else value
     url = settings.pop("url", None)
     if url is None:
-        raise ConfigError(f'no chain: give url (--url in a shell), as in "{_EXAMPLE}", in the configuration or as TIERED_URL')
+        raise ConfigError(
+            f'no chain: give url (--url in a shell), as in "{_EXAMPLE}", in the configuration or as TIERED_URL'
+        )
     _check_options(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
 

@@ -258,7 +258,8 @@ class Keeper(Forking):
         if owner != identity:
             guard.refused = (
                 f"{guard.name}: namespace {space.name!r} belongs to another store of record ({owner[:8]}…, this one is"
-                f" {identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this"
-                f" one another namespace or prefix; if the other store is gone, remove its claim: {tier.claim_key(space.name)}"
+                f" {identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this one another"
+                " namespace or prefix (several hosts: docs/configuration.md). If the other store is gone, its claim ends some"
+                f" minutes after its last use, or when you delete the key {tier.claim_key(space.name)}"
             )
             raise ConfigError(guard.refused)

@@ -20,6 +20,7 @@ from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
+from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
@@ -88,7 +89,7 @@ class RedisTier(Forking):
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
-        self.leases = RedisLeases(self._link, prefix)
+        self.leases, self._durability = RedisLeases(self._link, prefix), Durability(name)
         self._spaces: dict[str, int] = {}
         register(self)
 
@@ -152,7 +153,9 @@ class RedisTier(Forking):
     def health(self) -> TierHealth:
         try:
             self._link.call("PING")
-            return TierHealth(True, "", {"run_id": self._link.run_id})
+            durable = self._durability.appendonly
+            role = {} if durable is None else {"appendonly": durable}
+            return TierHealth(True, "", {"run_id": self._link.run_id, **role})
         except StoreError as error:
             return TierHealth(False, str(error))
 
@@ -252,6 +255,8 @@ class RedisTier(Forking):
 
     def _reserve(self, namespace: str, count: int) -> int:
         """The last of `count` versions that nobody else gets; losing some changes no entry."""
+        if self._durability.appendonly is None:
+            self._durability.look(self._server)
         try:
             return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
         except Ambiguous as error:
