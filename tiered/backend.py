@@ -31,7 +31,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import Codec
 from tiered.entry import Draft, open_frame, tombstone
-from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
+from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable, without_tier
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
@@ -456,7 +456,8 @@ class TieredBackend:
                 kind = NotApplied if write else StoreUnavailable
                 if isinstance(error, kind):
                     raise
-                raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
+                told = without_tier(error, error.tier)
+                raise kind(f"nothing was done: {told}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
     def _from_memory(self, keys: Iterable[str]) -> tuple[list[str], dict[str, Any], list[str]]:

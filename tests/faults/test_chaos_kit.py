@@ -617,6 +617,8 @@ def test_a_redis_that_is_away_from_the_start_is_exit_3_and_no_campaign(tmp_path:
         (("--url", "memory://,file:./x"), "redis://"),
         (("--url", "memory://,redis://localhost,file:./x", "--faults", "old"), "--url"),
         (("--seconds", "0"), "greater than zero"),
+        (("--keep", "."), "--keep .: File exists"),
+        (("--keep", "/dev/null/x"), "--keep /dev/null/x: Not a directory"),
     ],
 )
 def test_what_cannot_run_is_a_usage_error_that_says_what_to_do(args: Sequence[str], says: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
-from tiered.errors import Reason, StoreError
+from tiered.errors import Reason, StoreError, without_tier
 from tiered.observability.stats import TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
@@ -174,6 +174,8 @@ class Guard:
         elif not reason.trips_breaker:
             if reason not in self._told:
                 self._told.add(reason)
-                logger.warning("%s: does not do what it is asked (told once): %s", self.name, error)
+                logger.warning(
+                    "%s: does not do what it is asked (told once): %s", self.name, without_tier(error, self.name)
+                )
         elif self.breaker.failure():
-            logger.warning("%s: out of service after %s: %s", self.name, op, error)
+            logger.warning("%s: out of service after %s: %s", self.name, op, without_tier(error, self.name))

@@ -10,7 +10,7 @@ import logging
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, StoreError
+from tiered.errors import ConfigError, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
@@ -103,7 +103,7 @@ class Keeper(Forking):
                     raise
                 guard.stats.failed(error.reason)
                 guard.breaker.trip()
-                logger.warning("%s: out of service from the start: %s", guard.name, error)
+                logger.warning("%s: out of service from the start: %s", guard.name, without_tier(error, guard.name))
         self._watch()
         self._met = True
 
@@ -171,7 +171,7 @@ class Keeper(Forking):
             if error.tier == guard.name:
                 guard.failed("replay", error)
             else:
-                logger.warning("%s: stays owed: %s", guard.name, error)
+                logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
 
     def _readmit(self, guard: Guard) -> None:
         """Probe → new generation if its data changed → replay → in service again (R10: nobody reads it before)."""
@@ -188,7 +188,7 @@ class Keeper(Forking):
                 logging.ERROR if isinstance(error, ConfigError) else logging.INFO,
                 "%s: still out of service: %s",
                 guard.name,
-                error,
+                without_tier(error, guard.name),
             )
             return
         except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
@@ -241,7 +241,7 @@ class Keeper(Forking):
                 self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
-            logger.error("%s: out of service: %s", guard.name, error)
+            logger.error("%s: out of service: %s", guard.name, without_tier(error, guard.name))
 
     def _claim(self, guard: Guard, space: Space) -> None:
         """One namespace in one cache tier is one store's: two records there would give the same versions twice."""

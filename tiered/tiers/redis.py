@@ -16,7 +16,7 @@ import redis
 from tiered.arguments import MAX_TTL, number, tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
@@ -118,7 +118,8 @@ class RedisTier(Forking):
                 if not any(accepted):
                     raise
                 # `NotApplied` would deny the batches before this one.
-                raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+                told = without_tier(error, self.name)
+                raise Ambiguous(f"after a part was stored: {told}", reason=error.reason, tier=self.name) from error
         return accepted
 
     def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
@@ -260,7 +261,8 @@ class RedisTier(Forking):
         try:
             return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
         except Ambiguous as error:
-            raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
+            told = without_tier(error, self.name)
+            raise NotApplied(f"no versions reserved: {told}", reason=error.reason, tier=self.name) from error
 
     def _number(self, found: bytes | None, default: int) -> int:
         try:
