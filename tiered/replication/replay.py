@@ -8,10 +8,10 @@ from time import monotonic
 
 from tiered.chain import Chain
 from tiered.entry import Draft, tombstone
-from tiered.errors import Reason, StoreUnavailable
+from tiered.errors import Reason, StoreError, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
-from tiered.tiers.base import Absence, Journal, Write
+from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
 
 BATCH = 500
 ATTEMPTS = 5
@@ -26,6 +26,7 @@ class Replay:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
+        self._hosts: Hosts | None = getattr(chain.record, "hosts", None)
         self._refused: dict[str, float] = {}
         """Per tier, since when others hold the right to replay."""
 
@@ -36,13 +37,19 @@ class Replay:
         marked until the tier has accepted it, or something newer.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
-        if journal is None:
-            return self._without_journal(guard, debts)
+        try:
+            return self._without_journal(guard, debts) if journal is None else self._pay(guard, debts, journal)
+        except StoreError:
+            guard.stats.replays_failed += len(debts)
+            raise
+
+    def _pay(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> int:
         with journal.replaying(guard.name) as mine:
             replayed = self._marks(guard, journal) if mine or self._overdue(guard.name) else 0
             if mine:
                 self._refused.pop(guard.name, None)
             journal.flush()
+        replayed += self._of_other_hosts(guard)
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
             pending = journal.still_pending(guard.name, [(it.namespace, it.key) for it in batch])
@@ -72,6 +79,19 @@ class Replay:
                 break
         return replayed
 
+    def told(self, guard: Guard) -> list[Notice]:
+        """What a process of some host could not put, but this one perhaps can."""
+        return [] if self._hosts is None or self._chain.record.journal is None else self._hosts.notices(guard.name)
+
+    def _of_other_hosts(self, guard: Guard) -> int:
+        """The notices are seen before the record is read, so they say nothing newer than what is put."""
+        notices = self.told(guard)
+        if self._hosts is None or not notices:
+            return 0
+        replayed = self._put(guard, (it[:2] for it in notices))
+        self._hosts.settle(guard.name, notices)
+        return replayed
+
     def _without_journal(self, guard: Guard, debts: Sequence[Debt]) -> int:
         replayed = 0
         for start in range(0, len(debts), BATCH):
@@ -90,8 +110,8 @@ class Replay:
             since = monotonic()
             generation, items = self._entries(guard, namespace, names)
             if items:
-                guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
-                guard.stats.replayed += len(items)
+                results = guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
+                guard.stats.count_replay(items, sum(results))
         return sum(map(len, wanted.values()))
 
     def _entries(self, guard: Guard, namespace: str, keys: list[str]) -> tuple[int, list[tuple[str, bytes]]]:
