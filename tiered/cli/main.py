@@ -195,7 +195,9 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         command.set_defaults(run=run)
         return command
 
-    add("get", "print the value of a key; exit code 1 if it is absent", _get).add_argument("key", metavar="KEY")
+    add(
+        "get", "print the value of a key, as Python shows it without --json; exit code 1 if it is absent", _get
+    ).add_argument("key", metavar="KEY")
     put = add("set", "store a value in every tier", _set)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")

@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
-from tiered.errors import Reason, StoreError
+from tiered.errors import Reason, StoreError, without_tier
 from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
@@ -210,7 +210,7 @@ class Guard:
 
     def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
         """Count a failure of the tier, and take it out of service when it is time."""
-        reason = error.reason if isinstance(error, StoreError) else Reason.OTHER
+        reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
@@ -222,7 +222,7 @@ class Guard:
             if reason not in self._told:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"
-                logger.warning(message, self.name, error, extra=transition("refused", self.name, op=op, error=reason))
+                logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
         elif self.breaker.failure():
             message = "%s: out of service after %s: %s"
-            logger.warning(message, self.name, op, error, extra=transition("opened", self.name, op=op, error=reason))
+            logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))

@@ -16,10 +16,11 @@ import redis
 from tiered.arguments import MAX_TTL, number, tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
+from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
@@ -86,7 +87,7 @@ class RedisTier(Forking):
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
-        self.leases = RedisLeases(self._link, prefix)
+        self.leases, self._durability = RedisLeases(self._link, prefix), Durability(name)
         self._spaces: dict[str, int] = {}
         register(self)
 
@@ -115,7 +116,8 @@ class RedisTier(Forking):
                 if not any(accepted):
                     raise
                 # `NotApplied` would deny the batches before this one.
-                raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+                told = without_tier(error, self.name)
+                raise Ambiguous(f"after a part was stored: {told}", reason=error.reason, tier=self.name) from error
         return accepted
 
     def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
@@ -150,7 +152,9 @@ class RedisTier(Forking):
     def health(self) -> TierHealth:
         try:
             self._link.call("PING")
-            return TierHealth(True, "", {"run_id": self._link.run_id})
+            durable = self._durability.appendonly
+            role = {} if durable is None else {"appendonly": durable}
+            return TierHealth(True, "", {"run_id": self._link.run_id, **role})
         except StoreError as error:
             return TierHealth(False, str(error))
 
@@ -254,12 +258,15 @@ class RedisTier(Forking):
 
     def _reserve(self, namespace: str, count: int) -> int:
         """The last of `count` versions that nobody else gets; losing some changes no entry."""
+        if self._durability.appendonly is None:
+            self._durability.look(self._server)
         try:
             return int(
                 self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [str(count)], write=True)
             )
         except Ambiguous as error:
-            raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
+            told = without_tier(error, self.name)
+            raise NotApplied(f"no versions reserved: {told}", reason=error.reason, tier=self.name) from error
 
     def _renew(self, key: str, default: int) -> tuple[int, int]:
         """The generation of a namespace is the newer of the last clear and the last bump."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
-from tiered.errors import Ambiguous, NotApplied, StoreError
+from tiered.errors import Ambiguous, NotApplied, StoreError, without_tier
 from tiered.tiers.redis_errors import Late, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_masters import Masters
@@ -82,7 +82,8 @@ class Cluster:
         except NotApplied as error:
             if not any(stored):
                 raise
-            raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+            told = without_tier(error, self.name)
+            raise Ambiguous(f"after a part was stored: {told}", reason=error.reason, tier=self.name) from error
         return stored
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
