@@ -7,7 +7,7 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
 from typing import Final, Protocol, TypeVar
 
@@ -138,10 +138,16 @@ class Guard:
                 if self.owed:
                     self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        count = len(items) if tell else 0
-        self.stats.queued += count
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
+        if tell:
+            self.queue(len(items))
         return False
+
+    def queue(self, writes: int) -> None:
+        """So many writes wait to be replayed, or for a new generation if they can no longer be counted."""
+        self.stats.queued += writes
+        if self.owed.lost:
+            self.stats.dropped += writes
 
     def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
         """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
@@ -167,10 +173,9 @@ class Guard:
         """The tier may lack `version` of `key`."""
         self.owe_many(namespace, ((key, version),))
 
-    def owe_many(self, namespace: str, versions: Collection[tuple[str, int]]) -> None:
+    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
-        dropped = self.owed.add(namespace, versions)
-        self.stats.dropped += dropped
+        self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             message = "%s: more keys owed than can be counted; it will return under a new generation"
