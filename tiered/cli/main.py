@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiered.cli.opening import open_store
+
 OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
 
 EXAMPLES = """examples:
@@ -62,7 +64,10 @@ def _run(args: argparse.Namespace) -> int:
             from tiered.cli.chaos import chaos
 
             return chaos(args)
-        return _demo(args) if args.command == "demo" else _store_command(args)
+        if args.command == "demo":
+            return _demo(args)
+        code: int = args.standalone(args) if hasattr(args, "standalone") else _store_command(args)
+        return code
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
         return _fail(error, USAGE)
     except StoreError as error:
@@ -78,10 +83,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _store_command(args: argparse.Namespace) -> int:
-    from tiered.backend import TieredBackend
-
-    options = {name: value for name in ("url", "namespace") if (value := getattr(args, name, None)) is not None}
-    with TieredBackend.from_config(getattr(args, "config", None), **options) as store:
+    with open_store(args) as store:
         code: int = args.run(store, args)
         return code
 
@@ -161,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
     from tiered.cli.migrate import add_migrate
+    from tiered.cli.stat import add_stat
+    from tiered.cli.top import add_top
     from tiered.cli.verify import add_verification
 
     output = argparse.ArgumentParser(add_help=False)
@@ -182,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
+    add_stat(commands, common, _positive)
+    add_top(commands, common, _positive)
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
     _add_demo(commands, output)
