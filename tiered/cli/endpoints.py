@@ -19,11 +19,12 @@ EXAMPLE = "http://127.0.0.1:9464/metrics"
 
 
 class Endpoints:
-    """One or more of them, seen as one: the processes of a bot. `ca` is a file with their certificate authority."""
+    """One or more of them, seen as one: the processes of a bot. `ca`: a file with their certificate authority;
+    `cert`: one with the certificate and the key that they ask for."""
 
-    def __init__(self, urls: Sequence[str], *, ca: str | None = None) -> None:
+    def __init__(self, urls: Sequence[str], *, ca: str | None = None, cert: str | None = None) -> None:
         self.urls = list(dict.fromkeys(_checked(url) for url in urls))
-        self._opener = _opener(ca)
+        self._opener = _opener(ca, cert)
         self.silent: dict[str, str] = {}
         """Those that did not answer the last time, and why."""
 
@@ -69,11 +70,13 @@ def _checked(url: str) -> str:
     return whole if parts.path else f"{whole}/metrics"
 
 
-def _opener(ca: str | None) -> OpenerDirector:
+def _opener(ca: str | None, cert: str | None) -> OpenerDirector:
     try:
         context = ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise ConfigError(f"--ca {ca} cannot be read: {error.strerror or error}") from error
+        if cert is not None:
+            context.load_cert_chain(cert)
+    except OSError as error:  # an SSLError is one
+        raise ConfigError(f"--ca or --cert cannot be used: {_why(error)}") from error
     return build_opener(ProxyHandler({}), HTTPSHandler(context=context))  # endpoints are near: no proxy knows them
 
 

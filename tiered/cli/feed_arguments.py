@@ -16,4 +16,9 @@ def add_feed_arguments(command: Any, positive: Callable[[Callable[[str], Any]], 
     )
     command.add_argument("--interval", type=positive(float), default=1.0, metavar="SECONDS", help="default: 1")
     command.add_argument("--cache", metavar="NAME", help="only this cache, of those that the endpoint tells of")
+    add_tls_arguments(command)
+
+
+def add_tls_arguments(command: Any) -> None:
     command.add_argument("--ca", metavar="FILE", help="the certificate authority of an https endpoint")
+    command.add_argument("--cert", metavar="FILE", help="the certificate and key that it asks for")

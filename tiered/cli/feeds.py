@@ -81,10 +81,10 @@ Feed = EndpointFeed | ChainFeed
 def feed_of(args: argparse.Namespace) -> Iterator[Feed]:
     """What the command line points to."""
     if args.endpoints:
-        yield EndpointFeed(Endpoints(args.endpoints, ca=args.ca), args.cache)
+        yield EndpointFeed(Endpoints(args.endpoints, ca=args.ca, cert=args.cert), args.cache)
         return
-    if args.cache or args.ca:
-        raise ConfigError(f"--cache and --ca are about a metrics endpoint; give its URL, such as {EXAMPLE}")
+    if args.cache or args.ca or args.cert:
+        raise ConfigError(f"--cache, --ca and --cert are about a metrics endpoint; give its URL, such as {EXAMPLE}")
     hush()
     with open_store(args) as store:
         yield ChainFeed(store)

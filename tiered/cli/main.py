@@ -162,6 +162,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.doctor.command import add_doctor
     from tiered.cli.migrate import add_migrate
     from tiered.cli.stat import add_stat
     from tiered.cli.top import add_top
@@ -188,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store_commands(commands, common)
     add_stat(commands, common, _positive)
     add_top(commands, common, _positive)
+    add_doctor(commands, common)
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
     _add_demo(commands, output)
