@@ -10,7 +10,7 @@ from tiered.errors import StoreError
 
 if TYPE_CHECKING:
     from tiered.backend import TieredBackend
-    from tiered.chain import Chain
+    from tiered.chain import Chain, Space
 
 COUNTED = 10_000
 """Marks beyond which they are not counted any further."""
@@ -32,6 +32,11 @@ class TierCondition:
 def chain_of(store: TieredBackend) -> Chain:
     """The inside of a store: for operators' commands, which look and change nothing."""
     return store._chain
+
+
+def space_of(store: TieredBackend) -> Space:
+    """Its namespace, likewise."""
+    return store._space
 
 
 def conditions(store: TieredBackend) -> list[TierCondition]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiered.cli.get import add_get, print_json
 from tiered.cli.opening import open_store
 
 OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
@@ -93,21 +94,10 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
-def _get(store: Any, args: argparse.Namespace) -> int:
-    found = store.lookup(args.key)
-    if args.json:
-        _print_json(found._asdict())
-    elif found.found:
-        print(found.value if isinstance(found.value, str) else repr(found.value))
-    else:
-        _fail(f"no such key: {args.key}", PROBLEMS)
-    return OK if found.found else PROBLEMS
-
-
 def _set(store: Any, args: argparse.Namespace) -> int:
     outcome = store.set(args.key, _converted(args.value, args.type), args.ttl)
     if args.json:
-        _print_json({"version": outcome.version, "tiers": dict(outcome.tiers)})
+        print_json({"version": outcome.version, "tiers": dict(outcome.tiers)})
     return OK
 
 
@@ -124,7 +114,7 @@ def _converted(text: str, kind: str) -> Any:
 def _del(store: Any, args: argparse.Namespace) -> int:
     existed = store.delete_many(args.keys)
     if args.json:
-        _print_json(existed)
+        print_json(existed)
     for key in [key for key, was_there in existed.items() if not was_there]:
         _fail(f"no such key: {key}", PROBLEMS)
     return OK if all(existed.values()) else PROBLEMS
@@ -139,14 +129,6 @@ def _ls(store: Any, args: argparse.Namespace) -> int:
         # A key may hold a newline or a terminal's control sequence: one line a key, and nothing is executed.
         print(json.dumps(key) if args.json or not key.isprintable() else key)
     return OK
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    try:
-        text = json.dumps(value, default=repr, allow_nan=False)
-    except (TypeError, ValueError):  # a stored value with keys or numbers that JSON does not have
-        text = json.dumps({**value, "value": repr(value["value"])})
-    print(text)
 
 
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -186,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_get(commands, common)
     _add_store_commands(commands, common)
     add_stat(commands, common, _positive)
     add_top(commands, common, _positive)
@@ -203,7 +186,6 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         command.set_defaults(run=run)
         return command
 
-    add("get", "print the value of a key; exit code 1 if it is absent", _get).add_argument("key", metavar="KEY")
     put = add("set", "store a value in every tier", _set)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")

@@ -29,7 +29,7 @@ def missing_directories(settings: Mapping[str, Any]) -> list[Path]:
 def _has_store(directory: Path) -> bool:
     """Also if it cannot be looked at: then opening it says why."""
     try:
-        return not directory.is_dir() and directory.exists() or any(directory.glob("*.sqlite3"))
+        return (not directory.is_dir() and directory.exists()) or any(directory.glob("*.sqlite3"))
     except OSError:
         return True
 
