@@ -17,16 +17,23 @@ from tiered.cli.opening import open_store
 OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
 
 EXAMPLES = """examples:
-  tiered demo                     a bot on real parts; Redis is killed in the middle
+  tiered demo                                     a bot on real parts; Redis is killed in the middle
   export TIERED_URL=memory://,redis://localhost:6379/0,file:./data
   tiered set user:7 '{"name": "Ada"}' --type json --ttl 3600
   tiered get user:7
+  tiered get user:7 --explain                     which tier answers, and what each has
   tiered ls user: --json
   tiered del user:7
-  tiered verify                                       compare every cache tier with the store of record
 
+  tiered doctor                                   is everything as it should be? what to do if not
+  tiered top http://127.0.0.1:9464/metrics        what a running bot does, live; stat: a line a second
+  tiered verify                                   compare every cache tier with the store of record
+  tiered bench                                    how fast this chain is, tier by tier
+  tiered completion bash                          for TAB
+
+`tiered COMMAND --help` has more examples. Colours: not with NO_COLOR set, nor where the output is no terminal.
 exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
-            3 the store cannot be reached
+            3 the store, a tier or an endpoint cannot be reached
 """
 
 
@@ -143,7 +150,9 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
+    from tiered.cli.bench import add_bench
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
     from tiered.cli.migrate import add_migrate
     from tiered.cli.stat import add_stat
@@ -176,7 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
     _add_demo(commands, output)
+    add_bench(commands, common, _positive)
     add_chaos(commands, _positive)
+    add_completion(commands, parser)
     return parser
 
 
