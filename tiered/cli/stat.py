@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 OK, UNREACHABLE = 0, 3
 HEADING_EVERY = 20
+PLAIN = 120
+"""Columns, where no terminal tells."""
 
 EXAMPLES = """examples:
   tiered stat http://127.0.0.1:9464/metrics    what a running bot does, a line a second
@@ -31,21 +33,21 @@ EXAMPLES = """examples:
   tiered stat --count 60 --interval 10 >> log  ten minutes for a log; without --count one line, where it is no terminal
   tiered stat --json 127.0.0.1:9464            one object a line, for a script
 
-columns: reads/s; hits: found anywhere; memory: answered by it; p99: of reads below memory;
-         pending: writes that a cache tier still lacks; tiers: by their breakers
+columns: hits: found anywhere; memory: answered by it; errors: that callers saw, a second; p99: of reads
+         below memory; pending: keys that a cache tier still lacks; tiers: by their breakers
 
 Exit code 0, 2 for wrong usage, 3 if nothing answers."""
 
 _ENDPOINT = (
     Column("time", rank=6, least=8),
-    Column("reads/s", least=8),
-    Column("hits", rank=2, least=6),
+    Column("reads/s", least=7),
+    Column("hits", rank=3, least=5),
     Column("memory", rank=4, least=6),
-    Column("writes/s", rank=1, least=8),
-    Column("errors/s", least=8),
+    Column("writes/s", rank=2, least=8),
+    Column("errors", least=6),
     Column("p99", rank=5, least=5),
     Column("pending", rank=1, least=7),
-    Column("tiers", rank=3, left=True),
+    Column("tiers", least=10, left=True),
 )
 
 
@@ -68,32 +70,41 @@ def _stat(args: argparse.Namespace) -> int:
 
     number = args.count or (None if live() else 1)
     failed: StoreUnavailable | None = None
+    page = _Page()
     with feed_of(args) as feed:
         try:
-            for line, (sight, failed) in enumerate(looks(feed, args.interval, number)):
+            for sight, failed in looks(feed, args.interval, number):
                 if args.json:
                     shown = {"at": time.time(), "error": str(failed)} if sight is None else sight.as_dict()
                     print(json.dumps(shown), flush=True)
                 else:
-                    _print(sight, failed, heading=line % HEADING_EVERY == 0)
+                    page.print(sight, failed)
         except KeyboardInterrupt:  # the way to end it
             print()
     return OK if failed is None else UNREACHABLE
 
 
-def _print(sight: Sight | None, failed: StoreUnavailable | None, *, heading: bool) -> None:
-    width = shutil.get_terminal_size().columns - 1 if live() else 120
-    clock = time.strftime("%H:%M:%S")
-    if sight is None:
-        print(painted(f"{clock}  {failed}"[:width], "bad"), flush=True)
-        return
-    columns, cells = _of_caches(clock, sight) if sight.caches else _of_tiers(clock, sight)
-    top, line = table(columns, [cells], width)
-    if heading:
-        print(painted(top, "dim"))
-    for word in ("OPEN", "HALF-OPEN", "DOWN", "SILENT"):
-        line = line.replace(f" {word}", f" {painted(word, 'bad')}")
-    print(line, flush=True)
+class _Page:
+    """Lines under a heading, which comes again now and then, and when there is room for other columns."""
+
+    def __init__(self) -> None:
+        self._heading, self._since = "", 0
+
+    def print(self, sight: Sight | None, failed: StoreUnavailable | None) -> None:
+        width = shutil.get_terminal_size().columns - 1 if live() else PLAIN
+        clock = time.strftime("%H:%M:%S")
+        if sight is None:
+            print(painted(f"{clock}  {failed}"[:width], "bad"), flush=True)
+            return
+        columns, cells = _of_caches(clock, sight) if sight.caches else _of_tiers(clock, sight)
+        heading, line = table(columns, [cells], width)
+        if heading != self._heading or self._since == HEADING_EVERY:
+            self._heading, self._since = heading, 0
+            print(painted(heading, "dim"))
+        self._since += 1
+        for word in ("OPEN", "HALF-OPEN", "DOWN", "SILENT"):
+            line = line.replace(f" {word}", f" {painted(word, 'bad')}")
+        print(line, flush=True)
 
 
 def _of_caches(clock: str, sight: Sight) -> tuple[Sequence[Column], list[str]]:

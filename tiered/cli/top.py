@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -109,7 +110,7 @@ def _show(feed: Feed, every: float) -> int:
 
     def picture() -> Text:
         width, height = console.size
-        heading = Line(f"tiered top  {time.strftime('%H:%M:%S')}  {feed.name}  Ctrl-C ends it", "dim")
+        heading = Line(f"tiered top  {time.strftime('%H:%M:%S')}  Ctrl-C ends it  {feed.name}", "dim")
         lines = [heading, Line(""), *shown][:height]
         return Text("\n").join(Text(line.text[: width - 1], style=colours[line.colour]) for line in lines)
 
@@ -208,5 +209,6 @@ def _of_tiers(sight: Sight, width: int) -> list[Line]:
     for it, text in zip(sight.tiers, body, strict=True):
         lines.append(Line(text, "" if it.ok else "bad"))
         if it.detail:
-            lines.append(Line(f"  {it.detail}"[:width], "bad"))
+            detail = textwrap.wrap(it.detail, width, initial_indent="  ", subsequent_indent="  ")
+            lines += [Line(text, "bad") for text in detail]
     return lines

@@ -27,7 +27,7 @@ def check_backlog(guard: Guard, journal: Journal) -> Finding:
     if not left:
         return ok(check, f"{guard.name} lacks no write")
     number = f"more than {COUNTED:,}" if len(marks) > COUNTED else f"{len(left):,}"
-    text = f"{guard.name} lacks {number} written keys"
+    text = f"{guard.name} lacks what was written to {number} {'key' if len(left) == 1 else 'keys'}"
     return advice(check, text, "a running bot writes them when the tier is well; if none runs: tiered replay")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tiered.cli.doctor.finding import Finding, advice, ok, problem, unknown
 from tiered.cli.quantities import size, span
 from tiered.entry import namespace_seed, tombstone
-from tiered.errors import StoreError
+from tiered.errors import Reason, StoreError, StoreUnavailable
 from tiered.tiers.redis import RedisTier
 
 OLDEST = (6, 2)
@@ -18,6 +18,8 @@ FITTING = ("volatile-lru", "volatile-lfu", "allkeys-lru", "allkeys-lfu")
 """Policies that do not evict what was just written."""
 TOLERATED, TOO_FAR = 1.0, 30.0
 """Seconds between two clocks."""
+PATIENCE = 2.0
+"""Seconds in which a subscription must be confirmed."""
 SCOPE = "tiered-doctor"
 SYNC = "set appendfsync always, if no acknowledged write may be lost"
 
@@ -152,9 +154,22 @@ def _check_permissions(tier: RedisTier, *, record: bool) -> Finding:
         tier.put_many(f"{SCOPE}:0", [("probe", frame)], tell=not record)
         tier.owner(SCOPE)
         if not record:
-            tier.subscribe().close()
+            _hear(tier)
     except StoreError as error:
         return problem(check, str(error), "give the user the rights in docs/redis.md (The least a user needs)")
     return ok(
         check, f"{tier.name}: this user may {'read and write' if record else 'read, write, publish and subscribe'}"
     )
+
+
+def _hear(tier: RedisTier) -> None:
+    """Subscribe, and wait until that holds. Raises `StoreError`."""
+    hearing, until = tier.subscribe(), time.monotonic() + PATIENCE
+    try:
+        hearing.add(SCOPE)
+        while not any(told.kind == "subscribed" for told in hearing.receive()):
+            if time.monotonic() > until:
+                raise StoreUnavailable("a subscription is not confirmed", tier=tier.name, reason=Reason.TIMEOUT)
+            time.sleep(0.005)
+    finally:
+        hearing.close()
