@@ -31,6 +31,7 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Corrupt",
+    "CouchbaseTier",
     "FileTier",
     "InvalidKey",
     "InvalidTtl",
@@ -63,4 +64,8 @@ def __getattr__(name: str) -> object:
         from tiered.tiers.file import FileTier
 
         return FileTier
+    if name == "CouchbaseTier":
+        from tiered.tiers.couchbase import CouchbaseTier
+
+        return CouchbaseTier
     raise AttributeError(f"module 'tiered' has no attribute {name!r}")

@@ -84,8 +84,11 @@ def _check_tiers(tiers: Sequence[Tier]) -> Iterator[Finding]:
 
 
 def unreachable(name: str, error: StoreError) -> Finding:
-    fix = REMEDIES.get(error.reason, "see the log of the server")
-    return Finding(f"{name}.reachable", Level.UNREACHABLE, str(error).partition("; ")[0], fix)
+    """What an error of a tier means to an operator."""
+    text, _, _ = str(error).partition("; ")
+    if error.reason is Reason.MISUSE:
+        return problem(f"{name}.permissions", text, redis.RIGHTS)
+    return Finding(f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server"))
 
 
 def _check_places(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:

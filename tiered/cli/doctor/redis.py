@@ -21,6 +21,7 @@ TOLERATED, TOO_FAR = 1.0, 30.0
 PATIENCE = 2.0
 """Seconds in which a subscription must be confirmed."""
 SCOPE = "tiered-doctor"
+RIGHTS = "give the user the rights in docs/redis.md (The least a user needs)"
 SYNC = "set appendfsync always, if no acknowledged write may be lost"
 
 
@@ -156,7 +157,7 @@ def _check_permissions(tier: RedisTier, *, record: bool) -> Finding:
         if not record:
             _hear(tier)
     except StoreError as error:
-        return problem(check, str(error), "give the user the rights in docs/redis.md (The least a user needs)")
+        return problem(check, str(error).partition("; ")[0], RIGHTS)
     return ok(
         check, f"{tier.name}: this user may {'read and write' if record else 'read, write, publish and subscribe'}"
     )
