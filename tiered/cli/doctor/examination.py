@@ -88,7 +88,9 @@ def unreachable(name: str, error: StoreError) -> Finding:
     text, _, _ = str(error).partition("; ")
     if error.reason is Reason.MISUSE:
         return problem(f"{name}.permissions", text, redis.RIGHTS)
-    return Finding(f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server"))
+    return Finding(
+        f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server")
+    )
 
 
 def _check_places(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:
