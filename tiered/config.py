@@ -35,6 +35,8 @@ OPTIONS: dict[str, Reader] = {
     "read_order": str,
     "feed": str,
     "journal": lambda text: os.path.expanduser(text),
+    "name": str,
+    "trace": lambda text: boolean(text),
     "serve_unproven": lambda text: boolean(text),
 }
 """The settings beside `url`, and how each is read from a string."""
@@ -43,6 +45,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "journal": (str, os.PathLike),
     "shared": (str, bool),
     "serve_unproven": (str, bool),
+    "name": (str,),
+    "trace": (str, bool),
 }
 
 _TOPOLOGIES = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")

@@ -50,7 +50,7 @@ class Fetcher:
         if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
         try:
-            generation, frame = chain.record.read(space.name, key)
+            generation, frame = self._read_one(space, key, started)
         except StoreUnavailable as error:
             if not self._may_serve(error):
                 raise
@@ -229,15 +229,35 @@ class Fetcher:
         try:
             frames: list[bytes | None]
             if len(keys) == 1:
-                generation, frame = chain.record.read(space.name, keys[0])
+                generation, frame = self._read_one(space, keys[0], chain.clock.monotonic())
                 frames = [frame]
             else:
-                generation, frames = chain.record.read_many(space.name, keys)
+                generation, frames = self._read_several(space, keys)
             missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
             absences = iter(self._absences(space, missing) if missing else ())
         finally:
             chain.record_calls.release()
         return generation, [next(absences) if frame is None else frame for frame in frames]
+
+    def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:
+        chain = self._chain
+        try:
+            answer = chain.record.read(space.name, key)
+        except StoreError as error:
+            chain.record_stats.failed("read", error.reason, chain.clock.monotonic() - began, reads=1)
+            raise
+        chain.record_stats.timed("read", chain.clock.monotonic() - began)
+        return answer
+
+    def _read_several(self, space: Space, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        chain, began = self._chain, self._chain.clock.monotonic()
+        try:
+            answer = chain.record.read_many(space.name, keys)
+        except StoreError as error:
+            chain.record_stats.failed("read_many", error.reason, chain.clock.monotonic() - began, reads=len(keys))
+            raise
+        chain.record_stats.timed("read_many", chain.clock.monotonic() - began)
+        return answer
 
     def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
         """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
@@ -256,6 +276,7 @@ class Fetcher:
         if type(held) is not bytes:
             stats.misses += 1
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
+        stats.read_bytes += len(held)
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except Corrupt as error:

@@ -149,7 +149,10 @@ class Reader:
             self._memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
-            self._memory.admit(space.part, key, slot)
+            if self._memory.admit(space.part, key, slot):
+                self._chain.memory_stats.promoted += 1
+            else:
+                self._chain.memory_stats.outrun += 1
         else:
             held = space.part.slots.get(key)
             # An absence without a version is newer than what was there before the read began.

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.running import environment
 from tests.servers import RedisServer
 
-BOT = Path(__file__).parent / "programs" / "bot.py"
+PROGRAM = Path(__file__).parent / "programs" / "bot.py"
 
 
 @pytest.fixture
@@ -21,23 +21,38 @@ def url(redis_server: RedisServer, tmp_path: Path) -> str:
     return f"memory://?max_entries=10,{redis_server.url}?timeout=2s&connect_timeout=2s,file:{tmp_path}/data"
 
 
-@pytest.fixture
-def bot(url: str) -> Iterator[Callable[[], str]]:
-    """Starts bots over the chain `url`; each call returns the endpoint of another."""
-    processes = list[subprocess.Popen[str]]()
+class Bot:
+    """A process over the chain `url`."""
 
-    def start() -> str:
-        process = subprocess.Popen(
-            [sys.executable, str(BOT)],
+    def __init__(self, url: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(TIERED_URL=url, PYTHONPATH=str(BOT.parents[3])),
+            env=environment(TIERED_URL=url, PYTHONPATH=str(PROGRAM.parents[3])),
         )
-        processes.append(process)
-        assert process.stdout is not None
-        return process.stdout.readline().strip()
+        assert self._process.stdout is not None
+        self.endpoint = self._process.stdout.readline().strip()
+
+    def stop(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture
+def bots(url: str) -> Iterator[Callable[[], Bot]]:
+    """Starts one bot after the other."""
+    started = list[Bot]()
+
+    def start() -> Bot:
+        started.append(Bot(url))
+        return started[-1]
 
     yield start
-    for process in processes:
-        process.communicate()
+    for bot in started:
+        bot.stop()
+
+
+@pytest.fixture
+def bot(bots: Callable[[], Bot]) -> Bot:
+    return bots()

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Bot
 from tests.cli.running import Terminal, tiered
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 
-Bot = Callable[[], str]
-
-
 def test_stat_tells_what_a_bot_does_and_that_a_breaker_opened(bot: Bot, redis_server: RedisServer) -> None:
-    endpoint = bot()
+    endpoint = bot.endpoint
     quick = ("stat", "--interval", "0.3", "--json", endpoint)
     seen = json.loads(tiered(*quick).stdout)
     (cache,) = seen["caches"]
@@ -36,8 +34,8 @@ def test_stat_tells_what_a_bot_does_and_that_a_breaker_opened(bot: Bot, redis_se
     eventually(lambda: "redis ok" in tiered("stat", "--interval", "0.1", endpoint).stdout, "a closed breaker")
 
 
-def test_stat_sums_processes_and_says_which_are_silent(bot: Bot) -> None:
-    first, second = bot(), bot()
+def test_stat_sums_processes_and_says_which_are_silent(bots: Callable[[], Bot]) -> None:
+    first, second = bots().endpoint, bots().endpoint
     silent = f"127.0.0.1:{free_port()}"
     seen = json.loads(tiered("stat", "--json", "--interval", "0.3", first, second, silent).stdout)
     assert seen["caches"][0]["processes"] == 2
@@ -68,7 +66,7 @@ def test_what_cannot_be_looked_at_is_an_error_that_says_what_to_do(command: str,
 
 
 def test_a_cache_that_is_not_there_is_answered_with_those_that_are(bot: Bot) -> None:
-    result = tiered("top", "--cache", "nobody", bot())
+    result = tiered("top", "--cache", "nobody", bot.endpoint)
     assert result.returncode == 2 and "there are: bot" in result.stderr
 
 
@@ -79,7 +77,7 @@ def test_something_else_at_the_endpoint(redis_server: RedisServer) -> None:
 
 @pytest.mark.parametrize("columns", [80, 50])
 def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServer, columns: int) -> None:
-    endpoint = bot()
+    endpoint = bot.endpoint
     with Terminal("top", "--interval", "0.2", endpoint, columns=columns) as terminal:
         shown = terminal.until(lambda text: re.search(r"redis +closed +[\d,.k]+", text))
         assert "bot  " in shown and "Ctrl-C ends it" in shown
@@ -91,17 +89,18 @@ def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServe
     assert b"\x1b[?1049l" in terminal.raw, "the screen from before is not given back"
 
 
-def test_top_survives_its_bot(bot: Bot, url: str) -> None:
-    with Terminal("top", "--interval", "0.2", url_of_a_mortal := bot(), columns=80) as terminal:
+def test_top_says_that_its_bot_is_gone(bot: Bot) -> None:
+    with Terminal("top", "--interval", "0.2", bot.endpoint, columns=80) as terminal:
         terminal.until(lambda text: "reads/s" in text)
-        bot.__self__ if hasattr(bot, "__self__") else None
-        assert url_of_a_mortal in terminal.text()
-        assert terminal.interrupt() == 0
+        bot.stop()
+        shown = terminal.until(lambda text: "NO ANSWER" in text)
+        assert "redis" in shown, "what was seen last is still there"
+        assert terminal.interrupt() == 3
 
 
 @pytest.mark.parametrize("columns", [80, 50])
 def test_stat_is_as_wide_as_the_terminal(bot: Bot, columns: int) -> None:
-    with Terminal("stat", "--interval", "0.1", "--count", "25", bot(), columns=columns) as terminal:
+    with Terminal("stat", "--interval", "0.1", "--count", "25", bot.endpoint, columns=columns) as terminal:
         assert terminal.end() == 0
     lines = re.sub(rb"\x1b\[[\d;]*m", b"", terminal.raw).decode().splitlines()
     assert len([line for line in lines if "reads/s" in line]) == 2, "after twenty lines the heading comes again"
@@ -109,10 +108,10 @@ def test_stat_is_as_wide_as_the_terminal(bot: Bot, columns: int) -> None:
 
 
 def test_without_colours(bot: Bot) -> None:
-    with Terminal("stat", "--interval", "0.1", "--count", "1", bot(), columns=80, NO_COLOR="1") as terminal:
+    with Terminal("stat", "--interval", "0.1", "--count", "1", bot.endpoint, columns=80, NO_COLOR="1") as terminal:
         assert terminal.end() == 0
     assert b"\x1b[" not in terminal.raw
-    assert "\x1b" not in tiered("top", "--interval", "0.1", bot()).stdout
+    assert "\x1b" not in tiered("top", "--interval", "0.1", bot.endpoint).stdout
 
 
 def test_top_of_a_chain_shows_why_a_tier_is_down(url: str, redis_server: RedisServer) -> None:

@@ -114,7 +114,7 @@ def _of_caches(clock: str, sight: Sight) -> tuple[Sequence[Column], list[str]]:
         _state(it, several=len(caches) > 1, of=cache.processes) for cache in caches for it in cache.tiers if it.state
     ]
     if sight.silent:
-        states.append(f"{len(sight.silent)} endpoints SILENT")
+        states.append(f"{len(sight.silent)} endpoint{'s' * (len(sight.silent) > 1)} SILENT")
     return _ENDPOINT, [
         clock,
         count(reads),
