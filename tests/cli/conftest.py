@@ -56,3 +56,15 @@ def bots(url: str) -> Iterator[Callable[[], Bot]]:
 @pytest.fixture
 def bot(bots: Callable[[], Bot]) -> Bot:
     return bots()
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a bot that nobody harms."""
+    server = RedisServer()
+    bot = Bot(
+        f"memory://?max_entries=10,{server.url}?timeout=2s&connect_timeout=2s,file:{tmp_path_factory.mktemp('bot')}/data"
+    )
+    yield bot.endpoint
+    bot.stop()
+    server.stop()

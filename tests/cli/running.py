@@ -32,7 +32,9 @@ def environment(**more: str) -> dict[str, str]:
 def tiered(*args: str, url: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end, without a terminal."""
     where = {"TIERED_URL": url} if url else {}
-    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, env=environment(**where, **env), timeout=LIMIT)
+    return subprocess.run(
+        [*COMMAND, *args], capture_output=True, text=True, env=environment(**where, **env), timeout=LIMIT
+    )
 
 
 class Terminal:

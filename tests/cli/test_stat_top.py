@@ -14,6 +14,9 @@ from tests.cli.running import Terminal, tiered
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 
+WITHOUT_RICH = str(Path(__file__).parent / "programs" / "without_rich")
+
+
 def test_stat_tells_what_a_bot_does_and_that_a_breaker_opened(bot: Bot, redis_server: RedisServer) -> None:
     endpoint = bot.endpoint
     quick = ("stat", "--interval", "0.3", "--json", endpoint)
@@ -65,8 +68,8 @@ def test_what_cannot_be_looked_at_is_an_error_that_says_what_to_do(command: str,
     assert useless.returncode == 2 and "endpoint" in useless.stderr
 
 
-def test_a_cache_that_is_not_there_is_answered_with_those_that_are(bot: Bot) -> None:
-    result = tiered("top", "--cache", "nobody", bot.endpoint)
+def test_a_cache_that_is_not_there_is_answered_with_those_that_are(healthy: str) -> None:
+    result = tiered("top", "--cache", "nobody", healthy)
     assert result.returncode == 2 and "there are: bot" in result.stderr
 
 
@@ -75,18 +78,22 @@ def test_something_else_at_the_endpoint(redis_server: RedisServer) -> None:
     assert result.returncode == 3 and "Traceback" not in result.stderr and "no answer" in result.stderr
 
 
-@pytest.mark.parametrize("columns", [80, 50])
-def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServer, columns: int) -> None:
-    endpoint = bot.endpoint
-    with Terminal("top", "--interval", "0.2", endpoint, columns=columns) as terminal:
-        shown = terminal.until(lambda text: re.search(r"redis +closed +[\d,.k]+", text))
-        assert "bot  " in shown and "Ctrl-C ends it" in shown
-        rows = [line for line in terminal.lines() if line.startswith(("tier ", "memory", "redis", "file"))]
-        assert len(rows) == 4 and len({len(row) for row in rows}) == 1, "the columns are not aligned"
+def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServer) -> None:
+    command = ("top", "--interval", "0.2", bot.endpoint)
+    with Terminal(*command, columns=80) as wide, Terminal(*command, columns=50) as narrow:
+        for terminal in (wide, narrow):
+            shown = terminal.until(lambda text: re.search(r"redis +closed +[\d,.k]+", text))
+            assert "bot  " in shown and "Ctrl-C ends it" in shown
+            rows = [line for line in terminal.lines() if line.startswith(("tier ", "memory", "redis", "file"))]
+            assert len(rows) == 4
+        assert "p99" in wide.text() and "size" in wide.text()
         redis_server.kill()
-        terminal.until(lambda text: re.search(r"redis +(OPEN|HALF-OPEN) .* [1-9]\d*, \d", text) and "queued" in text)
-        assert terminal.interrupt() == 0
-    assert b"\x1b[?1049l" in terminal.raw, "the screen from before is not given back"
+        for terminal in (wide, narrow):
+            terminal.until(
+                lambda text: re.search(r"redis +(OPEN|HALF-OPEN) .* [1-9]\d*, \d", text) and "queued" in text
+            )
+            assert terminal.interrupt() == 0
+            assert b"\x1b[?1049l" in terminal.raw, "the screen from before is not given back"
 
 
 def test_top_says_that_its_bot_is_gone(bot: Bot) -> None:
@@ -99,19 +106,28 @@ def test_top_says_that_its_bot_is_gone(bot: Bot) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 50])
-def test_stat_is_as_wide_as_the_terminal(bot: Bot, columns: int) -> None:
-    with Terminal("stat", "--interval", "0.1", "--count", "25", bot.endpoint, columns=columns) as terminal:
+def test_stat_is_as_wide_as_the_terminal(healthy: str, columns: int) -> None:
+    with Terminal("stat", "--interval", "0.05", "--count", "25", healthy, columns=columns) as terminal:
         assert terminal.end() == 0
     lines = re.sub(rb"\x1b\[[\d;]*m", b"", terminal.raw).decode().splitlines()
     assert len([line for line in lines if "reads/s" in line]) == 2, "after twenty lines the heading comes again"
     assert len(lines) == 27 and max(map(len, lines)) < columns
 
 
-def test_without_colours(bot: Bot) -> None:
-    with Terminal("stat", "--interval", "0.1", "--count", "1", bot.endpoint, columns=80, NO_COLOR="1") as terminal:
+def test_without_colours(healthy: str) -> None:
+    with Terminal("stat", "--interval", "0.1", "--count", "1", healthy, columns=80, NO_COLOR="1") as terminal:
         assert terminal.end() == 0
     assert b"\x1b[" not in terminal.raw
-    assert "\x1b" not in tiered("top", "--interval", "0.1", bot.endpoint).stdout
+    assert "\x1b" not in tiered("top", "--interval", "0.1", healthy).stdout
+
+
+def test_without_rich_there_is_still_a_snapshot(healthy: str) -> None:
+    with Terminal("top", healthy, columns=80, PYTHONPATH=WITHOUT_RICH) as terminal:
+        assert terminal.end() == 2
+    assert "tiered[cli]" in terminal.text() and "--once" in terminal.text()
+    with Terminal("top", "--once", "--interval", "0.1", healthy, columns=80, PYTHONPATH=WITHOUT_RICH) as terminal:
+        assert terminal.end() == 0
+    assert "redis" in terminal.text()
 
 
 def test_top_of_a_chain_shows_why_a_tier_is_down(url: str, redis_server: RedisServer) -> None:

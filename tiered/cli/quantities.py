@@ -6,9 +6,11 @@ NONE = "–"
 
 
 def count(number: float | None) -> str:
-    """12, 1,234, 56.7k, 8.9M; below ten with a decimal if it has one."""
+    """12, 1,234, 56.7k, 8.9M; below ten with a decimal if it has one. Only nothing is 0."""
     if number is None:
         return NONE
+    if 0 < number < 0.05:
+        return "<0.1"
     if 0 < number < 9.95 and abs(number - round(number)) > 0.04:
         return f"{number:.1f}"
     for limit, factor, unit in ((9999.5, 1, ""), (999_950, 1e3, "k"), (999_950_000, 1e6, "M")):
