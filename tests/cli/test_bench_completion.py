@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.running import Terminal, environment, tiered
 from tiered import TieredBackend
+from tiered.cli.main import _parser
 from tiered.cli.measuring import NAMESPACE
 
 QUICK = ("bench", "--seconds", "0.05", "--keys", "200")
@@ -100,3 +101,10 @@ def test_help_teaches_by_example(command: str) -> None:
     result = tiered(*command.split(), "--help", COLUMNS="80")
     assert result.returncode == 0 and f"tiered {command}".strip() in result.stdout.partition("examples:")[2]
     assert max(map(len, result.stdout.splitlines())) <= 120
+
+
+def test_every_command_is_on_its_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    commands = _parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]  # argparse has no other way
+    assert len(commands) > 10
+    assert [name for name in commands if f"`{name}`" not in page] == []

@@ -72,7 +72,7 @@ def _cache(change: Change, cache: str) -> CacheActivity:
     memory = sum(rate("tiered_reads_total", result="hit", tier=tier, **where) for tier in memories)
     return CacheActivity(
         cache=cache,
-        processes=len({dict(has)["instance"] for name in NAMES for has, _ in change.now.of(name, **where)}),
+        processes=_processes(change, where),
         reads=reads,
         hits=_share(found, reads),
         memory=_share(memory, reads) if memories else None,
@@ -83,6 +83,14 @@ def _cache(change: Change, cache: str) -> CacheActivity:
         dropped=round(change.now.total("tiered_replay_writes_total", result="dropped", **where)),
         tiers=tiers,
     )
+
+
+def _processes(change: Change, where: dict[str, str]) -> int:
+    """Behind one endpoint there are several where PROMETHEUS_MULTIPROC_DIR is set; then gauges have a pid."""
+    for name in ("tiered_breaker_state", *NAMES):
+        if seen := {(dict(has)["instance"], dict(has).get("pid")) for has, _ in change.now.of(name, **where)}:
+            return len(seen)
+    return 0
 
 
 def _tiers(change: Change, cache: str) -> list[TierActivity]:
