@@ -6,7 +6,6 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from tiered.cli.ticks import live
@@ -23,8 +22,7 @@ Exit code 0, 1 if the key is absent, 2 for wrong usage, 3 if the store cannot be
 
 def add_get(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
-    add: Callable[..., Any] = commands.add_parser
-    get = add(
+    get = commands.add_parser(
         "get",
         parents=[common],
         help="print the value of a key; exit code 1 if it is absent",

@@ -159,15 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.top import add_top
     from tiered.cli.verify import add_verification
 
-    output = argparse.ArgumentParser(add_help=False)
-    output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
-    common = argparse.ArgumentParser(add_help=False, parents=[output])
-    for option, metavar, text in (
-        ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
-        ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
-        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
-    ):
-        common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
+    output, common = _shared_options()
     parser = argparse.ArgumentParser(
         "tiered",
         description="A tiered key-value store: memory, Redis, File.",
@@ -189,6 +181,20 @@ def _parser() -> argparse.ArgumentParser:
     add_chaos(commands, _positive)
     add_completion(commands, parser)
     return parser
+
+
+def _shared_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Of commands that print, and of those that work on a store besides."""
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
+    for option, metavar, text in (
+        ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
+        ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
+        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
+    ):
+        common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
+    return output, common
 
 
 def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:

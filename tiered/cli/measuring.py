@@ -7,7 +7,7 @@ import string
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, cycle, islice
 from math import ceil
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -129,25 +129,12 @@ class Bench:
     # Measuring
 
     def _measured(self, what: str, operation: str, call: Call, *, keys: int = 1, batch: int = 1) -> Measured:
-        load, stop, times, errors = self._load, Event(), list[list[float]](), list[Exception]()
-
-        def work(mine: list[float], keys: Sequence[str]) -> None:
-            at = 0
-            try:
-                while not stop.is_set():
-                    began = time.perf_counter()
-                    call(keys[at])
-                    mine.append(time.perf_counter() - began)
-                    at = (at + 1) % len(keys)
-            except Exception as error:  # of the thread, for whoever waits for it
-                errors.append(error)
-                stop.set()
-
+        load, stop, errors = self._load, Event(), list[Exception]()
+        times = [list[float]() for _ in range(load.threads)]
         threads = []
-        for number in range(load.threads):
-            times.append([])
-            mine = self._keys[number :: load.threads] or self._keys
-            threads.append(Thread(target=work, args=(times[-1], mine), daemon=True))
+        for number, mine in enumerate(times):
+            own = self._keys[number :: load.threads] or self._keys
+            threads.append(Thread(target=_repeat, args=(call, own, stop, mine, errors), daemon=True))
         began = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -165,6 +152,20 @@ class Bench:
         return _result(
             Measured(what, operation, keys), sorted(it / batch for mine in times for it in mine), batch, took
         )
+
+
+def _repeat(call: Call, keys: Sequence[str], stop: Event, times: list[float], errors: list[Exception]) -> None:
+    """Call it for one key after the other; an error ends it for all threads."""
+    try:
+        for key in cycle(keys):
+            began = time.perf_counter()
+            call(key)
+            times.append(time.perf_counter() - began)
+            if stop.is_set():
+                return
+    except Exception as error:  # for whoever waits for this thread
+        errors.append(error)
+        stop.set()
 
 
 def _result(of: Measured, times: list[float], batch: int, took: float) -> Measured:

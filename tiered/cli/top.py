@@ -17,10 +17,13 @@ from tiered.cli.stat import counted
 from tiered.cli.ticks import live
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from tiered.cli.activity import CacheActivity, TierActivity
     from tiered.cli.feeds import Feed, Sight
 
 OK, UNREACHABLE = 0, 3
+NO_ANSWER = "NO ANSWER:"
 PLAIN = 120
 """Columns, where no terminal tells."""
 
@@ -101,32 +104,36 @@ def _show(feed: Feed, every: float) -> int:
     try:
         from rich.console import Console
         from rich.live import Live
-        from rich.text import Text
     except ImportError:
         raise ConfigError("the live view needs rich: pip install 'tiered[cli]'; or take --once") from None
-    colours = {"bad": "bold red", "good": "green", "dim": "dim", "bold": "bold", "": ""}
     console = Console(highlight=False)
-    shown, failed = [Line("waiting for the first second …", "dim")], None
+    shown, failed = [Line("waiting for the first look …", "dim")], None
 
     def picture() -> Text:
-        width, height = console.size
-        heading = Line(f"tiered top  {time.strftime('%H:%M:%S')}  Ctrl-C ends it  {feed.name}", "dim")
-        lines = [heading, Line(""), *shown][:height]
-        return Text("\n").join(Text(line.text[: width - 1], style=colours[line.colour]) for line in lines)
+        heading = f"tiered top  {time.strftime('%H:%M:%S')}  Ctrl-C ends it  {feed.name}"
+        return _drawn([Line(heading, "dim"), Line(""), *shown], *console.size)
 
     with Live(get_renderable=picture, console=console, screen=True, auto_refresh=False) as screen:
         try:
             screen.refresh()
             for sight, failed in looks(feed, every, None):
-                width = console.size.width - 1
                 if sight is not None:
-                    shown = page(sight, width)
+                    shown = page(sight, console.size.width - 1)
                 else:
-                    shown = [Line(f"NO ANSWER: {failed}", "bad"), *[it for it in shown if it.colour != "bad"]]
+                    kept = [line for line in shown if not line.text.startswith(NO_ANSWER)]
+                    shown = [Line(f"{NO_ANSWER} {failed}", "bad"), *kept]
                 screen.refresh()
         except KeyboardInterrupt:  # the way to end it
             pass
     return OK if failed is None else UNREACHABLE
+
+
+def _drawn(lines: Sequence[Line], width: int, height: int) -> Text:
+    """As much as the screen has room for."""
+    from rich.text import Text
+
+    styles = {"bad": "bold red", "dim": "dim", "bold": "bold", "": ""}
+    return Text("\n").join(Text(line.text[: width - 1], style=styles[line.colour]) for line in lines[:height])
 
 
 def page(sight: Sight, width: int) -> list[Line]:

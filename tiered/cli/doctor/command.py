@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,7 @@ Exit code 0 if there is no problem (advice is none), 1 if there is, 2 if the con
 
 def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
-    doctor: Callable[..., Any] = commands.add_parser
-    command = doctor(
+    command = commands.add_parser(
         "doctor",
         parents=[common],
         help="check the configuration, every tier and the machine; each finding with what to do",
