@@ -42,7 +42,8 @@ class Fetcher:
     """Reads below memory, without coordination between them. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+        self._chain, self._now = chain, chain.clock.monotonic
+        self._reads = chain.record_stats.durations["read"]
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
         """`fetch` of one key; without cache tiers to ask it is one question to the record."""
@@ -117,8 +118,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started)
-                for key, answer in zip(left, guard.get_many(space, left), strict=True):
-                    self._sort(space, it, key, answer, started, found, {})
+                self._sort(space, it, left, guard.get_many(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)
@@ -149,42 +149,42 @@ class Fetcher:
             ):
                 it.unanswered = left
             else:
-                generation, good = space.generation, dict[str, bytes]()
+                generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
-                for key, answer in zip(left, answers, strict=True):
-                    self._sort(space, it, key, answer, started, found, good)
-                self._promote(space, generation, asked, good)
+                good = self._sort(space, it, left, answers, started, found)
+                if asked:
+                    self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
 
     def _sort(
-        self,
-        space: Space,
-        it: _Asked,
-        key: str,
-        answer: Answer,
-        started: float,
-        found: dict[str, Found],
-        good: dict[str, bytes],
-    ) -> None:
-        """Turn a cache tier's answer into a finding, a miss, or none; damaged bytes are a counted miss."""
-        stats = it.guard.stats
-        if answer is None:
-            stats.misses += 1
-            it.missed.append(key)
-        elif not isinstance(answer, bytes):
-            it.unanswered.append(key)
-        else:
-            until = self._chain.trust.cache_until(started)
-            try:
-                found[key] = self._open(space, key, answer, it.guard.name, started, until)
-            except Corrupt:
-                stats.corrupt += 1
-                # Damage may have left the version intact, and then no put would replace it.
-                (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+        self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]
+    ) -> dict[str, bytes]:
+        """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
+
+        Damaged bytes are a counted miss.
+        """
+        good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
+        until, open_ = self._chain.trust.cache_until(started), self._open
+        for key, answer in zip(keys, answers, strict=True):
+            if answer is None:
+                it.missed.append(key)
+            elif not isinstance(answer, bytes):
+                it.unanswered.append(key)
             else:
-                stats.hits += 1
-                good[key] = answer
+                try:
+                    found[key] = open_(space, key, answer, name, started, until)
+                except Corrupt:
+                    stats.corrupt += 1
+                    # Damage may have left the version intact, and then no put would replace it.
+                    (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+                else:
+                    good[key] = answer
+        count = answers.count(None)
+        stats.misses += count
+        count = len(good)
+        stats.hits += count
+        return good
 
     def _from_record(
         self,
@@ -240,13 +240,12 @@ class Fetcher:
         return generation, [next(absences) if frame is None else frame for frame in frames]
 
     def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:
-        chain = self._chain
         try:
-            answer = chain.record.read(space.name, key)
+            answer = self._chain.record.read(space.name, key)
         except StoreError as error:
-            chain.record_stats.failed("read", error.reason, chain.clock.monotonic() - began, reads=1)
+            self._chain.record_stats.failed("read", error.reason, self._now() - began, reads=1)
             raise
-        chain.record_stats.timed("read", chain.clock.monotonic() - began)
+        self._reads.observe(self._now() - began)
         return answer
 
     def _read_several(self, space: Space, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
@@ -276,7 +275,8 @@ class Fetcher:
         if type(held) is not bytes:
             stats.misses += 1
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
-        stats.read_bytes += len(held)
+        count = len(held)
+        stats.read_bytes += count
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except Corrupt as error:

@@ -40,6 +40,7 @@ class CouchbaseTier(Forking):
     max_key_bytes = MAX_KEY_BYTES
     journal: Journal | None = None
     serve_unproven = True
+    one_by_one = True
 
     def __init__(
         self,
@@ -153,6 +154,10 @@ class CouchbaseTier(Forking):
 
     def bump(self) -> None:
         self._record.change(None)
+
+    def lineage(self) -> str:
+        """Which data these are: others if a node may have lost what it had acknowledged."""
+        return self._cache.identity()
 
     def after_fork_in_child(self) -> None:
         self._link.abandon()

@@ -9,10 +9,11 @@ from tiered.clock import Clock
 from tiered.entry import HEADER_SIZE, expires_at_of, is_tombstone, namespace_seed
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Page, Write, Written
+from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, sealed, unpack
 from tiered.tiers.couchbase_generations import Generations, State
 from tiered.tiers.couchbase_hosts import CouchbaseHosts
-from tiered.tiers.couchbase_link import Held, Link, Mutation
+from tiered.tiers.couchbase_link import Link
 from tiered.tiers.couchbase_listing import Listings
 
 ATTEMPTS = 50
@@ -49,7 +50,9 @@ class CouchbaseRecord:
             state = self._generations.state()
         except StoreUnavailable as error:
             raise _not_applied(error) from error
-        written = _Commit(self._link, self._start(namespace, state), self._limit, writes, now).run()
+        commit = _Commit(self._link, self._start(namespace, state), self._limit, writes, now)
+        blind = len(writes) == 1 and writes[0].expect is None and not writes[0].draft.tombstone
+        written = commit.run_blind() if blind else commit.run()
         try:
             after = self._generations.after(state)
         except StoreUnavailable as error:
@@ -103,6 +106,13 @@ class _Commit:
                 raise Ambiguous(message, tier=error.tier, reason=error.reason) from error
             raise _not_applied(error) from error
         return [self._written[place] for place in range(len(self._writes))]
+
+    def run_blind(self) -> list[Written]:
+        """A single value, whatever was there: what most writes are."""
+        self._check_sizes()
+        (write,) = self._writes
+        version = self._link.mutate(self._mutation(write, None))
+        return [Written(version, write.draft.seal(version), False)]
 
     def _check_sizes(self) -> None:
         for write in self._writes:
@@ -158,9 +168,12 @@ class _Commit:
         else:
             self._written[place] = Written(0, b"", alive)
             return
-        id, keep_until = self._id(place), write.draft.keep_until
+        mutations[place] = self._mutation(write, cas)
+
+    def _mutation(self, write: Write, cas: int | None) -> Mutation:
+        id, keep_until = id_of(self._start, write.key, self._limit), write.draft.keep_until
         expiry = native_expiry(keep_until - self._now + RETENTION_MS) if keep_until else 0
-        mutations[place] = Mutation(id, pack(self._start, write.key, id, write.draft.seal(0)), expiry, cas)
+        return Mutation(id, pack(self._start, write.key, id, write.draft.seal(0)), expiry, cas)
 
     def _apply(self, place: int, mutation: Mutation, cas: int, held: dict[int, Held | None]) -> None:
         write, there = self._writes[place], held.get(place)
