@@ -98,6 +98,17 @@ def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
     return [built[place] for place in range(len(specs))]
 
 
+def tier_urls(chain: str) -> list[str]:
+    """The tier URLs of a chain."""
+    return _parts(chain)
+
+
+def directory_of(url: str) -> str | None:
+    """Where the file tier of this tier URL is; None for another tier."""
+    parts = pieces(url)
+    return unquote(os.path.expanduser(parts.path)) if parts.scheme == "file" else None
+
+
 def settings_from(source: Source | None) -> dict[str, Any]:
     """`url` and constructor options from a TOML file (its `[tiered]` table, or its top level) or a mapping.
 

@@ -27,7 +27,7 @@ from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_script import BATCH, Put, Script, batches
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import Arg
+from tiered.tiers.redis_wire import Arg, pack
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -134,17 +134,30 @@ class RedisTier(Forking):
         """The server's run id: another one means that its data may be another."""
         return self._link.meet()
 
+    def ask_servers(self, *commands: Sequence[Arg]) -> dict[str, list[Any]]:
+        """What each server answers, in a cluster each master, by a name for people; on connections of their own.
+
+        For operators: a server's error is returned in its command's place. Raises `StoreError` if one cannot be reached.
+        """
+        packed = [pack(command) for command in commands]
+        return {where: link.visit(*packed, greet=False)[1] for where, link in self._link.servers().items()}
+
     def subscribe(self) -> Hearing:
         return Hearing(self._link, self._prefix, self.name)
 
     def claim(self, namespace: str, identity: str) -> str:
         key = self.claim_key(namespace)
         self._link.call("SET", key, identity, "NX", "PX", str(CLAIM_MS), write=True)
-        owner: bytes | None = self._link.call("GET", key)
-        if owner is not None and owner != identity.encode():
-            return owner.decode(errors="replace")
+        owner = self.owner(namespace)
+        if owner is not None and owner != identity:
+            return owner
         self._link.call("PEXPIRE", key, str(CLAIM_MS), write=True)
         return identity
+
+    def owner(self, namespace: str) -> str | None:
+        """Whose `namespace` is; changes nothing."""
+        owner: bytes | None = self._link.call("GET", self.claim_key(namespace))
+        return None if owner is None else owner.decode(errors="replace")
 
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"

@@ -120,6 +120,11 @@ class Cluster:
         """As `Link.meet`, of every master that has slots."""
         return self._masters.meet()
 
+    def servers(self) -> dict[str, Link]:
+        """The link to each master, by a name for people."""
+        self._masters.look(False)
+        return {f"{self.name} {node}": node.link for node in list(self._masters.nodes.values())}
+
     def listen(self) -> list[Wire]:
         """As `Link.listen`, to every master."""
         return self._masters.listen()

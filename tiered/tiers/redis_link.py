@@ -145,6 +145,10 @@ class Link:
             if wire is not None:
                 wire.close()
 
+    def servers(self) -> dict[str, Link]:
+        """The link to each server, by a name for people: here one."""
+        return {self.name: self}
+
     def renew(self) -> None:
         """Close idle connections: new ones learn the server's run and clock anew."""
         self._forget_idle()
