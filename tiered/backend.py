@@ -28,8 +28,10 @@ from tiered.arguments import (
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
-from tiered.codecs.base import Codec
-from tiered.entry import Draft, open_frame, tombstone
+from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
+from tiered.codecs.frames import rules
+from tiered.codecs.keys import Keyring, Source, keyring_of
+from tiered.entry import Draft
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
@@ -61,6 +63,11 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+
+    `keys` ("env:NAME", "file:PATH", a mapping, a callable) encrypt what is stored, or with `protect="sign"` sign it; other
+    frames are then refused, or with `migrate` still read (docs/security.md). Payloads of more than `compress_above` bytes
+    are compressed. `max_key_bytes`, `max_value_bytes` and `max_depth` (of the codecs that have a name) are limits for
+    writing and reading.
     """
 
     def __init__(
@@ -76,6 +83,12 @@ class TieredBackend:
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
         journal: str | os.PathLike[str] | None = None,
+        keys: Keyring | Source | None = None,
+        protect: str | None = None,
+        migrate: bool = False,
+        compress_above: int | None = None,
+        max_key_bytes: int = 1024,
+        max_depth: int = MAX_DEPTH,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -83,10 +96,25 @@ class TieredBackend:
         whole("max_value_bytes", max_value_bytes, 1)
         number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
         number("load_patience", load_patience, 0.001, inf, " seconds")
+        whole("max_key_bytes", max_key_bytes, 1)
+        if compress_above is not None:
+            whole("compress_above", compress_above, 0, " bytes")
+        if not isinstance(migrate, bool):
+            raise ConfigError(f"migrate must be True or False, not {migrate!r:.40}")
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
+        codec = codec_for(codec, max_depth)
         chain = Chain(
             tiers,
-            codec=codec_for(codec),
+            codec=codec,
+            rules=rules(
+                compress_above=compress_above,
+                max_size=max_value_bytes,
+                keys=None if keys is None else keyring_of(keys),
+                protect=protect,
+                migrate=migrate,
+                authentic=needs_authentication(codec),
+            ),
+            max_key_bytes=min(max_key_bytes, 1024),
             shared=shared,
             staleness=staleness,
             deadline=deadline,
@@ -224,10 +252,10 @@ class TieredBackend:
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
-        limit, seed, now = self._chain.max_key_bytes, self._space.seed, self._chain.clock.now()
+        limit, frames, now = self._chain.max_key_bytes, self._space.frames, self._chain.clock.now()
         wanted = check_keys(keys, limit)
         self._ready(write=True)
-        writes = [Write(key, tombstone(seed, key, now)) for key in wanted]
+        writes = [Write(key, frames.tombstone(key, now)) for key in wanted]
         results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
@@ -503,7 +531,8 @@ class TieredBackend:
     def _drafts(self, items: Iterable[tuple[str, Any]], expires_at: int) -> list[Write]:
         """What is to be committed, with everything checked that can be before any I/O."""
         limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
-        codec, writes = self._chain.codec, list[Write]()
+        codec, frames, writes = self._chain.codec, self._space.frames, list[Write]()
+        plain = frames.plain
         encode, codec_id = codec.encode, codec.id
         for key, value in items:
             # Most keys are right at a glance, here and in `_find`, without a call.
@@ -515,9 +544,11 @@ class TieredBackend:
                     f"the value takes {len(payload)} bytes, more than the limit of {most} (max_value_bytes); split it or"
                     " raise the limit"
                 )
-            draft = _new(
-                Draft, (0, codec_id, expires_at, expires_at, payload, crc32(payload, crc32(key.encode(), seed)))
-            )
+            if plain:
+                checksum = crc32(payload, crc32(key.encode(), seed))
+                draft = _new(Draft, (0, codec_id, expires_at, expires_at, payload, checksum, None))
+            else:
+                draft = frames.draft(key, payload, codec_id, expires_at)
             writes.append(_new(Write, (key, draft, None)))
         return writes
 
@@ -535,7 +566,7 @@ class TieredBackend:
         _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return 0, None, 0, 0
-        entry = open_frame(frame, self._space.seed, key)
+        entry = self._space.entry(frame, key)
         if entry.absent(self._chain.clock.now()):
             return 0, None, 0, 0
         return entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until
@@ -546,7 +577,7 @@ class TieredBackend:
             self._ready()
             page = self._chain.record.scan(self._space.name, prefix, cursor, PAGE)
             for key, frame in page.items:
-                entry = open_frame(frame, self._space.seed, key)
+                entry = self._space.entry(frame, key)
                 if not entry.absent(self._chain.clock.now()):
                     yield key, entry
             if (cursor := page.cursor) is None:

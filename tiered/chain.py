@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
-from tiered.entry import Entry, namespace_seed
+from tiered.codecs.frames import OVERHEAD, PLAIN, Frames, Rules
+from tiered.entry import Covered, Entry
 from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
@@ -39,9 +40,10 @@ INFINITE = math.inf
 class Space:
     """One namespace of a chain in this process: its part of memory, what is under way, its generation."""
 
-    def __init__(self, name: str, memory: MemoryTier) -> None:
+    def __init__(self, name: str, memory: MemoryTier, rules: Rules) -> None:
         self.name = name
-        self.seed = namespace_seed(name)
+        self.frames = Frames(name, rules)
+        self.seed, self.open = self.frames.seed, self.frames.read
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
@@ -63,6 +65,13 @@ class Space:
         self.stats.reset()
         self.generation, self.scope, self.ready, self.subscribed = 0, "", False, False
 
+    def entry(self, frame: bytes, key: str) -> Entry:
+        """The entry in `frame`; raises `CodecError`."""
+        try:
+            return self.open(frame, self.seed, key)
+        except Covered:
+            return self.frames.open(frame, key)
+
     def enter(self, generation: int) -> None:
         """From here on `generation` holds. With the memory's lock."""
         self.generation, self.scope = generation, f"{self.name}:{generation}"
@@ -76,11 +85,13 @@ class Chain(Forking):
         tiers: Sequence[Tier],
         *,
         codec: Codec,
+        rules: Rules = PLAIN,
         shared: bool,
         staleness: float,
         deadline: float,
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
+        max_key_bytes: int = 1024,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if journal is not None:
@@ -88,7 +99,8 @@ class Chain(Forking):
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
         self.has_memory = any(tier is self.memory for tier in tiers)
-        self.codec, self.clock, self.deadline = codec, clock, deadline
+        self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
+        self.max_frame_bytes = rules.max_size + OVERHEAD
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.trust = Trust(staleness if self.shared else math.inf)
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
@@ -96,7 +108,7 @@ class Chain(Forking):
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats()
         self.closed = False
-        self.max_key_bytes = min(self.record.max_key_bytes, 1024)
+        self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
         self._spaces: dict[str, Space] = {}
         self._spaces_lock = Lock()  # guards the table of namespaces
@@ -107,7 +119,7 @@ class Chain(Forking):
         with self._spaces_lock:
             found = self._spaces.get(name)
             if found is None:
-                found = self._spaces[name] = Space(name, self.memory)
+                found = self._spaces[name] = Space(name, self.memory, self.rules)
             return found
 
     def spaces(self) -> list[Space]:

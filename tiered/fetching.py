@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, open_frame
-from tiered.errors import Corrupt, Reason, StoreUnavailable
+from tiered.entry import MAX_VERSION, Covered
+from tiered.errors import CodecError, Corrupt, Reason, StoreUnavailable, TooLarge
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -102,7 +102,7 @@ class Fetcher:
             until = self._chain.trust.cache_until(started)
             try:
                 found[key] = self._open(space, key, answer, it.guard.name, started, until)
-            except Corrupt:
+            except CodecError:
                 stats.corrupt += 1
                 # Damage may have left the version intact, and then no put would replace it.
                 (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
@@ -162,9 +162,10 @@ class Fetcher:
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
-        except Corrupt as error:
+        except CodecError as error:
             stats.corrupt += 1
-            message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
+            state = "is damaged" if isinstance(error, Corrupt) else "cannot be trusted or read"
+            message = f"the stored entry {state} ({error}); set or delete the key, or restore a backup"
             raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
         if found[0] is None:
             stats.misses += 1
@@ -173,8 +174,14 @@ class Fetcher:
         return found
 
     def _open(self, space: Space, key: str, frame: bytes, tier: str, started: float, until: float) -> Found:
-        flags, codec, version, expires_at, _, payload = entry = open_frame(frame, space.seed, key)
         chain = self._chain
+        if len(frame) > chain.max_frame_bytes:
+            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
+        try:
+            entry = space.open(frame, space.seed, key)
+        except Covered:
+            entry = space.frames.open(frame, key)
+        flags, codec, version, expires_at, _, payload = entry
         if (flags or expires_at) and entry.absent(chain.clock.now()):
             slot = None
         elif codec == chain.codec.id:

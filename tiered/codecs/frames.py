@@ -1,0 +1,182 @@
+"""How the frames of a namespace are made and opened: as they are, compressed, signed or encrypted.
+
+Made: the codec's payload is compressed, then sealed when its version is known, which is inside the store of record.
+Opened: the seal is checked first, then the size, and only then it is decompressed; decoding is up to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tiered.codecs.compression import Compression
+from tiered.codecs.keys import Keyring
+from tiered.codecs.seals import Encryption, Seal, Signature, id_of
+from tiered.entry import (
+    ALL_FLAGS,
+    COMPRESSED,
+    ENCRYPTED,
+    HEADER_SIZE,
+    SIGNED,
+    TOMBSTONE,
+    Draft,
+    Entry,
+    assembled,
+    draft,
+    head_of,
+    namespace_seed,
+    open_frame,
+    tombstone,
+)
+from tiered.errors import ConfigError, TooLarge, Untrusted
+
+SEALED = ENCRYPTED | SIGNED
+HEAD = 29
+OVERHEAD = 256
+"""More than a frame has besides its payload."""
+PROTECTIONS = ("encrypt", "sign", "none")
+
+
+class Rules(NamedTuple):
+    """What frames of this store are like; one for all its namespaces."""
+
+    compression: Compression
+    max_size: int
+    """Of a payload, in bytes."""
+    writes: Seal | None = None
+    ring: Keyring | None = None
+    reads: Mapping[int, Seal | None] = {0: None}
+    """By the flag that a frame must have. What is not among them is refused."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether payloads are written, and as a rule read, as they are."""
+        return self.writes is None and list(self.reads) == [0] and not self.compression.active
+
+
+PLAIN = Rules(Compression(above=None, max_size=20 * 2**20), 20 * 2**20)
+"""Payloads as they are."""
+
+
+def rules(
+    *,
+    compress_above: int | None,
+    max_size: int,
+    keys: Keyring | None,
+    protect: str | None,
+    migrate: bool,
+    authentic: bool,
+) -> Rules:
+    """The rules of a store; `authentic` says that its codec must not see what nobody vouches for.
+
+    Raises `ConfigError` for what would protect nothing.
+    """
+    compression = Compression(above=compress_above, max_size=max_size)
+    if keys is None:
+        if protect not in (None, "none") or authentic or migrate:
+            what = "migrate" if migrate else "this codec" if authentic else f"protect={protect}"
+            raise ConfigError(f"{what} needs keys: give keys=, such as env:NAME or file:PATH")
+        return Rules(compression, max_size)
+    protect = protect or "encrypt"
+    if protect not in PROTECTIONS:
+        raise ConfigError(f"protect must be one of {', '.join(PROTECTIONS)}, not {protect!r:.40}")
+    if protect == "none" and (not migrate or authentic):
+        raise ConfigError("protect=none gives protection up: it needs migrate=True, and a codec that reads safely")
+    seals: dict[int, Seal | None] = {}
+    if protect == "encrypt" or migrate:
+        seals[ENCRYPTED] = Encryption(keys)
+    if protect == "sign" or migrate:
+        seals[SIGNED] = Signature(keys)
+    if migrate and not authentic:
+        seals[0] = None
+    return Rules(compression, max_size, seals.get({"encrypt": ENCRYPTED, "sign": SIGNED}.get(protect, 0)), keys, seals)
+
+
+class Frames:
+    """The frames of the namespace `name`. Thread-safe."""
+
+    def __init__(self, name: str, rules: Rules) -> None:
+        self.seed = namespace_seed(name)
+        self.plain = rules.plain
+        """Whether a draft needs no more than `entry.draft`."""
+        self._space, self._rules, self._seal = name.encode() + b"\0", rules, rules.writes
+        self.read: Callable[[bytes, int, str], Entry] = open_frame if self.plain else self._open
+        """For the hot path: opens (frame, `seed`, key); raises `Covered` for what only `open` can open."""
+
+    def draft(self, key: str, payload: bytes, codec: int, expires_at: int = 0, keep_until: int = 0) -> Draft:
+        """A draft of a value under `key`."""
+        body, flags = self._rules.compression.compress(payload), COMPRESSED
+        if body is None:
+            if self._seal is None:
+                return draft(self.seed, key, payload, codec, expires_at=expires_at, keep_until=keep_until)
+            body, flags = payload, 0
+        cover = _Cover(self, key, body, flags)
+        return Draft(0, codec, expires_at, keep_until or expires_at, payload, 0, cover)
+
+    def tombstone(self, key: str, now: int) -> Draft:
+        """A draft that says "deleted at `now`" (Unix ms)."""
+        if self._seal is None:
+            return tombstone(self.seed, key, now)
+        return Draft(TOMBSTONE, 0, now, now, b"", 0, _Cover(self, key, b"", 0))
+
+    def open(self, frame: bytes, key: str) -> Entry:
+        """The entry in `frame`, its payload as the codec made it; raises `CodecError`."""
+        return self._open(frame, self.seed, key)
+
+    def is_current(self, frame: bytes) -> bool:
+        """Whether a frame, which opens, was sealed as one would be now: the same way, with the same key."""
+        flag = self._seal.flag if self._seal is not None else 0
+        if frame[3] & SEALED != flag:
+            return False
+        return not flag or self._rules.ring is None or id_of(frame[HEADER_SIZE:]) == self._rules.ring.current.id
+
+    def size(self, body: bytes) -> int:
+        """Bytes of a frame around `body`."""
+        return HEADER_SIZE + len(body) + (self._seal.overhead() if self._seal is not None else 0)
+
+    def seal(self, key: str, flags: int, draft: Draft, version: int, body: bytes) -> bytes:
+        """The frame of `draft` under `version`, with `body` in place of its payload."""
+        seal = self._seal
+        if seal is None:
+            return assembled(head_of(flags, draft[1], version, draft[2], draft[3]), self.seed, key, body)
+        head = head_of(flags | seal.flag, draft[1], version, draft[2], draft[3])
+        return assembled(head, self.seed, key, seal.close(head, self._space + key.encode(), body))
+
+    def _open(self, frame: bytes, seed: int, key: str) -> Entry:
+        rules = self._rules
+        if len(frame) > rules.max_size + OVERHEAD:
+            raise TooLarge(f"takes {len(frame)} bytes, more than the limit of {rules.max_size} (max_value_bytes)")
+        entry = open_frame(frame, seed, key, ALL_FLAGS)
+        flags, payload = entry[0], entry[5]
+        sealed = flags & SEALED
+        if sealed not in rules.reads:
+            raise Untrusted(self._refusal(sealed))
+        seal = rules.reads[sealed]
+        if seal is not None:
+            payload = seal.open(frame[:HEAD], self._space + key.encode(), payload)
+        if flags & COMPRESSED:
+            payload = rules.compression.decompress(payload)
+        return entry._replace(payload=payload)
+
+    def _refusal(self, sealed: int) -> str:
+        kind = {0: "neither encrypted nor signed", ENCRYPTED: "encrypted", SIGNED: "signed"}.get(sealed, "both sealed")
+        if self._rules.ring is None:
+            return f"{kind}, and this process has no keys; give keys="
+        return f"{kind}, which this store refuses; migrate=True takes it until `tiered rekey` has been through"
+
+
+class _Cover(NamedTuple):
+    """What becomes of one draft (`entry.Cover`)."""
+
+    frames: Frames
+    key: str
+    body: bytes
+    flags: int
+
+    def seal(self, draft: Draft, version: int) -> bytes:
+        frames, key, body, flags = self
+        return frames.seal(key, draft[0] | flags, draft, version, body)
+
+    @property
+    def size(self) -> int:
+        return self.frames.size(self.body)
