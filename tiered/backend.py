@@ -29,8 +29,8 @@ from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
-from tiered.codecs.frames import rules
 from tiered.codecs.keys import Keyring, Source, keyring_of
+from tiered.codecs.rules import rules
 from tiered.entry import Draft
 from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.fetching import Found
@@ -41,9 +41,10 @@ from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
-from tiered.writing import Writer
+from tiered.writing import Result, Writer
 
 if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
@@ -97,10 +98,6 @@ class TieredBackend:
         number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
         number("load_patience", load_patience, 0.001, inf, " seconds")
         whole("max_key_bytes", max_key_bytes, 1)
-        if compress_above is not None:
-            whole("compress_above", compress_above, 0, " bytes")
-        if not isinstance(migrate, bool):
-            raise ConfigError(f"migrate must be True or False, not {migrate!r:.40}")
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         codec = codec_for(codec, max_depth)
         chain = Chain(
@@ -439,7 +436,7 @@ class TieredBackend:
 
         self._chain.check_open() if dry_run else self._ready()
         names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
-        mender = work.Mender(self._chain, self._bury, dry_run=dry_run)
+        mender = work.Mender(self._chain, self._commit, dry_run=dry_run)
         replayed, failed = ({}, {}) if dry_run else self._replay()
         options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
         return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
@@ -455,6 +452,20 @@ class TieredBackend:
         for error in failed.values():
             raise error
         return replayed
+
+    def rekey(self, *, all_namespaces: bool = False, on_progress: OnProgress | None = None) -> RekeyReport:
+        """Write again what the store of record holds under another key than the current one, or not as `protect` says.
+
+        While the store is in use; interrupted, the next run continues. Raises `ConfigError` without `keys`.
+        """
+        from tiered.rekeying import Rekeyer
+        from tiered.verification import work
+
+        self._ready(write=True)
+        rekeyer = Rekeyer(self._chain, self._commit, on_progress)
+        for name in work.namespaces(self._chain, self._space.name, every=all_namespaces):
+            rekeyer.run(name)
+        return rekeyer.report
 
     def close(self) -> None:
         """Stop the background thread and close every tier. Idempotent."""
@@ -491,11 +502,12 @@ class TieredBackend:
                 failed[guard.name] = error
         return replayed, failed
 
-    def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
+    def _commit(self, namespace: str, writes: Sequence[Write]) -> list[Result]:
+        """For writes whose values nobody has at hand."""
         space = self._chain.space(namespace)
         if not space.ready:
             self._keeper.enter(space)
-        self._writer.write(space, writes, [None] * len(writes))
+        return self._writer.write(space, writes, None)
 
     def _ready(self, *, write: bool = False) -> None:
         if self._chain.closed:

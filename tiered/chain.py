@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
-from tiered.codecs.frames import OVERHEAD, PLAIN, Frames, Rules
+from tiered.codecs.frames import OVERHEAD, Frames
+from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Covered, Entry
 from tiered.errors import ConfigError, Corrupt, TieredError
 from tiered.forks import Forking, register
@@ -20,7 +21,7 @@ from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.trust import Trust
-from tiered.tiers.base import Mark, Record, Tier
+from tiered.tiers.base import LateVersions, Mark, Record, Tier
 from tiered.tiers.journaled import with_journal
 from tiered.tiers.memory import MemoryTier, size_of
 
@@ -94,6 +95,8 @@ class Chain(Forking):
         max_key_bytes: int = 1024,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        if isinstance(self.record, LateVersions) and not rules.plain:
+            self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
         if journal is not None:
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:

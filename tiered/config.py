@@ -16,6 +16,9 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
 from tiered.codecs import codec_for
+from tiered.codecs.base import MAX_DEPTH, needs_authentication
+from tiered.codecs.keys import keyring_of
+from tiered.codecs.rules import rules
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
 from tiered.urls import pieces
@@ -33,8 +36,23 @@ OPTIONS: dict[str, Reader] = {
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
     "journal": lambda text: os.path.expanduser(text),
+    "keys": str,
+    "protect": str,
+    "migrate": lambda text: boolean(text),
+    "compress_above": lambda text: size(text),
+    "max_key_bytes": lambda text: size(text),
+    "max_depth": lambda text: count(text),
 }
 """The settings beside `url`, and how each is read from a string."""
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "namespace": (str,),
+    "journal": (str, os.PathLike),
+    "protect": (str,),
+    "shared": (str, bool),
+    "migrate": (str, bool),
+}
+"""What the others may be in a file; numbers and durations are numbers or str."""
 
 SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 """Schemes with several addresses, separated by commas."""
@@ -123,6 +141,8 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     url = settings.pop("url", None)
     if url is None:
         raise ConfigError(f'no chain: give --url, set TIERED_URL, or write url = "{_EXAMPLE}" in the configuration')
+    if settings.get("keys") is not None:
+        settings["keys"] = keyring_of(settings["keys"])  # read once
     _check_options(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
 
@@ -130,10 +150,19 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
 def _check_options(settings: Mapping[str, Any]) -> None:
     """What the constructor would refuse, before a directory was made for nothing."""
     check_namespace(settings.get("namespace", "default"))
-    codec_for(settings.get("codec"))
+    codec = codec_for(settings.get("codec"), settings.get("max_depth", MAX_DEPTH))
+    rules(
+        compress_above=settings.get("compress_above"),
+        max_size=settings.get("max_value_bytes", 1),
+        keys=settings.get("keys"),
+        protect=settings.get("protect"),
+        migrate=settings.get("migrate", False),
+        authentic=needs_authentication(codec),
+    )
     number("deadline", settings.get("deadline", 1.0), 0.001, MAX_TTL, " seconds")
     number("staleness", settings.get("staleness", 1.0), 0.001, math.inf, " seconds")
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
+    whole("max_key_bytes", settings.get("max_key_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
 
@@ -188,10 +217,10 @@ def _number(text: str, whole: str) -> float:
 
 
 def _setting(name: str, value: Any) -> Any:
-    if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
+    if name not in OPTIONS or (name in ("codec", "keys") and not isinstance(value, str)):
         return value
-    kinds = {"namespace": (str,), "journal": (str, os.PathLike), "shared": (str, bool)}.get(name, (str, int, float))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and name != "shared"):
+    kinds = KINDS.get(name, (str, int, float))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
         return OPTIONS[name](str(value))
@@ -313,7 +342,7 @@ def _file(parts: SplitResult) -> _Spec:
         raise ConfigError(f"file://{host} names a host; write {meant}")
     if not parts.path:
         raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
-    options, _ = _options(parts, {"name": tier_name, "sync": str})
+    options, _ = _options(parts, {"name": tier_name, "sync": str, "max_pending": count})
     directory = unquote(os.path.expanduser(parts.path))
 
     def build(shared: bool) -> Tier:

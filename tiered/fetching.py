@@ -164,8 +164,9 @@ class Fetcher:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except CodecError as error:
             stats.corrupt += 1
-            state = "is damaged" if isinstance(error, Corrupt) else "cannot be trusted or read"
-            message = f"the stored entry {state} ({error}); set or delete the key, or restore a backup"
+            message = f"the stored entry cannot be used: {error}"
+            if isinstance(error, Corrupt):
+                message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
             raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
         if found[0] is None:
             stats.misses += 1

@@ -62,6 +62,10 @@ def _run(args: argparse.Namespace) -> int:
             from tiered.cli.chaos import chaos
 
             return chaos(args)
+        if args.command == "keygen":
+            from tiered.cli.rekey import keygen
+
+            return keygen(args)
         return _demo(args) if args.command == "demo" else _store_command(args)
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
         return _fail(error, USAGE)
@@ -160,6 +164,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.rekey import add_rekey
     from tiered.cli.verify import add_verification
 
     output = argparse.ArgumentParser(add_help=False)
@@ -182,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     add_verification(commands, common, _positive)
+    add_rekey(commands, common)
     _add_demo(commands, output)
     add_chaos(commands, _positive)
     return parser

@@ -7,7 +7,9 @@ from typing import Any
 
 from tiered.errors import ConfigError, Corrupt, TooLarge
 
-LEVEL = 1
+SMALL = 4096
+SMALL_LEVEL, LEVEL = -1, 1
+"""Up to `SMALL` bytes the faster level takes half the time, and most values get as short (benchmarks/codecs.py)."""
 MAX_WINDOW = 128 * 2**20
 """The memory that decompressing may take besides its result, whatever a frame asks for."""
 
@@ -31,7 +33,7 @@ class Compression:
         """`payload` compressed; None where it stays as it is: it is short, or would not get shorter."""
         if self._above is None or len(payload) <= self._above:
             return None
-        compressed: bytes = self._tools()[0](payload)
+        compressed: bytes = self._tools()[len(payload) > SMALL](payload)
         return compressed if len(compressed) < len(payload) else None
 
     def decompress(self, body: bytes) -> bytes:
@@ -43,20 +45,21 @@ class Compression:
                 raise Corrupt("compressed without saying how large it becomes")
             if size > self._max_size:
                 raise TooLarge(f"would decompress to {size} bytes, more than the limit of {self._max_size}")
-            payload: bytes = self._tools()[1](body)
+            payload: bytes = self._tools()[2](body)
         except zstandard.ZstdError as error:
             raise Corrupt("compressed in no way that can be undone") from error
         if len(payload) != size:
             raise Corrupt("decompresses to another size than it says")
         return payload
 
-    def _tools(self) -> tuple[Any, Any]:
-        tools: tuple[Any, Any] | None = getattr(self._mine, "tools", None)
+    def _tools(self) -> tuple[Any, Any, Any]:
+        """What compresses a short payload, what a long one, and what decompresses; of this thread."""
+        tools: tuple[Any, Any, Any] | None = getattr(self._mine, "tools", None)
         if tools is None:
             zstandard = self._library()
-            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=True)
+            small, large = (zstandard.ZstdCompressor(level=it, write_checksum=False) for it in (SMALL_LEVEL, LEVEL))
             decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-            tools = self._mine.tools = (compressor.compress, decompressor.decompress)
+            tools = self._mine.tools = (small.compress, large.compress, decompressor.decompress)
         return tools
 
     def _library(self) -> Any:

@@ -6,12 +6,11 @@ Opened: the seal is checked first, then the size, and only then it is decompress
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from tiered.codecs.compression import Compression
-from tiered.codecs.keys import Keyring
-from tiered.codecs.seals import Encryption, Seal, Signature, id_of
+from tiered.codecs.rules import Rules
+from tiered.codecs.seals import id_of
 from tiered.entry import (
     ALL_FLAGS,
     COMPRESSED,
@@ -28,68 +27,13 @@ from tiered.entry import (
     open_frame,
     tombstone,
 )
-from tiered.errors import ConfigError, TooLarge, Untrusted
+from tiered.errors import CodecError, TooLarge, Untrusted
 
 SEALED = ENCRYPTED | SIGNED
 HEAD = 29
 OVERHEAD = 256
 """More than a frame has besides its payload."""
-PROTECTIONS = ("encrypt", "sign", "none")
-
-
-class Rules(NamedTuple):
-    """What frames of this store are like; one for all its namespaces."""
-
-    compression: Compression
-    max_size: int
-    """Of a payload, in bytes."""
-    writes: Seal | None = None
-    ring: Keyring | None = None
-    reads: Mapping[int, Seal | None] = {0: None}
-    """By the flag that a frame must have. What is not among them is refused."""
-
-    @property
-    def plain(self) -> bool:
-        """Whether payloads are written, and as a rule read, as they are."""
-        return self.writes is None and list(self.reads) == [0] and not self.compression.active
-
-
-PLAIN = Rules(Compression(above=None, max_size=20 * 2**20), 20 * 2**20)
-"""Payloads as they are."""
-
-
-def rules(
-    *,
-    compress_above: int | None,
-    max_size: int,
-    keys: Keyring | None,
-    protect: str | None,
-    migrate: bool,
-    authentic: bool,
-) -> Rules:
-    """The rules of a store; `authentic` says that its codec must not see what nobody vouches for.
-
-    Raises `ConfigError` for what would protect nothing.
-    """
-    compression = Compression(above=compress_above, max_size=max_size)
-    if keys is None:
-        if protect not in (None, "none") or authentic or migrate:
-            what = "migrate" if migrate else "this codec" if authentic else f"protect={protect}"
-            raise ConfigError(f"{what} needs keys: give keys=, such as env:NAME or file:PATH")
-        return Rules(compression, max_size)
-    protect = protect or "encrypt"
-    if protect not in PROTECTIONS:
-        raise ConfigError(f"protect must be one of {', '.join(PROTECTIONS)}, not {protect!r:.40}")
-    if protect == "none" and (not migrate or authentic):
-        raise ConfigError("protect=none gives protection up: it needs migrate=True, and a codec that reads safely")
-    seals: dict[int, Seal | None] = {}
-    if protect == "encrypt" or migrate:
-        seals[ENCRYPTED] = Encryption(keys)
-    if protect == "sign" or migrate:
-        seals[SIGNED] = Signature(keys)
-    if migrate and not authentic:
-        seals[0] = None
-    return Rules(compression, max_size, seals.get({"encrypt": ENCRYPTED, "sign": SIGNED}.get(protect, 0)), keys, seals)
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
 class Frames:
@@ -110,8 +54,9 @@ class Frames:
             if self._seal is None:
                 return draft(self.seed, key, payload, codec, expires_at=expires_at, keep_until=keep_until)
             body, flags = payload, 0
-        cover = _Cover(self, key, body, flags)
-        return Draft(0, codec, expires_at, keep_until or expires_at, payload, 0, cover)
+        cover = _new(_Cover, (self, key, body, flags))
+        draft_: Draft = _new(Draft, (0, codec, expires_at, keep_until or expires_at, payload, 0, cover))
+        return draft_
 
     def tombstone(self, key: str, now: int) -> Draft:
         """A draft that says "deleted at `now`" (Unix ms)."""
@@ -142,6 +87,20 @@ class Frames:
         head = head_of(flags | seal.flag, draft[1], version, draft[2], draft[3])
         return assembled(head, self.seed, key, seal.close(head, self._space + key.encode(), body))
 
+    def stamp(self, key: str, frame: bytes, version: int) -> bytes:
+        """A frame that was sealed under version 0, under `version`; one that does not open as it is, for readers to refuse."""
+        try:
+            entry = open_frame(frame, self.seed, key, ALL_FLAGS)
+            body, seal = entry.payload, self._rules.reads.get(entry.flags & SEALED)
+            if seal is not None:
+                body = seal.open(frame[:HEAD], self._space + key.encode(), body)
+        except CodecError:
+            return frame
+        head = head_of(entry.flags, entry.codec, version, entry.expires_at, entry.keep_until)
+        if seal is not None:
+            body = seal.close(head, self._space + key.encode(), body)
+        return assembled(head, self.seed, key, body)
+
     def _open(self, frame: bytes, seed: int, key: str) -> Entry:
         rules = self._rules
         if len(frame) > rules.max_size + OVERHEAD:
@@ -154,9 +113,11 @@ class Frames:
         seal = rules.reads[sealed]
         if seal is not None:
             payload = seal.open(frame[:HEAD], self._space + key.encode(), payload)
+            if not entry[2]:
+                raise Untrusted("has no version: it is only good where versions come from the server (`stamp`)")
         if flags & COMPRESSED:
             payload = rules.compression.decompress(payload)
-        return entry._replace(payload=payload)
+        return _new(Entry, (*entry[:5], payload))  # type: ignore[no-any-return]  # Entry
 
     def _refusal(self, sealed: int) -> str:
         kind = {0: "neither encrypted nor signed", ENCRYPTED: "encrypted", SIGNED: "signed"}.get(sealed, "both sealed")

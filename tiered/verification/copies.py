@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tiered.codecs.frames import PLAIN, Frames, Rules
+from tiered.codecs.frames import Frames
+from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Entry
 from tiered.errors import CodecError
 from tiered.verification.report import Kind
