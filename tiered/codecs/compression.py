@@ -45,7 +45,7 @@ class Compression:
                 raise Corrupt("compressed without saying how large it becomes")
             if size > self._max_size:
                 raise TooLarge(f"would decompress to {size} bytes, more than the limit of {self._max_size}")
-            payload: bytes = self._tools()[2](body)
+            payload: bytes = self._tools()[2](body, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Corrupt("compressed in no way that can be undone") from error
         if len(payload) != size:
