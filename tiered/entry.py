@@ -154,15 +154,15 @@ def version_of(frame: bytes) -> int:
 
 
 def keep_until_of(frame: bytes) -> int:
-    """Unix ms until which a frame is worth keeping, unverified; 0 = for ever."""
-    return int(_U64.unpack_from(frame, 21)[0])
+    """Unix ms until which a frame is worth keeping, unverified; 0 = for ever, and for bytes that are no frame."""
+    return int(_U64.unpack_from(frame, 21)[0]) if len(frame) >= HEADER_SIZE else 0
 
 
 def expires_at_of(frame: bytes) -> int:
-    """Unix ms from which a frame reads as absent, unverified; 0 = never."""
-    return int(_U64.unpack_from(frame, 13)[0])
+    """Unix ms from which a frame reads as absent, unverified; 0 = never, and for bytes that are no frame."""
+    return int(_U64.unpack_from(frame, 13)[0]) if len(frame) >= HEADER_SIZE else 0
 
 
 def is_tombstone(frame: bytes) -> bool:
     """Whether a frame's header says "deleted", unverified."""
-    return bool(frame[3] & TOMBSTONE)
+    return len(frame) >= HEADER_SIZE and bool(frame[3] & TOMBSTONE)

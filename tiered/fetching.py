@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION, Covered
-from tiered.errors import CodecError, Corrupt, Reason, StoreUnavailable, TooLarge
+from tiered.errors import CodecError, Corrupt, Reason, StoreUnavailable, TooLarge, Untrusted
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -101,14 +101,15 @@ class Fetcher:
         else:
             until = self._chain.trust.cache_until(started)
             try:
-                found[key] = self._open(space, key, answer, it.guard.name, started, until)
+                opened = self._open(space, key, answer, it.guard.name, started, until)
+                self._refuse_replayed(space, key, opened, started)
             except CodecError:
                 stats.corrupt += 1
                 # Damage may have left the version intact, and then no put would replace it.
                 (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
             else:
                 stats.hits += 1
-                good[key] = answer
+                found[key], good[key] = opened, answer
 
     def _from_record(
         self, space: Space, keys: list[str], started: float, found: dict[str, Found], asked: list[_Asked]
@@ -190,6 +191,12 @@ class Fetcher:
         else:
             raise chain.foreign(codec)
         return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
+
+    def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float) -> None:
+        """A frame that was right once, put back by somebody: memory held something newer before this read began."""
+        held = space.part.slots.get(key)
+        if held is not None and held[3] > opened[2] and held[5] <= started:
+            raise Untrusted("older than what this process has seen")
 
     def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
         """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""

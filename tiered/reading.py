@@ -99,8 +99,6 @@ class Reader:
         if overtaken:
             self._chain.memory.drop_older(space.part, key, version)
             return tier == self._record
-        if tier != self._record and self._is_known_to_be_old(space, key, tier, version):
-            return False
         if slot is not None:
             self._chain.memory.admit(space.part, key, slot)
         else:
@@ -108,13 +106,4 @@ class Reader:
             # An absence without a version is newer than what was there before the read began.
             if held is not None and (held[3] <= version or (not version and held[5] <= started)):
                 self._chain.memory.drop(space.part, key)
-        return True
-
-    def _is_known_to_be_old(self, space: Space, key: str, tier: str, version: int) -> bool:
-        """Whether memory has held something newer than what a cache tier gives: somebody put the old back there."""
-        held = space.part.slots.get(key)
-        if held is None or held[3] <= version:
-            return False
-        for guard in self._chain.guards:
-            guard.stats.corrupt += guard.name == tier
         return True

@@ -49,6 +49,8 @@ class Frames:
 
     def draft(self, key: str, payload: bytes, codec: int, expires_at: int = 0, keep_until: int = 0) -> Draft:
         """A draft of a value under `key`."""
+        if self._rules.ring is not None:
+            self._rules.ring.refresh()
         body, flags = self._rules.compression.compress(payload), COMPRESSED
         if body is None:
             if self._seal is None:

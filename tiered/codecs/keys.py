@@ -59,15 +59,14 @@ class Keyring:
         self.epoch = 0
         """Changes with the keys."""
         self._keys = _checked(self._read())
-        self._current = next(iter(self._keys.values()))
+        self.current = next(iter(self._keys.values()))
+        """The key to write with."""
         self._looked = clock()
 
-    @property
-    def current(self) -> Key:
-        """The key to write with."""
+    def refresh(self) -> None:
+        """Read the source again if it is time; for moments when nobody waits behind a lock."""
         if not self._fixed and self._clock() - self._looked > self._refresh:
             self.reload()
-        return self._current
 
     def find(self, id_: str) -> Key | None:
         """The key of that id, after another look at the source if need be; None if there is none."""
@@ -97,9 +96,9 @@ class Keyring:
         self._failing = False
         with self._lock:
             if list(keys.values()) != list(self._keys.values()):
-                self._keys, self._current = keys, next(iter(keys.values()))
+                self._keys, self.current = keys, next(iter(keys.values()))
                 self.epoch += 1
-                logger.info("keys were read again: writing with %s, reading with %s", self._current.id, ", ".join(keys))
+                logger.info("keys were read again: writing with %s, reading with %s", self.current.id, ", ".join(keys))
 
     def __repr__(self) -> str:
         return f"<Keyring {', '.join(self.ids)}>"

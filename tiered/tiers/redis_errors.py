@@ -11,6 +11,8 @@ from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavai
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
+_ECHO = re.compile(r",? with args beginning with:.*", re.DOTALL)
+"""Redis shows the beginning of a command that it does not know: a password, a key, a value."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
@@ -78,7 +80,7 @@ def _words(error: BaseException) -> str:
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
-    text = _SCRIPT.sub("", str(error)).rstrip(".")
+    text = _SCRIPT.sub("", _ECHO.sub("", str(error))).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
