@@ -47,6 +47,9 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
+	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
+	$(BIN)/python benchmarks/memory_size.py
+	$(BIN)/python benchmarks/million.py
 
 bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
 	@scripts/ensure-redis-server

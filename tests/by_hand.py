@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, TieredBackend
@@ -87,6 +87,8 @@ class Process:
         cached: bool = True,
         entries: int = 100,
         record: Record | None = None,
+        read_order: Literal["declared", "measured"] = "declared",
+        feed: Literal["write", "journal"] = "write",
         **options: Any,
     ) -> None:
         self.clock, self.cache, clock = server.clock, Cache(server), server.clock
@@ -98,7 +100,7 @@ class Process:
         )
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]
-        self.store = TieredBackend(tiers, clock=clock)
+        self.store = TieredBackend(tiers, clock=clock, read_order=read_order, feed=feed)
         self.store._keeper._stop.set()  # its thread ends as soon as it starts; `look` is called by hand
 
     @property

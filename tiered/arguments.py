@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from tiered.errors import ConfigError, InvalidKey, InvalidTtl
 
 Ttl = float | timedelta | None
+READ_ORDERS, FEEDS = ("declared", "measured"), ("write", "journal")
 MAX_TTL = 100 * 365 * 86_400.0
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -94,6 +95,12 @@ def whole(option: str, value: object, low: int, unit: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ConfigError(f"{option} must be a whole number of at least {low}{unit}, not {_shown(value)}")
     return value
+
+
+def choice(option: str, value: object, known: Sequence[str]) -> None:
+    """Refuse a `value` that is none of `known`, with a `ConfigError` that names `option`."""
+    if value not in known:
+        raise ConfigError(f"{option} must be one of {', '.join(map(repr, known))}, not {_shown(value)}")
 
 
 def tier_name(name: object) -> str:

@@ -8,18 +8,21 @@ from math import inf
 from pathlib import Path
 from random import random
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from tiered.arguments import (
+    FEEDS,
     KEEP,
     MAX_TTL,
+    READ_ORDERS,
     Ttl,
     _Keep,
     check_key,
     check_keys,
     check_namespace,
     check_prefix,
+    choice,
     expiry,
     number,
     ttl_seconds,
@@ -37,6 +40,7 @@ from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
+from tiered.replication.feeder import Feeder
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
 from tiered.terms import Job, terms_of
@@ -64,6 +68,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
+    cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
 
     `keys` ("env:NAME", "file:PATH", a mapping, a callable) encrypt what is stored, or with `protect="sign"` sign it; other
     frames are then refused, or with `migrate` still read (docs/security.md). Payloads of more than `compress_above` bytes
@@ -84,6 +90,8 @@ class TieredBackend:
         lease_ttl: float = 10.0,
         load_patience: float = 30.0,
         journal: str | os.PathLike[str] | None = None,
+        read_order: Literal["declared", "measured"] = "declared",
+        feed: Literal["write", "journal"] = "write",
         keys: Keyring | Source | None = None,
         protect: str | None = None,
         migrate: bool = False,
@@ -97,6 +105,8 @@ class TieredBackend:
         whole("max_value_bytes", max_value_bytes, 1)
         number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
         number("load_patience", load_patience, 0.001, inf, " seconds")
+        choice("read_order", read_order, READ_ORDERS)
+        choice("feed", feed, FEEDS)
         whole("max_key_bytes", max_key_bytes, 1)
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         codec = codec_for(codec, max_depth)
@@ -116,20 +126,23 @@ class TieredBackend:
             staleness=staleness,
             deadline=deadline,
             journal=journal,
+            measured=read_order == "measured",
+            fed=feed == "journal",
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
+        self._feeder = Feeder(chain) if chain.fed else None
         self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
         self._bind(chain, namespace)
 
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
-        self._reader, self._writer = Reader(chain), Writer(chain)
+        self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
         self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
-        self._slots, self._touched = self._space.part.slots, self._space.part.touched.append
+        self._held, self._touched = self._space.part.slots.get, self._space.part.touched.append
         self._monotonic = monotonic if chain.clock is SYSTEM_CLOCK else chain.clock.monotonic
 
     @classmethod
@@ -160,26 +173,28 @@ class TieredBackend:
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default` if it is absent."""
         try:
-            slot = self._slots[key]
-            if slot[1] > self._monotonic():
-                self._stats.memory_hits += 1
-                self._touched(key)
-                decode = slot[2]
-                return slot[0] if decode is None else decode(slot[0])
-        except (KeyError, TypeError):  # TypeError: an unhashable key, which _find refuses properly
-            pass
-        found = self._find(key)
-        return default if found.slot is None else _value(found.slot)
+            slot = self._held(key)
+        except TypeError:  # an unhashable key, which _find refuses properly
+            slot = None
+        if slot is not None and slot[1] > self._monotonic():
+            self._stats.memory_hits += 1
+            self._touched(key)
+        else:
+            slot = self._find(key, slot)[0]
+            if slot is None:
+                return default
+        decode = slot[2]
+        return slot[0] if decode is None else decode(slot[0])
 
     def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
         now = self._monotonic()
-        slot = self._slots.get(check_key(key, self._chain.max_key_bytes))
+        slot = self._held(check_key(key, self._chain.max_key_bytes))
         if slot is not None and slot[1] > now:
             self._stats.memory_hits += 1
             self._touched(key)
             return _lookup(slot, self._chain.memory.name, now - slot[5])
-        found = self._find(key)
+        found = self._find(key, slot)
         if found.slot is None:
             return Lookup(False, tier=found.tier, version=found.version)
         age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
@@ -191,7 +206,7 @@ class TieredBackend:
         wanted = check_keys(keys, limit)
         below: list[str] = []
         for key in wanted:
-            slot = self._slots.get(key)
+            slot = self._held(key)
             if slot is not None and (slot[1] > now or self._chain.prolong(self._space, key, slot)):
                 self._touched(key)
                 values[key] = _value(slot)
@@ -357,6 +372,7 @@ class TieredBackend:
         view = object.__new__(TieredBackend)
         view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
         view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
+        view._feeder = self._feeder
         view._bind(self._chain, check_namespace(name))
         return view
 
@@ -473,6 +489,8 @@ class TieredBackend:
             self._chain.closed = True
             self._loading.close()
             self._coherence.stop()
+            if self._feeder is not None:
+                self._feeder.stop()
             self._keeper.stop()
             for tier in self._tiers:
                 tier.close()
@@ -522,10 +540,10 @@ class TieredBackend:
                 raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
-    def _find(self, key: str) -> Found:
+    def _find(self, key: str, slot: tuple[Any, ...] | None) -> Found:
+        """What is not in memory, or in a `slot` whose time is over."""
         if type(key) is not str or not key.isascii() or not 0 < len(key) <= self._chain.max_key_bytes:
             key = check_key(key, self._chain.max_key_bytes)
-        slot = self._slots.get(key)
         if slot is not None and self._chain.prolong(self._space, key, slot):
             self._stats.memory_hits += 1
             return Found(slot, self._chain.memory.name, slot[3])

@@ -20,9 +20,9 @@ from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
+from tiered.replication.order import ReadOrder
 from tiered.replication.trust import Trust
 from tiered.tiers.base import LateVersions, Mark, Record, Tier
-from tiered.tiers.journaled import with_journal
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ RECORD_CALLS = 64
 NO_JOURNAL = (
     "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
     " journal=, a directory on this host's disk"
+)
+NO_MARKS = (
+    'read_order="measured" and feed="journal" build on pending marks, and this store of record keeps none; give journal=, a'
+    " directory on this host's disk"
 )
 INFINITE = math.inf
 
@@ -93,11 +97,18 @@ class Chain(Forking):
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
         max_key_bytes: int = 1024,
+        measured: bool = False,
+        fed: bool = False,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if isinstance(self.record, LateVersions) and not rules.plain:
             self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
+        self.fed = fed and bool(self.guards)
+        if (measured or fed) and self.guards and journal is None and self.record.journal is None:
+            raise ConfigError(f"{self.record.name}: {NO_MARKS}")
         if journal is not None:
+            from tiered.tiers.journaled import with_journal
+
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
@@ -105,6 +116,7 @@ class Chain(Forking):
         self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.max_frame_bytes = rules.max_size + OVERHEAD
         self.shared = shared and not isinstance(self.record, MemoryTier)
+        self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
@@ -138,6 +150,7 @@ class Chain(Forking):
         else:
             self.memory.forget_all()
         self.trust.forget()
+        self.order.forget()
         self.record_stats.reset()
         for guard in self.guards:
             guard.forget_parent()

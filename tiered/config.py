@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
-from tiered.arguments import MAX_TTL, check_namespace, number, tier_name, whole
+from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, number, tier_name, whole
 from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, needs_authentication
 from tiered.codecs.keys import keyring_of
@@ -35,6 +35,8 @@ OPTIONS: dict[str, Reader] = {
     "max_value_bytes": lambda text: size(text),
     "lease_ttl": lambda text: seconds(text),
     "load_patience": lambda text: seconds(text),
+    "read_order": str,
+    "feed": str,
     "journal": lambda text: os.path.expanduser(text),
     "keys": str,
     "protect": str,
@@ -161,6 +163,8 @@ def _check_options(settings: Mapping[str, Any]) -> None:
     )
     number("deadline", settings.get("deadline", 1.0), 0.001, MAX_TTL, " seconds")
     number("staleness", settings.get("staleness", 1.0), 0.001, math.inf, " seconds")
+    choice("read_order", settings.get("read_order", "declared"), READ_ORDERS)
+    choice("feed", settings.get("feed", "write"), FEEDS)
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
     whole("max_key_bytes", settings.get("max_key_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):

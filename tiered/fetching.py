@@ -41,15 +41,18 @@ class Fetcher:
         self._chain = chain
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
-        """`fetch` of one key; without remote cache tiers it is one question to the record."""
+        """`fetch` of one key; without cache tiers to ask it is one question to the record."""
         chain = self._chain
-        if chain.guards:
+        if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
         generation, frame = chain.record.read(space.name, key)
         if generation != space.generation:
             chain.learn(space, generation)
         held = self._absences(space, (key,))[0] if frame is None else frame
-        return self._of_record(space, key, held, started)
+        found = self._of_record(space, key, held, started)
+        if chain.order.measured:
+            self._passed_by(space, key)
+        return found
 
     def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
         """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
@@ -58,6 +61,8 @@ class Fetcher:
         left = [key for key in keys if key not in found]
         if left:
             self._from_record(space, left, started, found, asked)
+        if chain.order.measured:
+            self._passed_by(space, keys[0])
         return found
 
     def _ask(
@@ -65,12 +70,16 @@ class Fetcher:
     ) -> list[_Asked]:
         """Ask the cache tiers in their order, and promote what one has to those that missed it."""
         chain, asked, since = self._chain, list[_Asked](), monotonic()
-        for guard in chain.guards:
+        for guard in chain.order.asked:
             left = [key for key in keys if key not in found]
             if not left:
                 break
             it = _Asked(guard, since)
-            if not caches or chain.clock.monotonic() - started > chain.deadline:
+            if (
+                not caches
+                or not chain.trust.proven(guard.passed_at)
+                or chain.clock.monotonic() - started > chain.deadline
+            ):
                 it.unanswered = left
             else:
                 generation, good = space.generation, dict[str, bytes]()
@@ -191,6 +200,13 @@ class Fetcher:
         else:
             raise chain.foreign(codec)
         return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
+
+    def _passed_by(self, space: Space, key: str) -> None:
+        """Before the record's answer is returned: what it said may be newer than what the tiers that were not asked have."""
+        order, now = self._chain.order, self._chain.clock.monotonic()
+        order.sample = space, key
+        for guard in order.passed:
+            guard.passed_at = now
 
     def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float) -> None:
         """A frame that was right once, put back by somebody: memory held something newer before this read began."""

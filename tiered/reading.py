@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.fetching import Fetcher, Found
-from tiered.replication.inflight import Flight, InFlightTable
+from tiered.replication.inflight import Flight
 
 
 class Reader:
     """Reads of one chain. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+        self._chain, self._memory = chain, chain.memory
         self._fetcher = Fetcher(chain)
         self._fetch_one, self._record = self._fetcher.fetch_one, chain.record.name
         self._joinable = min(chain.trust.staleness, chain.deadline)
@@ -23,46 +23,40 @@ class Reader:
 
     def read(self, space: Space, key: str) -> Found:
         """What the fastest tier below memory says of `key`; joins a read of it that is already under way."""
-        flights = space.flights
-        events, mine = flights.events, Flight(self._now())
+        flights, started = space.flights, self._now()
+        events, mine = flights.events, Flight(started)
         flight = flights.leaders.setdefault(key, mine)
         if flight is not mine:
-            return self._follow(space, key, flight, mine.started) or self.read_many(space, (key,))[key]
-        lock = self._chain.memory.lock
+            return self._follow(space, key, flight, started) or self.read_many(space, (key,))[key]
         try:
-            found = self._fetch_one(space, key, mine.started)
+            found = self._fetch_one(space, key, started)
         except BaseException as error:
             mine.error = error
-            with lock:
-                self._land(flights, key, mine)
+            with self._memory.lock:
+                if flights.leaders.get(key) is mine:
+                    del flights.leaders[key]
+                _wake(mine)
             raise
-        with lock:
-            good = self._finish(space, key, found, events, mine.started)
-            if good:
-                mine.answer = found
-            self._land(flights, key, mine)
+        with self._memory.lock:
+            good = self._finish(space, key, found, events, started)  # from here on nobody joins any more
+            if mine.done is not None:
+                mine.answer = found if good else None
+                _wake(mine)
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
         """`read` of each key, in one round trip per tier. Batches are neither joined nor wait for others."""
         events, started = space.flights.events, self._now()
         found = self._fetcher.fetch(space, keys, started, caches=caches)
-        with self._chain.memory.lock:
+        with self._memory.lock:
             overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started)]
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
 
-    def _land(self, flights: InFlightTable, key: str, flight: Flight) -> None:
-        """Nobody joins any more, and whoever has joined wakes up; with the lock."""
-        if flights.leaders.get(key) is flight:
-            del flights.leaders[key]
-        if flight.done is not None:
-            flight.done.release()
-
     def _follow(self, space: Space, key: str, flight: Flight, started: float) -> Found | None:
         """The leader's answer; None if it was overtaken or takes too long, and this call must read for itself."""
-        with self._chain.memory.lock:
+        with self._memory.lock:
             if space.flights.leaders.get(key) is not flight or not self._is_young(flight, started):
                 return None  # it has landed since, or its answer may be too old for us
             if flight.done is None:
@@ -97,13 +91,19 @@ class Reader:
         overtaken = events != flights.events and version < flights.floor(key, events)
         flights.reach(key, version or MAX_VERSION)  # an absence without a version: nobody knows what it overtakes (R16)
         if overtaken:
-            self._chain.memory.drop_older(space.part, key, version)
+            self._memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
-            self._chain.memory.admit(space.part, key, slot)
+            self._memory.admit(space.part, key, slot)
         else:
             held = space.part.slots.get(key)
             # An absence without a version is newer than what was there before the read began.
             if held is not None and (held[3] <= version or (not version and held[5] <= started)):
-                self._chain.memory.drop(space.part, key)
+                self._memory.drop(space.part, key)
         return True
+
+
+def _wake(flight: Flight) -> None:
+    """Whoever has joined wakes up; with the lock."""
+    if flight.done is not None:
+        flight.done.release()

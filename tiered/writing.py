@@ -13,6 +13,7 @@ from typing import Any
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import NotApplied
+from tiered.replication.feeder import Feeder
 from tiered.results import TierOutcome, WriteOutcome
 from tiered.tiers.base import Commit, Write, Written
 
@@ -25,8 +26,8 @@ _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 class Writer:
     """Writes of one chain. Thread-safe."""
 
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+    def __init__(self, chain: Chain, feeder: Feeder | None = None) -> None:
+        self._chain, self._feeder = chain, feeder
 
     def write(self, space: Space, writes: Sequence[Write], values: Sequence[Any] | None) -> list[Result]:
         """Commit `writes` of `values` and publish them; raises `NotApplied` or `Ambiguous`, no tier half-written.
@@ -103,6 +104,9 @@ class Writer:
     def _into_caches(
         self, space: Space, writes: Sequence[Write], commit: Commit, since: float
     ) -> dict[str, TierOutcome]:
+        if self._feeder is not None:  # the marks are in the record, and the keys are owed
+            self._feeder.wake()
+            return dict.fromkeys(self._chain.marks, "queued")
         items = [(w.key, it.frame) for w, it in zip(writes, commit.written, strict=True) if it.version]
         tiers: dict[str, TierOutcome] = {}
         for guard in self._chain.guards:

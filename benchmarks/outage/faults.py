@@ -23,7 +23,7 @@ class Fault(Protocol):
     def __init__(self, server: RedisServer) -> None: ...
 
     def prepare(self) -> None:
-        """Called after the data was written first, before the load."""
+        """Called before the phase "before", when the load has warmed up."""
 
     def begin(self) -> None: ...
 
@@ -64,7 +64,7 @@ class Empty(_Direct):
 
 
 class Snapshot(Empty):
-    title = "Redis killed, restarted from a snapshot older than the load"
+    title = "Redis killed, restarted from an older snapshot"
 
     def prepare(self) -> None:
         with redis.Redis.from_url(self._server.url) as client:

@@ -1,149 +1,142 @@
-"""The load of BASELINE: 95 % get and 5 % set, Zipf, four threads; every answer is judged where it arrives."""
+"""The load of BASELINE.md: 95 % get and 5 % set, Zipf; every answer is judged where it arrives.
+
+`Load.calls` says what to call and is told what came of it; whether threads or asyncio tasks make the calls is not its
+business (see worker.py).
+"""
 
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from itertools import accumulate, cycle
 
-from benchmarks.outage.system import System
+from benchmarks.outage.ledger import Ledger, number_of, text
+from benchmarks.outage.plan import PHASES
 
-THREADS = 4
-PHASES = ("warm", "before", "during", "after")
 _SETS = 0.05
-_PADDING = ":" + "v" * 250
-_PLAN = 100_000
+_DRAWS = 400_000
+
+Call = tuple[str, str | None]
+"""A key, and the value to set; None to get."""
+Outcome = str | Exception | None
+"""The value that a get returned, or what a call raised."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What one thread saw in one phase. A call belongs to the phase that it ends in."""
+    """What one worker saw in one phase, or a sum of such. A call belongs to the phase that it ends in."""
 
-    calls: int = 0
+    answered: int = 0
+    """Calls that did what they should: neither an error nor a false miss."""
     longest: float = 0.0
     false_misses: int = 0
     stale_reads: int = 0
+    oldest: float = 0.0
+    """Of the stale reads: seconds since the first acknowledged write that the worst of them missed."""
     acknowledged: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-
-def text(number: int) -> str:
-    """The value that the `number`th write of a key stores."""
-    return f"{number}{_PADDING}"
-
-
-def number_of(value: str) -> int:
-    """Which write of its key `value` is of."""
-    return int(value.partition(":")[0])
+    def add(self, other: Seen) -> None:
+        self.answered += other.answered
+        self.longest = max(self.longest, other.longest)
+        self.false_misses += other.false_misses
+        self.stale_reads += other.stale_reads
+        self.oldest = max(self.oldest, other.oldest)
+        self.acknowledged += other.acknowledged
+        self.errors += other.errors
 
 
 class Load:
-    """Calls a system until `stop`. Each key has one writing thread, so its writes have an order without any lock."""
+    """What `workers` do to a system at the same time, and what they see. The seed repeats the keys, not the timing."""
 
-    def __init__(self, system: System, *, keys: int, seed: int) -> None:
-        self.keys = [f"user:{n}" for n in range(keys)]
-        self.acknowledged = [1] * keys
-        """Per key, the number of its last acknowledged write; `fill` was the first."""
-        self.phase = "warm"
-        self._tried = [1] * keys
-        self._broken: list[BaseException] = []
-        self._system, self._seed, self._stopped = system, seed, False
+    def __init__(self, *, keys: int, seed: int, workers: int) -> None:
+        self.ledger = Ledger(keys)
+        self.workers = workers
+        self.stopped = False
+        self._began: dict[str, float] = {}
+        self._ended = 0.0
         self._weights = list(accumulate((rank + 1) ** -0.99 for rank in range(keys)))
-        self._seen = {phase: [Seen() for _ in range(THREADS)] for phase in PHASES}
-        self._plans = [self._plan(n) for n in range(THREADS)]
-        self._threads = [threading.Thread(target=self._run, args=(n,), name=f"load-{n}") for n in range(THREADS)]
+        self._plans = [self._plan(random.Random(f"{seed}:{n}")) for n in range(workers)]
+        self._seen = {phase: [Seen() for _ in range(workers)] for phase in PHASES}
+        self.enter(PHASES[0])
 
-    def fill(self) -> None:
-        self._system.fill({key: text(1) for key in self.keys})
+    def filling(self) -> dict[str, str]:
+        """What the system holds from the start."""
+        return {key: text(1) for key in self.ledger.keys}
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+    def enter(self, phase: str) -> None:
+        """Calls that end from now on belong to `phase`."""
+        self._began[phase] = time.monotonic()
+        self._now = self._seen[phase]
 
     def stop(self) -> None:
-        """Raises what ended a thread early, such as a value that nobody wrote."""
-        self._stopped = True
-        for thread in self._threads:
-            thread.join()
-        if self._broken:
-            raise self._broken[0]
+        """Every worker's next call is not made."""
+        self._ended = time.monotonic()
+        self.stopped = True
+
+    def calls(self, worker: int) -> Generator[Call, Outcome, None]:
+        """The calls of one worker until `stop`; send what came of each. Raises for a value that nobody wrote."""
+        for key, write in cycle(self._plans[worker]):
+            if self.stopped:
+                return
+            if not write:
+                yield from self._get(key, worker)
+            elif (number := self.ledger.begin(key)) is not None:
+                yield from self._set(key, number, worker)
 
     def seen(self, *phases: str) -> Seen:
-        """The sum over all threads and `phases`."""
+        """The sum over all workers and `phases`."""
         total = Seen()
-        for one in (seen for phase in phases for seen in self._seen[phase]):
-            total.calls += one.calls
-            total.longest = max(total.longest, one.longest)
-            total.false_misses += one.false_misses
-            total.stale_reads += one.stale_reads
-            total.acknowledged += one.acknowledged
-            total.errors += one.errors
+        for phase in phases:
+            for one in self._seen[phase]:
+                total.add(one)
         return total
 
-    def written(self) -> dict[str, int]:
-        """Every key that was written after `fill`, and the number of its last acknowledged write."""
-        return {key: last for key, last in zip(self.keys, self.acknowledged, strict=True) if last > 1}
+    def rate(self, phase: str) -> float:
+        """Answered calls per second of a phase that is over."""
+        began = self._began[phase]
+        ended = min((at for at in self._began.values() if at > began), default=self._ended)
+        return self.seen(phase).answered / (ended - began)
 
-    def _plan(self, thread: int) -> list[tuple[int, bool]]:
-        """Keys and whether to set. A key to set is moved to the nearest that belongs to `thread`."""
-        rng = random.Random(f"{self._seed}:{thread}")
-        drawn = rng.choices(range(len(self.keys)), cum_weights=self._weights, k=_PLAN)
-        plan = []
-        for key in drawn:
-            write = rng.random() < _SETS
-            plan.append((min(key - key % THREADS + thread, len(self.keys) - THREADS + thread) if write else key, write))
-        return plan
+    def _plan(self, rng: random.Random) -> list[tuple[int, bool]]:
+        drawn = rng.choices(range(len(self.ledger.keys)), cum_weights=self._weights, k=_DRAWS // self.workers)
+        return [(key, rng.random() < _SETS) for key in drawn]
 
-    def _run(self, thread: int) -> None:
-        try:
-            self._work(thread)
-        except BaseException as error:  # raised again by stop: a run without one of its threads must not count
-            self._broken.append(error)
-
-    def _work(self, thread: int) -> None:
-        for key, write in cycle(self._plans[thread]):
-            if self._stopped:
-                return
-            call = self._set if write else self._get
-            start = time.perf_counter()
-            verdict = call(key)
-            took = time.perf_counter() - start
-            seen = self._seen[self.phase][thread]
-            seen.calls += 1
-            if took > seen.longest:
-                seen.longest = took
-            if verdict is not None:
-                self._note(seen, verdict)
-
-    def _get(self, key: int) -> str | None:
-        floor = self.acknowledged[key]  # read before the call begins: what is acknowledged meanwhile may be missed
-        try:
-            value = self._system.get(self.keys[key])
-        except Exception as error:  # whatever a system raises is what its caller sees: counted and reported
-            return f"error {type(error).__name__}"
+    def _get(self, key: int, worker: int) -> Generator[Call, Outcome, None]:
+        floor = self.ledger.acknowledged[key]  # before the call: what is acknowledged meanwhile may be missed
+        began = time.monotonic()
+        value = yield self.ledger.keys[key], None
+        seen = self._took(worker, began)
         if value is None:
-            return "miss"
-        return "stale" if number_of(value) < floor else None
-
-    def _set(self, key: int) -> str:
-        number = self._tried[key] = self._tried[key] + 1
-        try:
-            self._system.set(self.keys[key], text(number))
-        except Exception as error:  # as above
-            return f"error {type(error).__name__}"
-        self.acknowledged[key] = number
-        return "acknowledged"
-
-    @staticmethod
-    def _note(seen: Seen, verdict: str) -> None:
-        if verdict == "acknowledged":
-            seen.acknowledged += 1
-        elif verdict == "miss":
             seen.false_misses += 1
-        elif verdict == "stale":
-            seen.stale_reads += 1
+        elif isinstance(value, Exception):
+            seen.errors[type(value).__name__] += 1
         else:
-            seen.errors[verdict.removeprefix("error ")] += 1
+            seen.answered += 1
+            number = number_of(value)
+            if number < floor:
+                seen.stale_reads += 1
+                seen.oldest = max(seen.oldest, self.ledger.age(key, number, began))
+            elif number > floor:
+                self.ledger.check(key, number)
+
+    def _set(self, key: int, number: int, worker: int) -> Generator[Call, Outcome, None]:
+        began = time.monotonic()
+        raised = yield self.ledger.keys[key], text(number)
+        seen = self._took(worker, began)
+        done = not isinstance(raised, Exception)
+        self.ledger.end(key, number, acknowledged=done)
+        if done:
+            seen.answered += 1
+            seen.acknowledged += 1
+        else:
+            seen.errors[type(raised).__name__] += 1
+
+    def _took(self, worker: int, began: float) -> Seen:
+        seen, took = self._now[worker], time.monotonic() - began
+        if took > seen.longest:
+            seen.longest = took
+        return seen

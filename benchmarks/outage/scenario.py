@@ -1,120 +1,127 @@
-"""One system under load while one fault comes and goes."""
+"""One system under load, in a process of its own, while one fault comes and goes."""
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.outage.faults import FAULTS, Fault
-from benchmarks.outage.fresh import read_afresh
-from benchmarks.outage.load import PHASES, Load
-from benchmarks.outage.system import open_system
+from benchmarks.outage.fresh import FreshReads, read_afresh
+from benchmarks.outage.outcome import Outcome
+from benchmarks.outage.plan import Plan
+from benchmarks.outage.worker import Report, work
 from tests.servers import RedisServer
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Seconds per phase, and sizes."""
-
-    warm: float = 1.0
-    before: float = 2.0
-    during: float = 3.0
-    after: float = 2.0
-    keys: int = 20_000
-    missed_writes: int = 10_000
-    seed: int = 1
-
-
-QUICK = Plan(warm=0.3, before=0.5, during=1.5, after=1.0, keys=4_000, missed_writes=1_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What callers saw. Rates are calls per second; counts are of the whole run, warming up included."""
-
-    system: str
-    fault: str
-    before: float
-    during: float
-    after: float
-    longest_ms: float
-    """Of the calls that ended while the fault lasted or after it."""
-    errors: dict[str, int]
-    false_misses: int
-    stale_reads: int
-    written_keys: int
-    lost: int
-    old: int
-
-    @property
-    def ratio(self) -> float:
-        return self.during / self.before
+PATIENCE = 120.0
+"""Seconds after which a system that does not answer has hung for good."""
 
 
 def run(system: str, fault: str, plan: Plan, tell: Tell) -> Outcome:
     """Run `system` through `fault` with a Redis and a directory of their own."""
+    with (
+        _fated_server(fault) as fate,
+        tempfile.TemporaryDirectory(prefix="tiered-outage-") as directory,
+        _Worker(system, fate.url, directory, plan) as worker,
+    ):
+        tell("fill")
+        worker.answer()
+        _phases(worker, fate, plan, tell)
+        report: Report = worker.ask("rest")
+        tell("fresh process")
+        fresh = read_afresh(system, fate.url, Path(directory), report.written)  # at once: replay may still be at it
+        converged: bool | None = worker.ask("end")
+    return _outcome(system, fault, report, fresh, converged)
+
+
+def _phases(worker: _Worker, fate: Fault, plan: Plan, tell: Tell) -> None:
+    """Let each phase last; the worker counts its own time."""
+    actions: dict[str, tuple[Callable[[], None], float]] = {
+        "warm": (lambda: None, plan.warm),
+        "before": (fate.prepare, plan.before),
+        "during": (fate.begin, plan.during),
+        "after": (fate.end, plan.after),
+    }
+    for phase, (act, seconds) in actions.items():
+        act()
+        rate = worker.ask(phase)
+        tell(phase if rate is None else f"{phase} ({rate:,.0f} calls/s until here)")
+        time.sleep(seconds)
+
+
+@contextmanager
+def _fated_server(fault: str) -> Iterator[Fault]:
     server = RedisServer()
     try:
         fate = FAULTS[fault](server)
         try:
-            with tempfile.TemporaryDirectory(prefix="tiered-outage-") as directory:
-                return _run(system, fault, fate, plan, Path(directory), tell)
+            yield fate
         finally:
             fate.close()
     finally:
         server.stop()
 
 
-def _run(name: str, fault: str, fate: Fault, plan: Plan, directory: Path, tell: Tell) -> Outcome:
-    system = open_system(name, fate.url, directory)
-    try:
-        load = Load(system, keys=plan.keys, seed=plan.seed)
-        tell("fill")
-        load.fill()
-        fate.prepare()
-        lasted = _phases(load, fate, plan, tell)
-        tell("fresh process")
-        written = load.written()
-        reads = read_afresh(name, fate.url, directory, written)  # at once: whatever replays may still be at it
-    finally:
-        system.close()
-    total, hit = load.seen(*PHASES), load.seen("during", "after")
-    rates = {phase: load.seen(phase).calls / seconds for phase, seconds in lasted.items()}
+class _Worker:
+    """The process with the system in it, from outside."""
+
+    def __init__(self, system: str, redis_url: str, directory: str, plan: Plan) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._system = system
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, system, redis_url, directory, plan)
+        self._process = context.Process(target=work, args=arguments, name=f"outage-{system}")
+        self._process.start()
+        theirs.close()
+
+    def ask(self, command: str) -> Any:
+        self._pipe.send(command)
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Raises `RuntimeError` if none comes."""
+        if not self._pipe.poll(PATIENCE):
+            raise RuntimeError(f"{self._system} has not answered for {PATIENCE:.0f} s")
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"the process of {self._system} ended early; its traceback is above") from None
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        self._process.join(0 if failed else PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+
+def _outcome(system: str, fault: str, report: Report, fresh: FreshReads, converged: bool | None) -> Outcome:
+    whole = report.whole
+    errors = Counter(whole.errors)
+    errors.update({f"{name} (fresh process)": count for name, count in fresh.errors.items()})
     return Outcome(
-        system=name,
+        system=system,
         fault=fault,
-        before=rates["before"],
-        during=rates["during"],
-        after=rates["after"],
-        longest_ms=hit.longest * 1000,
-        errors=dict(total.errors),
-        false_misses=total.false_misses,
-        stale_reads=total.stale_reads,
-        written_keys=len(written),
-        lost=reads.lost,
-        old=reads.old,
+        before=report.rates["before"],
+        during=report.rates["during"],
+        after=report.rates["after"],
+        longest_ms=report.outage.longest * 1000,
+        errors=dict(errors),
+        false_misses=whole.false_misses,
+        stale_reads=whole.stale_reads,
+        oldest_ms=whole.oldest * 1000,
+        acknowledged=whole.acknowledged,
+        written_keys=len(report.written),
+        lost=fresh.lost,
+        old=fresh.old,
+        converged=converged,
     )
-
-
-def _phases(load: Load, fate: Fault, plan: Plan, tell: Tell) -> dict[str, float]:
-    """Let each phase last; the seconds that they really did."""
-    actions = {"during": fate.begin, "after": fate.end}
-    began = {}
-    load.start()
-    try:
-        for phase in PHASES:
-            tell(phase)
-            if phase in actions:
-                actions[phase]()
-            load.phase, began[phase] = phase, time.perf_counter()
-            time.sleep(getattr(plan, phase))
-        ended = time.perf_counter()
-    finally:
-        load.stop()
-    ends = [*list(began.values())[1:], ended]
-    return {phase: end - start for (phase, start), end in zip(began.items(), ends, strict=True)}

@@ -54,7 +54,7 @@ def test_a_store_built_in_the_parent_works_in_its_children(tmp_path: Path, redis
 
         def work() -> None:
             assert store.stats()["namespace"]["memory_hits"] == 0
-            assert not store._slots  # nothing that could be old
+            assert not store._space.part.slots  # nothing that could be old
             eventually_from_redis(store)  # what the parent had not confirmed yet is owed at first
             assert store.set("child", os.getpid()).tiers["redis"] == "ok"
             assert store.increment("n") > 0

@@ -26,6 +26,7 @@ ANOTHER_RUN = (
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
 INTENTS = ("tests/unit/test_intents.py",)
+ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 
 
@@ -145,6 +146,10 @@ MUTANTS = [
            "self._grave(namespace, key).seal(it.version)", "self._grave(namespace, key).seal(1)", (*UNIT, *FOUND)),
     Mutant("R17", "an absence that is pending is not owed after a miss", "tiered/fetching.py",
            "if isinstance(it, Absence) and it.pending:", "if False:", UNIT),
+    Mutant("R18", "what was passed by is asked before it is proven", _R + "trust.py",
+           "return self.staleness == math.inf or moment < self.settled", "return True", ORDER),
+    Mutant("R18", "nobody notes that a tier was passed by", "tiered/fetching.py",
+           "            guard.passed_at = now\n", "            pass\n", ORDER),
     Mutant("order", "no version check in Redis", "tiered/tiers/put_if_newer.lua",
            "if hi > held_hi or (hi == held_hi and lo > held_lo) then", "if true then", NEWER),
     Mutant("order", "a replay that puts nothing confirms", _R + "replay.py",

@@ -60,7 +60,7 @@ def test_time_alone_never_closes_it_and_one_probe_runs_at_a_time() -> None:
     assert it.closed
 
 
-def test_probes_back_off_to_four_seconds() -> None:
+def test_probes_back_off_to_two_seconds() -> None:
     clock = HandClock()
     it = breaker(clock)
     it.trip()
@@ -72,4 +72,4 @@ def test_probes_back_off_to_four_seconds() -> None:
             waited += 1
         waits.append(waited / 2)
         it.probe_failed()
-    assert waits == [1, 2, 4, 4, 4, 4, 4, 4]
+    assert waits == [1, 2, 2, 2, 2, 2, 2, 2]

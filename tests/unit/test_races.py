@@ -117,7 +117,7 @@ def test_no_going_back_while_a_cache_takes_a_write_nobody_reads_the_old_there(op
 def test_memory_keeps_the_newer_of_two(opened: Open) -> None:
     store, _, _ = opened(100)
     store.set("k", "v1")
-    old = store._slots["k"]
+    old = store._held("k")
     store.set("k", "v2")
     with store._chain.memory.lock:
         assert not store._chain.memory.admit(store._space.part, "k", old)

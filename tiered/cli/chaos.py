@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tiered.arguments import FEEDS, READ_ORDERS
+
 if TYPE_CHECKING:
     from tiered.cli.chaos_redis import ChaosRedis
     from tiered.testing.chaos.campaign import Plan
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   tiered chaos                                    every fault, on a Redis and a directory of its own
   tiered chaos --faults hang,lose_replies --seconds 10
+  tiered chaos --read-order measured --feed journal
   tiered chaos --seed 7 --json                    the same choices again, for a script
   tiered chaos --url memory://,redis://localhost:6379/0,file:./data
                                                   your own servers behind proxies, in a namespace that it clears
@@ -54,6 +57,8 @@ def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable
     chaos.add_argument("--faults", metavar="LIST", help="separated by commas (default: all that are possible)")
     chaos.add_argument("--staleness", type=positive(float), default=1.5, metavar="SECONDS", help="default: 1.5")
     chaos.add_argument("--longest", type=positive(float), default=5.0, metavar="SECONDS", help="for a call; default: 5")
+    chaos.add_argument("--read-order", choices=READ_ORDERS, default="declared", help="of the stores; default: declared")
+    chaos.add_argument("--feed", choices=FEEDS, default="write", help="of the stores; default: write")
     chaos.add_argument("--keep", metavar="DIRECTORY", help="keep the histories there, as JSON lines")
     chaos.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
 
@@ -124,6 +129,7 @@ def _plan(args: argparse.Namespace, scratch: Path, server: ChaosRedis | None) ->
         threads=args.threads,
         staleness=args.staleness,
         longest=args.longest,
+        options={"read_order": args.read_order, "feed": args.feed},
     )
 
 
@@ -133,10 +139,18 @@ def _repeat(args: argparse.Namespace) -> str:
     command = ["tiered", "chaos", "--seed", str(args.seed)]
     if args.url:
         command += ["--url", redact(args.url)]
-    defaults = {"seconds": 30.0, "processes": 2, "threads": 2, "staleness": 1.5, "longest": 5.0, "faults": None}
+    defaults: dict[str, object] = {
+        "seconds": 30.0,
+        "processes": 2,
+        "threads": 2,
+        "staleness": 1.5,
+        "longest": 5.0,
+        "faults": None,
+    }
+    defaults |= {"read_order": "declared", "feed": "write"}
     for name, default in defaults.items():
         if (value := getattr(args, name)) != default:
-            command += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
+            command += ["--" + name.replace("_", "-"), value if isinstance(value, str) else f"{value:g}"]
     return shlex.join(command)
 
 

@@ -32,7 +32,7 @@ class Breaker:
         sample: int = 20,
         window: float = 10.0,
         delay: float = 1.0,
-        max_delay: float = 4.0,
+        max_delay: float = 2.0,
         clock: Clock = SYSTEM_CLOCK,
         jitter: Callable[[], float] = random.random,
     ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
@@ -54,6 +55,8 @@ class Guard:
         """Of the data that this process believes in; None before the tier was met."""
         self.belief = 0
         """Counts the times that another identity may have come to be believed: an answer to an older one is none."""
+        self.passed_at = -inf
+        """When a read last passed the tier by because the record is faster (monotonic seconds)."""
         self._told: set[Reason] = set()
         self.refused = ""
         """Why the tier stays out of service for good, if it does."""
@@ -150,7 +153,7 @@ class Guard:
         self.breaker.forget_parent()
         self.owed.forget()
         self.stats.reset()
-        self.identity, self.refused = None, ""
+        self.identity, self.refused, self.passed_at = None, "", -inf
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""

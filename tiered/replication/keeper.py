@@ -84,6 +84,7 @@ class Keeper(Forking):
             else:
                 self._pay(guard)
                 self._renew_claims(guard)
+        self._chain.order.measure()
 
     def replay(self, guard: Guard) -> int:
         """Give a tier now what it lacks; how many entries. Raises `StoreError`."""

@@ -53,6 +53,10 @@ class Trust:
         proven = min(self.marked, self.heard)
         return proven + self.staleness if since <= proven else since
 
+    def proven(self, moment: float) -> bool:
+        """Whether all that was committed before `moment` is in the cache tiers, or owed there."""
+        return self.staleness == math.inf or moment < self.settled
+
     def caches(self, now: float) -> bool:
         """Whether the cache tiers may be read: what they lack is known to be owed, up to less than δ ago."""
         return self.staleness == math.inf or now < self.settled + self.staleness

@@ -6,7 +6,7 @@ from tests.model.protocol import reads, writes
 from tests.model.protocol.model import NAMES, Model, Steps
 from tests.model.protocol.state import World
 
-READS, WRITES = ("get", "batch"), ("set", "delete")
+READS, WRITES = ("get", "batch", "direct"), ("set", "delete")
 _STEPS = {**reads.STEPS, **writes.STEPS}
 
 

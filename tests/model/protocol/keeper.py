@@ -57,7 +57,7 @@ def _look(m: Model, w: World, i: int) -> Steps:
             version = MAX_VERSION if m.scenario.intents else mark[0]
             p = m.invalidate(owe(p, version), version)
         p = p._replace(looked=mark)
-    p = p._replace(looks=min(2, p.looks + 1) if w.window else p.looks)
+    p = p._replace(looks=min(2, p.looks + 1) if w.window else p.looks, passed=max(0, p.passed - 1))
     yield f"{NAMES[i]}'s keeper looks", w.process(i, p)
 
 

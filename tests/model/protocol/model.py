@@ -18,7 +18,8 @@ NAMES = "ABC"
 class Scenario:
     """Who may call what how often, and what may go wrong how often.
 
-    `calls` has one mapping per process ("get", "batch", "set", "delete", "clear"); `faults` are those of `faults.py` and
+    `calls` has one mapping per process ("get", "batch", "set", "delete", "clear", and "direct": a
+    read that passes Redis by because the record is faster); `faults` are those of `faults.py` and
     of `link.py`. Version 1 is in the record at the start; `slot` and `memory` say where else.
     """
 

@@ -42,6 +42,7 @@ NEEDED = {
     "r15_recorded": "old snapshot, new process",
     "r16": "deleted",
     "r17": "deleted, read twice",
+    "r18": "record first",
 }
 """Rule and scenario."""
 

@@ -32,6 +32,10 @@ def _begin(m: Model, w: World, i: int, op: Op) -> Steps:
     who = f"{NAMES[i]}.{op.call}"
     op = op._replace(gen=p.gen, run=p.run)
     skip = {OPEN: "open", HALF_OPEN: "half-open"}.get(p.breaker, "owed" if p.owes else "")
+    if op.call == "direct":
+        skip = "slower"
+    elif p.passed and m.rules.r18:
+        skip = skip or "unproven"
     if skip:
         op = op._replace(gen=0, run=0)
     at, how = ("record", f"skips Redis ({skip})") if skip else ("ask", "starts")
@@ -63,6 +67,8 @@ def _record(m: Model, w: World, i: int, op: Op) -> Steps:
     p = become(p, op, new)
     p = m.learn(p, w.record.gen)
     unsaid = m.rules.r17 and op.skip == "missed" and not frame.value and w.record.marks
+    if op.skip == "slower":
+        p = p._replace(passed=2)
     if unsaid or _owes(m, op.skip):
         p = owe(p, frame.version or 1)
     yield f"{NAMES[i]}.{op.call} reads {words(frame)} from the record", w.process(i, p)
@@ -70,7 +76,7 @@ def _record(m: Model, w: World, i: int, op: Op) -> Steps:
 
 def _owes(m: Model, skip: str) -> bool:
     rules = m.rules
-    rule = {"missed": False, "half-open": rules.r10, "open": rules.r13_reads}
+    rule = {"missed": False, "slower": False, "half-open": rules.r10, "open": rules.r13_reads}
     return rule.get(skip, rules.r9)
 
 
@@ -89,9 +95,10 @@ def _finish(m: Model, w: World, i: int, op: Op) -> Steps:
     who = f"{NAMES[i]}.{op.call}"
     overtaken = m.rules.r2_reads and frame.version < p.floor
     if overtaken and op.attempt < RETRIES:
-        final = op.attempt + 1 == RETRIES or op.call == "batch"
+        final = op.attempt + 1 == RETRIES or op.call != "get"
         lead = not final and not any(it.leader for it in p.ops if it is not op)
         again = Op(op.call, "record", op.seen, op.due, leader=lead, attempt=op.attempt + 1, skip="retry")
+        again = again._replace(skip="slower") if op.call == "direct" else again
         if final:
             again = again._replace(attempt=RETRIES)
         yield f"{who} was overtaken and reads again", w.process(i, become(p, op, again))

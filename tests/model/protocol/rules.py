@@ -76,6 +76,8 @@ class Rules(NamedTuple):
     """An absence found in the record has a version: the highest that was given when it was read."""
     r17: bool = True
     """An absence that the record shows while a mark is pending, after a miss in Redis, is owed: it is not promoted."""
+    r18: bool = True
+    """What was passed by because the record is faster is not asked before two looks."""
 
     def without(self, *names: str) -> Rules:
         """These rules with `names` off."""

@@ -63,6 +63,9 @@ SCENARIOS = {
         ),
         Scenario("deleted", ({"get": 2}, {"delete": 1}), {"fail": 2, "A.forget": 1}, keepers=(0,), threads=1),
         Scenario("deleted, read twice", ({"batch": 1, "get": 2}, {"delete": 1}), slot=False),
+        Scenario(
+            "record first", ({"direct": 1, "get": 2}, {"set": 1}), {"fail": 1, "A.forget": 1}, keepers=(0,), threads=1
+        ),
         Scenario("gap", ({"set": 1}, {"get": 2}), {"B.gap": 1}, live=True, pubsub=True, threads=1),
         Scenario("doubt, then a failure", ({"set": 2, "get": 1},), {"doubt": 1, "fail": 1, "A.forget": 1}, threads=1),
         Scenario("doubt", ({"delete": 1, "get": 1},), {"doubt": 1}),
@@ -97,6 +100,12 @@ NIGHTLY = {
             cut=(True, False, False),
             threads=1,
             after=True,
+        ),
+        Scenario(
+            "record first, two at a time",
+            ({"direct": 2, "get": 1}, {"set": 1, "delete": 1}),
+            {"fail": 1, "A.forget": 1},
+            keepers=(0,),
         ),
         Scenario(
             "intents of two",

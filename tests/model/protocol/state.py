@@ -77,6 +77,8 @@ class Process(NamedTuple):
     looked: tuple[int, int] = (0, 0)
     """The mark that the last look saw."""
     cut: bool = False
+    passed: int = 0
+    """Looks until Redis may be asked again, which a read passed by because the record is faster."""
 
     @property
     def owes(self) -> bool:

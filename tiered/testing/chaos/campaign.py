@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Plan:
     threads: int = 2
     staleness: float = 1.5
     longest: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """More options of each process's store, such as `read_order` and `feed`."""
     prepare: Callable[[], None] | None = None
     """Called in each process first; can be pickled. A test breaks the code here."""
 
@@ -171,6 +173,7 @@ class _Crew:
             until=time.monotonic() + 3 * plan.seconds + 60,
             threads=plan.threads,
             staleness=plan.staleness,
+            options=plan.options,
             prepare=plan.prepare,
         )
         counter = self._context.RawArray("Q", plan.threads)

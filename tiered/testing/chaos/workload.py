@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from threading import Thread
@@ -185,6 +185,8 @@ class WorkerSpec:
     keys: int = 16
     pause: float = 0.002
     staleness: float = 1.5
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """More options of the store."""
     prepare: Callable[[], None] | None = None
     """Called first: a test breaks the code here."""
 
@@ -200,7 +202,8 @@ def work(spec: WorkerSpec, stopped: Any, calls: Any) -> None:
         spec.prepare()
     recorder = HistoryFile(spec.history)
     try:
-        with TieredBackend.from_url(spec.url, namespace=spec.namespace, staleness=spec.staleness) as store:
+        options = {"namespace": spec.namespace, "staleness": spec.staleness, **spec.options}
+        with TieredBackend.from_url(spec.url, **options) as store:
             jobs = [
                 Workload(store, recorder, process=spec.process, thread=n, seed=spec.seed, keys=spec.keys)
                 for n in range(spec.threads)

@@ -13,9 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from benchmarks.outage.breaker import NoBreaker, TimerBreaker
-from benchmarks.outage.disk import open_disk
-from benchmarks.outage.system import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems.breaker import NoBreaker, TimerBreaker
+from benchmarks.systems.disk import open_disk
 
 
 class HandRolled:
@@ -56,6 +56,9 @@ class HandRolled:
     def fill(self, values: Mapping[str, str]) -> None:
         self._disk.fill(values)
         self._redis.mset(dict(values))
+
+    def converged(self) -> None:
+        return None
 
     def close(self) -> None:
         self._redis.close()

@@ -13,14 +13,14 @@ from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 from dogpile.cache.proxy import ProxyBackend
 
-from benchmarks.outage.system import MEMORY_ENTRIES, SOCKET_TIMEOUT
+from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
 class _Lru(ProxyBackend):
     """The recipe of dogpile's documentation with a bounded dictionary; serialized bytes, as Redis gets them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # dogpile does not annotate it
         self._memory: cachetools.LRUCache[str, Any] = cachetools.LRUCache(MEMORY_ENTRIES)
         self._lock = threading.Lock()
 
@@ -59,6 +59,9 @@ class DogpileProxy:
 
     def fill(self, values: Mapping[str, str]) -> None:
         self._region.set_multi(dict(values))
+
+    def converged(self) -> None:
+        return None
 
     def close(self) -> None:
         self._region.actual_backend.writer_client.close()

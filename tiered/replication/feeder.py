@@ -1,0 +1,92 @@
+"""Feeding cache tiers from the journal: after `set` has returned, instead of before (`feed="journal"`).
+
+The commit has left a pending mark and the key is owed, so nothing waits for a cache tier and nothing old is read there;
+a thread of the process replays as soon as it can. The more is written meanwhile, the larger the batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Lock, Thread
+
+from tiered.chain import Chain
+from tiered.errors import StoreError
+from tiered.forks import Forking, register
+from tiered.replication.replay import Replay
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 0.01
+"""Seconds until the next try while another process of the directory replays."""
+
+
+class Feeder(Forking):
+    """Replays what was just committed. Starts on first use; `stop` feeds once more and ends it. Thread-safe."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._replay = Replay(chain)
+        self.after_fork_in_child()
+        register(self)
+
+    def after_fork_in_child(self) -> None:
+        """Nothing is started; so it is at first, too."""
+        self._due = Event()
+        self._lock = Lock()  # guards the start and the end of the thread
+        self._thread: Thread | None = None
+        self._stopped = False
+
+    def wake(self) -> None:
+        """Something was committed. If no thread can be started, the keeper's next look replays it."""
+        if self._thread is None:
+            self._start()
+        if not self._due.is_set():
+            self._due.set()
+
+    def stop(self) -> None:
+        """Whoever is still owed something then keeps its marks: another process, or the next one, replays them."""
+        with self._lock:
+            thread, self._thread, self._stopped = self._thread, None, True
+        self._due.set()
+        if thread is not None:
+            thread.join(timeout=5.0)
+
+    def feed(self) -> bool:
+        """Replay to every tier in service; whether all have got what they are owed. Public so that tests can do it by hand."""
+        done = True
+        for guard in self._chain.guards:
+            if not guard.owed or not guard.breaker.closed:
+                continue
+            try:
+                self._replay.run(guard)
+            except StoreError as error:
+                if error.tier == guard.name:
+                    guard.failed("feed", error)
+                else:
+                    logger.warning("%s: stays owed: %s", guard.name, error)
+            else:
+                done = done and not guard.owed
+        return done
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None or self._stopped:
+                return
+            thread = Thread(target=self._run, name="tiered-feeder", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the process may have no more; the next call tries again
+                logger.warning("the thread that feeds cache tiers cannot start: %s", error)
+                return
+            self._thread = thread
+
+    def _run(self) -> None:
+        done = True
+        while not self._stopped:
+            self._due.wait(None if done else AGAIN)
+            self._due.clear()
+            try:
+                done = self.feed()
+            except Exception:  # whatever a third party's tier raises; the keeper goes on looking after it
+                logger.exception("the feeder met an unexpected error and goes on")
+                done = True
