@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants soak lint types bench bench-outage clean
+.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-outage clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -36,6 +36,11 @@ mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, s
 soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the history and by verify
 	@scripts/ensure-redis-server
 	$(WITH_REDIS) $(BIN)/tiered chaos --seconds 600
+
+FUZZ_RUNS := 1000000
+fuzz: .venv/.ok  ## frames, codecs, URLs, configurations: millions of inputs guided by coverage; FUZZ_RUNS of each
+	$(BIN)/python -m pip install --quiet -e '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz all $(FUZZ_RUNS)
 
 lint: .venv/.ok  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

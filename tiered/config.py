@@ -82,14 +82,7 @@ def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
 
     Raises `ConfigError` before the first tier is built, and closes what it built if a later tier cannot be opened.
     """
-    if not isinstance(url, str):
-        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
-    parts = _parts(url)
-    if not parts:
-        raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
-    split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
-    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
-    _check_chain(specs)
+    specs = _specs(url)
     built: dict[int, Tier] = {}
     try:
         for place in sorted(range(len(specs)), key=lambda place: specs[place].scheme == "file"):  # these write first
@@ -230,6 +223,19 @@ def _setting(name: str, value: Any) -> Any:
         return OPTIONS[name](str(value))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def _specs(url: str) -> list[_Spec]:
+    """The tiers of a chain URL, checked; nothing is built."""
+    if not isinstance(url, str):
+        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
+    parts = _parts(url)
+    if not parts:
+        raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
+    split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
+    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
+    _check_chain(specs)
+    return specs
 
 
 def _parts(chain: str) -> list[str]:
