@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hmac
 import os
+from functools import lru_cache
 from typing import Any, Protocol
 
-from tiered.codecs.keys import Key, Keyring
+from tiered.codecs.keys import MOST_KEYS, Key, Keyring
 from tiered.entry import ENCRYPTED, SIGNED
 from tiered.errors import ConfigError, Untrusted
 
@@ -128,10 +129,15 @@ def _named(ring: Keyring, id_: bytes, how: str) -> Key:
     return key
 
 
+@lru_cache(maxsize=MOST_KEYS)
+def _signing(secret: bytes) -> bytes:
+    """A key of its own, so that one secret may serve both ways."""
+    return hmac.digest(secret, b"tiered/1/hmac-sha256", "sha256")
+
+
 def _mac(key: Key, head: bytes, place: bytes, payload: bytes) -> bytes:
-    # A key of its own, so that one secret may serve both ways. Lengths are bound: place ends where the payload begins.
-    own = hmac.digest(key.secret, b"tiered/1/hmac-sha256", "sha256")
-    return hmac.digest(own, b"%d:%d:" % (len(head), len(place)) + head + place + payload, "sha256")
+    # The lengths are bound, too: nothing can move from one part to the next.
+    return hmac.digest(_signing(key.secret), b"%d:%d:" % (len(head), len(place)) + head + place + payload, "sha256")
 
 
 def _cryptography() -> tuple[Any, tuple[type[Exception], ...]]:

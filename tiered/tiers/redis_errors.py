@@ -11,8 +11,8 @@ from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavai
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
-_ECHO = re.compile(r",? with args beginning with:.*", re.DOTALL)
-"""Redis shows the beginning of a command that it does not know: a password, a key, a value."""
+_ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*", re.DOTALL)
+"""Redis shows the beginning of a command that it does not know: a password, a key, a value. redis-py shows clients."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
@@ -42,6 +42,8 @@ class Late(Exception):
 
 def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> StoreError:
     """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
+    if _ECHO.search(str(error)):
+        error.args = (_ECHO.sub("", str(error)),)  # it becomes the cause of ours, and tracebacks show causes
     kind: type[StoreError] = StoreUnavailable
     if write:
         answered = not sent or (isinstance(error, (*_REPLIES, Late)) and not _in_a_script(str(error)))
@@ -80,7 +82,7 @@ def _words(error: BaseException) -> str:
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
-    text = _SCRIPT.sub("", _ECHO.sub("", str(error))).rstrip(".")
+    text = _SCRIPT.sub("", str(error)).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
