@@ -15,7 +15,7 @@ from tiered.codecs.base import Codec, immutable
 from tiered.codecs.frames import OVERHEAD, Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Covered, Entry
-from tiered.errors import ConfigError, Corrupt, TieredError
+from tiered.errors import ConfigError, Corrupt, TieredError, TooLarge
 from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
@@ -47,7 +47,7 @@ class Space:
 
     def __init__(self, name: str, memory: MemoryTier, rules: Rules) -> None:
         self.name = name
-        self.frames = Frames(name, rules)
+        self.frames, self.max_frame_bytes = Frames(name, rules), rules.max_size + OVERHEAD
         self.seed, self.open = self.frames.seed, self.frames.read
         with memory.lock:
             self.part = memory.partition(name)
@@ -72,6 +72,8 @@ class Space:
 
     def entry(self, frame: bytes, key: str) -> Entry:
         """The entry in `frame`; raises `CodecError`."""
+        if len(frame) > self.max_frame_bytes:
+            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
         try:
             return self.open(frame, self.seed, key)
         except Covered:
@@ -114,7 +116,6 @@ class Chain(Forking):
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
-        self.max_frame_bytes = rules.max_size + OVERHEAD
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)

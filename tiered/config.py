@@ -323,6 +323,7 @@ def _redis(parts: SplitResult) -> _Spec:
         "timeout": seconds,
         "max_ttl": seconds,
         "max_connections": count,
+        "max_reply_bytes": size,
         "insecure_tls": boolean,
     }
     from tiered.tiers import redis_url

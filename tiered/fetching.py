@@ -186,7 +186,7 @@ class Fetcher:
 
     def _open(self, space: Space, key: str, frame: bytes, tier: str, started: float, until: float) -> Found:
         chain = self._chain
-        if len(frame) > chain.max_frame_bytes:
+        if len(frame) > space.max_frame_bytes:
             raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
         try:
             entry = space.open(frame, space.seed, key)

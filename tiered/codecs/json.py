@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from tiered.codecs.base import MAX_DEPTH
-from tiered.codecs.containers import shallow
 from tiered.codecs.refusal import refusal
 from tiered.errors import Corrupt, InvalidValue
 
@@ -41,8 +40,8 @@ class JsonCodec:
             value = _decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError, MemoryError) as error:
             raise Corrupt(f"not a payload of this codec: {type(error).__name__}") from None
-        if type(value) not in _ATOMS and not shallow(value, self._max_depth):
-            raise Corrupt("not a payload of this codec: nested too deeply")
+        if not _plain(value, self._max_depth):
+            raise Corrupt("not a payload of this codec: nested too deeply, or a number that is too large")
         return value
 
 

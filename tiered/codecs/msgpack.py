@@ -88,7 +88,7 @@ class MsgpackCodec:
         if self._strict is not self._form and (deep or timed):
             self._strict.check(payload)  # objects hide how deep they are, and may have changed since they were stored
         elif deep and not shallow(value, self._depth):
-            raise ValueError("nested too deeply")
+            raise Corrupt(f"not a payload of this codec: nested deeper than {self._depth} levels (max_depth)")
         elif timed and self._form.encode(value) != payload:
             raise ValueError("a timestamp extension")
 

@@ -8,6 +8,7 @@ import redis
 from redis import exceptions
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.redis_wire import TooLong
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
@@ -56,6 +57,8 @@ def reason_of(error: BaseException) -> Reason:
     text = str(error)
     if isinstance(error, Restarted):
         return Reason.RESTARTED
+    if isinstance(error, TooLong):
+        return Reason.TOO_LARGE
     if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
         return Reason.TIMEOUT
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
@@ -78,6 +81,8 @@ def _in_a_script(text: str) -> bool:
 def _words(error: BaseException) -> str:
     if isinstance(error, Restarted):
         return "the server was restarted or replaced; its data is not believed until a probe has looked at it"
+    if isinstance(error, TooLong):
+        return f"{error}; raise it, or ask for less at once"
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
