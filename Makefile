@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-outage clean
+.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -47,6 +47,15 @@ lint: .venv/.ok  ## ruff
 
 types: .venv/.ok  ## mypy, strict
 	$(BIN)/mypy
+
+audit: .venv/.ok  ## known vulnerabilities among the dependencies, where the registry tells
+	$(BIN)/python scripts/audit-dependencies
+
+secrets: .venv/.ok  ## what looks like a secret in the files that git tracks
+	$(BIN)/python scripts/scan-secrets
+
+bench-codecs: .venv/.ok  ## what compression, signatures and encryption cost at 1 KiB
+	$(BIN)/python benchmarks/codecs.py
 
 bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
