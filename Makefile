@@ -21,6 +21,7 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
+	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
 
@@ -71,4 +72,4 @@ bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: 
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
 clean:  ## remove what make made
-	rm -rf .venv .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis

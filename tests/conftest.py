@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.machine import REFUSED
+from tests.will.home import PYTHON
 
 if TYPE_CHECKING:
     from tests.servers import RedisServer
@@ -28,11 +29,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
-_HOW = {"root": "`sudo make test-faults` runs them", "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes"}
+_HOW = {
+    "root": "`sudo make test-faults` runs them",
+    "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes",
+    "will": "the real Will bot: `make test` installs it where there is a python3.11; it cannot run on a later one",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    missing = [name for name, there in (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly")) if not there]
+    needs = (("root", os.geteuid() == 0), ("nightly", PROFILE == "nightly"), ("will", PYTHON.exists()))
+    missing = [name for name, there in needs if not there]
     left_out = {name: [item for item in items if item.get_closest_marker(name)] for name in missing}
     config.stash[_LEFT_OUT] = {name: len(its) for name, its in left_out.items() if its}
     gone = {item for its in left_out.values() for item in its}

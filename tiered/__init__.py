@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KEEP",
     "Ambiguous",
+    "AsyncTieredBackend",
     "CodecError",
     "ConfigError",
     "Corrupt",
@@ -51,7 +52,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Tiers with heavy drivers are imported when they are first named."""
+    """Tiers with heavy drivers, and asyncio, are imported when they are first named."""
+    if name == "AsyncTieredBackend":
+        from tiered.aio import AsyncTieredBackend
+
+        return AsyncTieredBackend
     if name == "RedisTier":
         from tiered.tiers.redis import RedisTier
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from random import random
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Literal
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zlib import crc32
 
 from tiered.arguments import (
@@ -25,7 +24,6 @@ from tiered.arguments import (
     choice,
     expiry,
     number,
-    ttl_seconds,
     whole,
 )
 from tiered.chain import Chain
@@ -35,7 +33,7 @@ from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
 from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.entry import Draft
-from tiered.errors import ConfigError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
 from tiered.fetching import Found
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
@@ -43,8 +41,10 @@ from tiered.replication.coherence import Coherence
 from tiered.replication.feeder import Feeder
 from tiered.replication.keeper import Keeper
 from tiered.results import Lookup, WriteOutcome
+from tiered.steps import drive
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write, Written
+from tiered.updating import Updates
 from tiered.writing import Result, Writer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from tiered.verification.report import Report
 
 PAGE = 500
-MAX_CONFLICTS = 1000
+_Backend = TypeVar("_Backend", bound="TieredBackend")
 _ABSENT: Any = object()
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
@@ -140,6 +140,7 @@ class TieredBackend:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
         self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
+        self._updates = Updates(chain, self._space, self._ready, self._draft, self._write)
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._held, self._touched = self._space.part.slots.get, self._space.part.touched.append
@@ -194,40 +195,19 @@ class TieredBackend:
             self._stats.memory_hits += 1
             self._touched(key)
             return _lookup(slot, self._chain.memory.name, now - slot[5])
-        found = self._find(key, slot)
-        if found.slot is None:
-            return Lookup(False, tier=found.tier, version=found.version)
-        age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
-        return _lookup(found.slot, found.tier, age)
+        return self._shown(self._find(key, slot), now)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
-        limit, values, now = self._chain.max_key_bytes, dict[str, Any](), self._monotonic()
-        wanted = check_keys(keys, limit)
-        below: list[str] = []
-        for key in wanted:
-            slot = self._held(key)
-            if slot is not None and (slot[1] > now or self._chain.prolong(self._space, key, slot)):
-                self._touched(key)
-                values[key] = _value(slot)
-            else:
-                below.append(key)
-        self._stats.memory_hits += len(values)
+        wanted, values, below = self._from_memory(keys)
         if below:
             self._ready()
-            found = self._reader.read_many(self._space, below)
-            for key, it in found.items():
-                if it.slot is not None:
-                    values[key] = _value(it.slot)
-            self._stats.misses += len(wanted) - len(values)
+            self._add(values, self._reader.read_many(self._space, below))
         return {key: values[key] for key in wanted if key in values}
 
     def ttl(self, key: str) -> float | None:
         """Seconds until `key` expires, math.inf if it never does, None if it is absent."""
-        found = self.lookup(key)
-        if not found.found:
-            return None
-        return float("inf") if found.expires_at is None else found.expires_at - self._chain.clock.now() / 1000
+        return self._ttl(self.lookup(key))
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.lookup(key).found
@@ -257,37 +237,20 @@ class TieredBackend:
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
-        self._ready(write=True)
-        results = self._writer.write(self._space, writes, list(values.values())) if writes else []
+        results = self._commit(writes, list(values.values()))
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
-        limit, frames, now = self._chain.max_key_bytes, self._space.frames, self._chain.clock.now()
-        wanted = check_keys(keys, limit)
-        self._ready(write=True)
-        writes = [Write(key, frames.tombstone(key, now)) for key in wanted]
-        results = self._writer.write(self._space, writes, [None] * len(writes)) if writes else []
+        writes = self._tombstones(keys)
+        results = self._commit(writes, [None] * len(writes))
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
     def touch(self, key: str, ttl: Ttl) -> bool:
         """Give `key` a new time to live (None: for ever); False if it is absent."""
-        if ttl is not None:
-            ttl_seconds(ttl)
-        missing = object()
-
-        def same(value: Any) -> Any:
-            if value is missing:
-                raise _Untouched
-            return value
-
-        try:
-            self.update(key, same, default=missing, ttl=ttl)
-        except _Untouched:
-            return False
-        return True
+        return drive(self._updates.touch(key, ttl))
 
     def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
@@ -295,33 +258,11 @@ class TieredBackend:
         `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
         effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
         """
-        check_key(key, self._chain.max_key_bytes)
-        for attempt in range(MAX_CONFLICTS):
-            self._ready(write=True)
-            version, value, expires_at, keep_until = self._current(key)
-            value = fn(value if version else default)
-            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, expect=version)
-            if isinstance(ttl, _Keep) and version:
-                write = Write(key, self._redraft(key, write.draft, expires_at, keep_until), version)
-            if self._write(write, value)[0].version:
-                return value
-            self._stats.conflicts += 1
-            if attempt > 2:
-                sleep(random() * min(0.05, 0.0002 * attempt))
-        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
-        raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
+        return drive(self._updates.update(key, fn, default, ttl))
 
     def increment(self, key: str, by: int = 1) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
-        if isinstance(by, bool) or not isinstance(by, int):
-            raise InvalidValue(f"increment by an int, not {type(by).__name__}")
-
-        def plus(value: Any) -> int:
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
-            return value + by
-
-        return int(self.update(key, plus, default=0))
+        return drive(self._updates.increment(key, by))
 
     def get_or_set(
         self,
@@ -339,16 +280,11 @@ class TieredBackend:
         background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
         Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
-        terms = terms_of(ttl, stale_ttl, refresh_ahead)
-        if not terms.ahead:
+        job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead))
+        if not job.ahead:
             value = self.get(key, _ABSENT)
-            return self._loads.load(key, Job(loader, *terms)) if value is _ABSENT else value
-        found = self.lookup(key)
-        if not found.found:
-            return self._loads.load(key, Job(loader, *terms))
-        if self._loads.is_due(terms.ahead, found.expires_at):
-            self._loads.refresh(key, Job(loader, *terms))
-        return found.value
+            return drive(self._loads.load(key, job)) if value is _ABSENT else value
+        return drive(self._loads.obtain(key, job, self.lookup))
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -369,12 +305,7 @@ class TieredBackend:
 
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
-        view = object.__new__(TieredBackend)
-        view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
-        view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
-        view._feeder = self._feeder
-        view._bind(self._chain, check_namespace(name))
-        return view
+        return self._view(TieredBackend, check_namespace(name))
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
@@ -452,7 +383,7 @@ class TieredBackend:
 
         self._chain.check_open() if dry_run else self._ready()
         names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
-        mender = work.Mender(self._chain, self._commit, dry_run=dry_run)
+        mender = work.Mender(self._chain, self._commit_in, dry_run=dry_run)
         replayed, failed = ({}, {}) if dry_run else self._replay()
         options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
         return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
@@ -478,7 +409,7 @@ class TieredBackend:
         from tiered.verification import work
 
         self._ready(write=True)
-        rekeyer = Rekeyer(self._chain, self._commit, on_progress)
+        rekeyer = Rekeyer(self._chain, self._commit_in, on_progress)
         for name in work.namespaces(self._chain, self._space.name, every=all_namespaces):
             rekeyer.run(name)
         return rekeyer.report
@@ -520,12 +451,35 @@ class TieredBackend:
                 failed[guard.name] = error
         return replayed, failed
 
-    def _commit(self, namespace: str, writes: Sequence[Write]) -> list[Result]:
+    def _commit_in(self, namespace: str, writes: Sequence[Write]) -> list[Result]:
         """For writes whose values nobody has at hand."""
         space = self._chain.space(namespace)
         if not space.ready:
             self._keeper.enter(space)
         return self._writer.write(space, writes, None)
+
+    def _view(self, kind: type[_Backend], namespace: str) -> _Backend:
+        """Another object over the same chain."""
+        view = object.__new__(kind)
+        view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
+        view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
+        view._feeder = self._feeder
+        view._bind(self._chain, namespace)
+        return view
+
+    def _read_together(self, keys: Collection[str]) -> dict[str, Found | Exception]:
+        """What `_find` finds of each key, or raises, for callers who wait at the same moment."""
+        found, left, now = dict[str, Found | Exception](), list[str](), self._monotonic()
+        for key in keys:
+            slot = self._held(key)
+            if slot is not None and slot[1] > now:  # one who waited shortly before has brought it
+                found[key] = Found(slot, self._chain.memory.name, slot[3])
+            else:
+                left.append(key)
+        if left:
+            self._ready()
+            found.update(self._reader.read_together(self._space, left))
+        return found
 
     def _ready(self, *, write: bool = False) -> None:
         if self._chain.closed:
@@ -540,6 +494,39 @@ class TieredBackend:
                 raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
+    def _from_memory(self, keys: Iterable[str]) -> tuple[list[str], dict[str, Any], list[str]]:
+        """`keys` without repetitions, the values that memory has, and the keys to be looked for below."""
+        values, below, now = dict[str, Any](), list[str](), self._monotonic()
+        wanted = check_keys(keys, self._chain.max_key_bytes)
+        for key in wanted:
+            slot = self._held(key)
+            if slot is not None and (slot[1] > now or self._chain.prolong(self._space, key, slot)):
+                self._touched(key)
+                values[key] = _value(slot)
+            else:
+                below.append(key)
+        self._stats.memory_hits += len(values)
+        return wanted, values, below
+
+    def _add(self, values: dict[str, Any], found: Mapping[str, Found]) -> None:
+        """What was found below memory to what memory had."""
+        for key, it in found.items():
+            if it.slot is None:
+                self._stats.misses += 1
+            else:
+                values[key] = _value(it.slot)
+
+    def _shown(self, found: Found, now: float) -> Lookup:
+        if found.slot is None:
+            return Lookup(False, tier=found.tier, version=found.version)
+        age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
+        return _lookup(found.slot, found.tier, age)
+
+    def _ttl(self, found: Lookup) -> float | None:
+        if not found.found:
+            return None
+        return float("inf") if found.expires_at is None else found.expires_at - self._chain.clock.now() / 1000
+
     def _find(self, key: str, slot: tuple[Any, ...] | None) -> Found:
         """What is not in memory, or in a `slot` whose time is over."""
         if type(key) is not str or not key.isascii() or not 0 < len(key) <= self._chain.max_key_bytes:
@@ -547,6 +534,10 @@ class TieredBackend:
         if slot is not None and self._chain.prolong(self._space, key, slot):
             self._stats.memory_hits += 1
             return Found(slot, self._chain.memory.name, slot[3])
+        return self._below(key)
+
+    def _below(self, key: str) -> Found:
+        """What is below memory; `tiered.aio` has another way there."""
         if self._chain.closed or not self._space.ready:
             self._ready()
         found = self._reader.read(self._space, key)
@@ -582,24 +573,18 @@ class TieredBackend:
             writes.append(_new(Write, (key, draft, None)))
         return writes
 
-    def _redraft(self, key: str, base: Draft, expires_at: int, keep_until: int) -> Draft:
-        return base._replace(expires_at=expires_at, keep_until=keep_until)
+    def _tombstones(self, keys: Iterable[str]) -> list[Write]:
+        frames, now = self._space.frames, self._chain.clock.now()
+        return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
 
     def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
-        self._ready(write=True)
-        result = self._writer.write(self._space, (write,), (value,))[0]
+        result = self._commit((write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result
 
-    def _current(self, key: str) -> tuple[int, Any, int, int]:
-        """The record's version (0: absent), value, expires_at and keep_until of `key`."""
-        _, frame = self._chain.record.read(self._space.name, key)
-        if frame is None:
-            return 0, None, 0, 0
-        entry = self._space.entry(frame, key)
-        if entry.absent(self._chain.clock.now()):
-            return 0, None, 0, 0
-        return entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until
+    def _commit(self, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
+        self._ready(write=True)
+        return self._writer.write(self._space, writes, values) if writes else []
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, Any]]:
         cursor: str | None = None
@@ -612,10 +597,6 @@ class TieredBackend:
                     yield key, entry
             if (cursor := page.cursor) is None:
                 return
-
-
-class _Untouched(Exception):
-    """`touch` found nothing to touch."""
 
 
 def _value(slot: tuple[Any, ...]) -> Any:

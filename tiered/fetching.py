@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION, Covered
-from tiered.errors import CodecError, Corrupt, Reason, StoreUnavailable, TooLarge, Untrusted
+from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, TooLarge, Untrusted
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -54,13 +54,29 @@ class Fetcher:
             self._passed_by(space, key)
         return found
 
-    def fetch(self, space: Space, keys: Sequence[str], started: float, *, caches: bool = True) -> dict[str, Found]:
-        """What the tiers say of each of `keys`, asked one after the other for what is still unknown."""
+    def fetch(
+        self,
+        space: Space,
+        keys: Sequence[str],
+        started: float,
+        *,
+        caches: bool = True,
+        failed: dict[str, StoreError] | None = None,
+    ) -> dict[str, Found]:
+        """What the tiers say of each of `keys`, asked one after the other for what is still unknown.
+
+        With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised.
+        """
         chain, found = self._chain, dict[str, Found]()
         asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
-            self._from_record(space, left, started, found, asked)
+            try:
+                self._from_record(space, left, started, found, asked, failed)
+            except StoreError as error:
+                if failed is None:
+                    raise
+                failed.update(dict.fromkeys(left, error))
         if chain.order.measured:
             self._passed_by(space, keys[0])
         return found
@@ -121,14 +137,26 @@ class Fetcher:
                 found[key], good[key] = opened, answer
 
     def _from_record(
-        self, space: Space, keys: list[str], started: float, found: dict[str, Found], asked: list[_Asked]
+        self,
+        space: Space,
+        keys: list[str],
+        started: float,
+        found: dict[str, Found],
+        asked: list[_Asked],
+        failed: dict[str, StoreError] | None,
     ) -> None:
         """Ask the record; what a cache tier could not say it owes (R9), what it missed is promoted to it."""
         generation, held = self._read_record(space, keys)
         self._chain.learn(space, generation)
         answers = dict(zip(keys, held, strict=True))
-        for key, answer in answers.items():
-            found[key] = self._of_record(space, key, answer, started)
+        for key in keys:
+            try:
+                found[key] = self._of_record(space, key, answers[key], started)
+            except StoreUnavailable as error:
+                if failed is None:
+                    raise
+                failed[key] = error
+                del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
         for tier in asked:
             for key in tier.unanswered:

@@ -19,6 +19,8 @@ from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
 from tiered.replication.singleflight import Copy, Load, SingleFlight
+from tiered.results import Lookup
+from tiered.steps import Ask, Commit, Look, Produce, Read, Refresh, Steps, drive
 from tiered.terms import Job
 from tiered.tiers.base import Write, Written
 
@@ -68,77 +70,90 @@ class Loads:
         self._flights, self._leases, self._refresher = loading.flights, loading.leases, loading.refresher
         self._reader, self._draft, self._write = reader, draft, write
 
-    def load(self, key: str, job: Job) -> Any:
-        """The value of `key`: loaded here, by the thread or process that is loading it already, or (if allowed) stale."""
+    def obtain(self, key: str, job: Job, look: Callable[[str], Lookup]) -> Steps[Any]:
+        """The value of `key` as it is, loaded again in the background if that is due; else `load`."""
+        found: Lookup = yield Look(partial(look, key), key)
+        if not found.found:
+            return (yield from self.load(key, job))
+        if job.ahead and self._is_due(job.ahead, found.expires_at):
+            start = partial(self._start_refresh, key, job)
+            yield Refresh(partial(start, job.loader), start, job.loader)
+        return found.value
+
+    def load(self, key: str, job: Job) -> Steps[Any]:
+        """The value of `key`: loaded here, by whoever in this or another process is loading it already, or (if allowed) stale."""
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
             load, mine = self._flights.enter(self._space, key, alone=timeouts > 1)
             if mine:
-                copy = self._lead(key, load, job, until)
-            elif (stale := self._stale(key, job)) is not None:
+                copy = yield from self._lead(load, job, until)
+            elif (stale := (yield from self._look_for_stale(key, job))) is not None:
                 return stale()
             else:
                 self._space.stats.joined += 1
-                timeouts += not self._flights.wait(key, load)
+                timeouts += not (yield from self._flights.wait(load))
                 copy = load.copy
             if load.error is not None:
-                return self._instead(key, job, load)
+                return (yield from self._instead(job, load))
             if copy is not None:
                 return copy()
 
-    def is_due(self, ahead: int, expires_at: float | None) -> bool:
+    # Private
+
+    def _is_due(self, ahead: int, expires_at: float | None) -> bool:
         """Whether what expires at `expires_at` (Unix seconds) does so within `ahead` ms."""
         return expires_at is not None and expires_at * 1000 - self._chain.clock.now() <= ahead
 
-    def refresh(self, key: str, job: Job) -> None:
-        """Have `key` loaded again in the background, unless that is under way."""
-        task = partial(self._refresh, key, job._replace(background=True))
+    def _start_refresh(self, key: str, job: Job, loader: Callable[[], Any]) -> None:
+        """Have `key` loaded again by `loader` on a thread in the background, unless that is under way."""
+        job = job._replace(loader=loader, background=True)
+        task = partial(_drive, self._refresh, key, job)
         self._space.stats.refresh_skipped += not self._refresher.submit((self._space, key), task)
 
-    # Private
-
-    def _refresh(self, key: str, job: Job) -> None:
+    def _refresh(self, key: str, job: Job) -> Steps[None]:
         load, mine = self._flights.enter(self._space, key)
         if not mine:
             return
-        self._lead(key, load, job, 0.0)
+        yield from self._lead(load, job, 0.0)
         if load.error is not None:
             self._space.stats.refresh_errors += 1
             raise load.error
 
-    def _lead(self, key: str, load: Load, job: Job, until: float) -> Copy | None:
+    def _lead(self, load: Load, job: Job, until: float) -> Steps[Copy | None]:
         """Do the load that others may join; None if there is nothing to return: it failed, or others are to do it."""
+        space, key, leases = self._space, load.key, self._leases
         try:
-            lease = self._leases.take(self._space, key)
+            lease: Lease | None = yield Ask(partial(leases.take, space, key), leases.give_back)
             if lease is None:
                 if job.background:
                     return None
-                if (stale := self._stale(key, job)) is not None:
+                if (stale := (yield from self._look_for_stale(key, job))) is not None:
                     return stale  # for this caller alone: those who joined may not want it
-                self._space.stats.waited += 1
-                lease = self._leases.wait(self._space, key, until)
+                space.stats.waited += 1
+                lease = yield from leases.wait(space, key, until)
             try:
-                load.copy = self._produce(key, load, job, lease)
+                load.copy = yield from self._produce(load, job, lease)
             finally:
-                self._leases.release(lease)
+                job.later(partial(leases.release, lease))
         except Exception as error:
             load.error = error
         finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
-            self._flights.leave(self._space, key, load)
+            self._flights.leave(load)
         return load.copy
 
-    def _produce(self, key: str, load: Load, job: Job, lease: Lease) -> Copy:
+    def _produce(self, load: Load, job: Job, lease: Lease) -> Steps[Copy]:
         """What another load has stored by now, or the loader's value."""
-        found = self._reader.read(self._space, key)
-        if found.slot is not None and not (job.background and self.is_due(job.ahead, found.slot[4] / 1000 or None)):
+        space, key = self._space, load.key
+        found: Found = yield Read(partial(self._reader.read, space, key), key)
+        if found.slot is not None and not (job.background and self._is_due(job.ahead, found.slot[4] / 1000 or None)):
             return _copy(found)
-        generation = self._space.generation
-        load.begin(generation, found.version)
-        self._space.stats.loads += 1
-        self._space.stats.refreshed += job.background
+        load.begin(space.generation, found.version)
+        space.stats.loads += 1
+        space.stats.refreshed += job.background
         try:
-            value = job.loader()
+            with load.loader():
+                value = yield Produce(job.loader)
         except Exception as error:
             load.failed = not isinstance(error, RecursiveLoad)
             raise
@@ -146,9 +161,10 @@ class Loads:
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
             write = write._replace(draft=write.draft._replace(keep_until=keep_until))
-        if not (lease.kept() and self._unchanged(key, load, found) and self._store(write, value, found)):
-            self._space.stats.fenced += 1
-            now = self._reader.read_many(self._space, (key,), caches=False)[key]
+        allowed = yield Ask(lambda: lease.kept() and self._unchanged(key, load, found))
+        if not (allowed and (yield from self._store(write, value, found))):
+            space.stats.fenced += 1
+            now: Found = (yield Ask(partial(self._reader.read_many, space, (key,), caches=False)))[key]
             if now.slot is not None:
                 return _copy(now)
         return partial(self._chain.codec.decode, write.draft.payload)
@@ -164,26 +180,31 @@ class Loads:
         frame = guard.attempt("look before a store", lambda: guard.tier.get(self._space.scope, key))
         return isinstance(frame, bytes) and version_of(frame) > version
 
-    def _store(self, write: Write, value: Any, found: Found) -> bool:
+    def _store(self, write: Write, value: Any, found: Found) -> Steps[bool]:
         """Commit on the condition that nobody was faster."""
-        written = self._write(write, value)[0]
+        written: Written = (yield Commit(partial(self._write, write, value), write, value))[0]
         expired = found.slot is not None and 0 < found.slot[4] <= self._chain.clock.now()
         if not written.version and not written.existed and expired:  # the refreshed value came to its end meanwhile
-            written = self._write(write._replace(expect=0), value)[0]
+            write = write._replace(expect=0)
+            written = (yield Commit(partial(self._write, write, value), write, value))[0]
         return bool(written.version)
 
-    def _instead(self, key: str, job: Job, load: Load) -> Any:
+    def _instead(self, job: Job, load: Load) -> Steps[Any]:
         """For a load that failed: the stale value, if the loader is to blame and there is one; else raises."""
         assert load.error is not None
-        stale = self._stale(key, job) if load.failed else None
+        stale = (yield from self._look_for_stale(load.key, job)) if load.failed else None
         if stale is None:
             raise load.error
         return stale()
 
+    def _look_for_stale(self, key: str, job: Job) -> Steps[Copy | None]:
+        stale: Copy | None = None
+        if job.stale:
+            stale = yield Ask(partial(self._stale, key, job))
+        return stale
+
     def _stale(self, key: str, job: Job) -> Copy | None:
         """A value that expired no longer ago than the caller allows. Never raises: there is something better to raise."""
-        if not job.stale:
-            return None
         try:
             frame = self._chain.record.read(self._space.name, key)[1]
             if frame is None:
@@ -198,6 +219,10 @@ class Loads:
             return None
         self._space.stats.stale_served += 1
         return lambda: value
+
+
+def _drive(operation: Callable[..., Steps[None]], *args: Any) -> None:
+    drive(operation(*args))
 
 
 def _copy(found: Found) -> Copy:

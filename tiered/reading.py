@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
+from tiered.errors import StoreError
 from tiered.fetching import Fetcher, Found
-from tiered.replication.inflight import Flight
+from tiered.replication.inflight import Flight, InFlightTable
 
 
 class Reader:
@@ -33,15 +34,13 @@ class Reader:
         except BaseException as error:
             mine.error = error
             with self._memory.lock:
-                if flights.leaders.get(key) is mine:
-                    del flights.leaders[key]
-                _wake(mine)
+                self._land(flights, key, mine)
             raise
         with self._memory.lock:
             good = self._finish(space, key, found, events, started)  # from here on nobody joins any more
             if mine.done is not None:
                 mine.answer = found if good else None
-                _wake(mine)
+                mine.done.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
@@ -53,6 +52,62 @@ class Reader:
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
+
+    def read_together(self, space: Space, keys: Sequence[str]) -> dict[str, Found | Exception]:
+        """`read` of each key, for callers who know nothing of each other: what fails one of them is no other's error.
+
+        One round trip per tier. Reads that are under way are joined, and these may be.
+        """
+        flights, events, started = space.flights, space.flights.events, self._now()
+        mine, others = dict[str, Flight](), dict[str, Flight]()
+        for key in keys:
+            flight = Flight(started)
+            leader = flights.leaders.setdefault(key, flight)
+            (mine if leader is flight else others)[key] = leader
+        results = self._lead_together(space, mine, events, started) if mine else {}
+        for key, leader in others.items():
+            try:
+                results[key] = self._follow(space, key, leader, started) or self.read_many(space, (key,))[key]
+            except Exception as error:  # that caller's own
+                results[key] = error
+        return results
+
+    def _lead_together(
+        self, space: Space, mine: dict[str, Flight], events: int, started: float
+    ) -> dict[str, Found | Exception]:
+        failed, overtaken = dict[str, StoreError](), list[str]()
+        lock = self._memory.lock
+        try:
+            found = self._fetcher.fetch(space, list(mine), started, failed=failed)
+        except BaseException as error:
+            with lock:
+                for key, flight in mine.items():
+                    flight.error = error
+                    self._land(space.flights, key, flight)
+            raise
+        with lock:
+            for key, flight in mine.items():
+                if key in failed:
+                    flight.error = failed[key]
+                elif self._finish(space, key, found[key], events, started):
+                    flight.answer = found[key]
+                else:
+                    overtaken.append(key)
+                self._land(space.flights, key, flight)
+        results: dict[str, Found | Exception] = {**found, **failed}
+        for key in overtaken:
+            try:
+                results[key] = self.read_many(space, (key,), caches=False)[key]
+            except StoreError as error:
+                results[key] = error
+        return results
+
+    def _land(self, flights: InFlightTable, key: str, flight: Flight) -> None:
+        """Nobody joins any more, and whoever has joined wakes up; with the lock."""
+        if flights.leaders.get(key) is flight:
+            del flights.leaders[key]
+        if flight.done is not None:
+            flight.done.release()
 
     def _follow(self, space: Space, key: str, flight: Flight, started: float) -> Found | None:
         """The leader's answer; None if it was overtaken or takes too long, and this call must read for itself."""
@@ -101,9 +156,3 @@ class Reader:
             if held is not None and (held[3] <= version or (not version and held[5] <= started)):
                 self._memory.drop(space.part, key)
         return True
-
-
-def _wake(flight: Flight) -> None:
-    """Whoever has joined wakes up; with the lock."""
-    if flight.done is not None:
-        flight.done.release()

@@ -26,6 +26,10 @@ def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Terms:
         return _checked.__wrapped__(ttl, stale_ttl, refresh_ahead)
 
 
+def _now(call: Callable[[], None]) -> None:
+    call()
+
+
 class Job(NamedTuple):
     """What is to be done for a key that is absent, or will be soon."""
 
@@ -34,6 +38,8 @@ class Job(NamedTuple):
     stale: int
     ahead: int
     background: bool = False
+    later: Callable[[Callable[[], None]], None] = _now
+    """Does what nobody need wait for; never in a way that can be given up."""
 
 
 @lru_cache(maxsize=1024, typed=True)  # a hit in memory takes less time than these checks

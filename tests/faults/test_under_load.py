@@ -15,7 +15,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.waiting import eventually
-from tiered import FileTier, MemoryTier, NotApplied, RedisTier, TieredBackend, TieredError, backend
+from tiered import FileTier, MemoryTier, NotApplied, RedisTier, TieredBackend, TieredError, updating
 from tiered.testing.chaos import FaultyRecord
 
 pytestmark = pytest.mark.faults
@@ -245,7 +245,7 @@ def test_a_store_that_is_closed_while_it_is_used_ends_every_call_and_answers_non
 def test_an_update_whose_fn_writes_the_same_key_ends_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "MAX_CONFLICTS", 5)
+    monkeypatch.setattr(updating, "MAX_CONFLICTS", 5)
     with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
         store.set("k", 0)
         for fn in (lambda value: (store.set("k", 7), value + 1)[1], lambda _: store.increment("k")):

@@ -25,6 +25,7 @@ ANOTHER_RUN = (
     REDIS + "another_run_of_the_server_is_not_believed",
     REDIS + "connections_to_a_master_that_was_replaced_are_not_used_though_it_answers",
 )
+REPLACED = ("tests/faults/test_replaced_masters.py",)
 INTENTS = ("tests/unit/test_intents.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
@@ -42,6 +43,10 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",
+           "if mine or self._overdue(guard.name) else 0", "if mine else 0", UNIT),
+    Mutant("replay", "a probe that ends in an unknown error stays half-open", _R + "keeper.py",
+           "            guard.breaker.probe_failed()\n            raise", "            raise", UNIT),
     Mutant(
         "R1", "a confirm clears a mark whatever its version", "tiered/tiers/file_session.py",
         "AND key = ? AND version = ? AND generation = ?", "AND key = ? AND ? AND ?", PARTS,
@@ -133,7 +138,11 @@ MUTANTS = [
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
            "if channel ~= '' then", "if channel ~= '' and results[1] == 1 then", TOLD),
     Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
-           "        while wire.run is not self.run_id is not None:", "        while False:", ANOTHER_RUN),
+           "            if wire.run is self.run_id or self.run_id is None:", "            if True:", ANOTHER_RUN),
+    Mutant("R15", "a connection is believed for as long as it lives", "tiered/tiers/redis_link.py",
+           "            if time.monotonic() > wire.believed_until:", "            if False:", REPLACED),
+    Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
+           "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
            "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",

@@ -10,6 +10,7 @@ from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
 from tiered.entry import MAX_VERSION
 from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.replication.breaker import State
 from tiered.replication.guard import UNANSWERED
 from tiered.replication.keeper import CLAIMS
 
@@ -63,6 +64,22 @@ def test_the_probe_and_not_the_clock_closes_the_breaker(a: Process, b: Process) 
     b.clock.advance(3600)
     assert b.store.lookup("k").tier == "file" and not b.guard.breaker.closed
     b.look()
+    assert b.guard.breaker.closed
+
+
+def test_convergence_after_a_probe_that_ended_in_an_error_of_no_known_kind(a: Process, b: Process) -> None:
+    """Half-open for ever, it would never be probed again."""
+
+    def failing() -> None:
+        raise RuntimeError("of a third party's tier")
+
+    b.guard.breaker.trip()
+    b.cache.before_probe = failing
+    b.clock.advance(60)
+    with pytest.raises(RuntimeError):
+        b.look()
+    assert b.guard.breaker.state is State.OPEN
+    b.readmit()
     assert b.guard.breaker.closed
 
 

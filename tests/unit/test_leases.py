@@ -17,6 +17,7 @@ from tiered.entry import draft
 from tiered.errors import Reason, StoreUnavailable
 from tiered.replication.heartbeat import IDLE_ROUNDS, Heartbeat
 from tiered.replication.leases import LONGEST_PAUSE, Lease, Leases
+from tiered.steps import drive
 from tiered.tiers.base import Write
 from tiered.tiers.memory import MemoryTier
 
@@ -176,7 +177,7 @@ def test_one_process_alone_needs_no_lease(chain: Chain, cache: Lending, record: 
 def test_who_waits_gets_the_lease_when_it_ends(leases: Leases, chain: Chain, clock: HandClock) -> None:
     taken(leases, chain)
     began = clock.monotonic()
-    lease = leases.wait(chain.space("n"), "k", until=began + 100)
+    lease = drive(leases.wait(chain.space("n"), "k", until=began + 100))
     assert lease.granted is not None
     assert 10.0 <= clock.monotonic() - began <= 10.0 + LONGEST_PAUSE
 
@@ -195,7 +196,7 @@ def test_who_waits_stops_when_there_is_a_value(
             record.commit("n", [write], now=clock.now())
 
     leases._pause = pause
-    lease = leases.wait(space, "k", until=began + 100)
+    lease = drive(leases.wait(space, "k", until=began + 100))
     assert lease.granted is None and clock.monotonic() < began + 2 and holder.kept()
 
 
@@ -208,7 +209,7 @@ def test_patience_ends(leases: Leases, chain: Chain, clock: HandClock) -> None:
 
     leases._pause = pause
     began = clock.monotonic()
-    lease = leases.wait(chain.space("n"), "k", until=began + 30)
+    lease = drive(leases.wait(chain.space("n"), "k", until=began + 30))
     assert lease.granted is None and unleased(chain) == 1
     assert 30 <= clock.monotonic() - began <= 30 + LONGEST_PAUSE
 

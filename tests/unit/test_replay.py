@@ -12,6 +12,7 @@ from tests.unit.conftest import Start
 from tiered import MemoryTier, TieredBackend
 from tiered.entry import MAX_VERSION, draft, is_tombstone, version_of
 from tiered.errors import StoreError
+from tiered.replication.replay import PATIENCE
 from tiered.tiers.base import Absence, Commit, Journal, Write, Written
 
 
@@ -81,6 +82,29 @@ def test_only_the_holder_replays(a: Process, b: Process, start: Start) -> None:
         assert b.owes("k"), "it has a mark, so nobody says that the cache has it"
         assert b.store.get("k") == "v2"
     assert replay(b) == 1 and not b.owes("k") and b.store.get("k") == "v2"
+
+
+def test_convergence_though_the_holder_was_stopped(a: Process, b: Process, start: Start) -> None:
+    """It keeps the right to replay for as long as it stands still."""
+    a.store.set("k", "v2")
+    b.guard.owe("default", "k", MAX_VERSION)
+    with start().record.journal.replaying("cache"):
+        assert replay(b) == 0
+        b.clock.advance(PATIENCE)
+        assert replay(b) == 1 and pending(a) == [] and not b.owes("k")
+        b.guard.owe("default", "k", MAX_VERSION)
+        assert replay(b) == 0, "it waits again before it does another's work"
+
+
+def test_convergence_where_the_system_gives_no_lock(a: Process, b: Process) -> None:
+    a.store.set("k", "v2")
+    b.guard.owe("default", "k", MAX_VERSION)
+    with b.record.journal.replaying("cache") as mine:
+        assert mine
+    (lock,) = b.record.directory.glob("replay-*.lock")
+    lock.unlink()
+    lock.mkdir()  # whoever opens it gets an OSError
+    assert replay(b) == 1 and pending(a) == [] and not b.owes("k")
 
 
 def test_a_debt_without_a_mark_is_settled_without_a_put(a: Process, b: Process) -> None:

@@ -164,6 +164,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
     from tiered.cli.verify import add_verification
 
@@ -187,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_store_commands(commands, common)
     add_verification(commands, common, _positive)
+    add_migrate(commands, common)
     add_rekey(commands, common)
     _add_demo(commands, output)
     add_chaos(commands, _positive)

@@ -15,7 +15,7 @@ from tiered.forks import Forking, register
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
-from tiered.tiers.base import Claimable
+from tiered.tiers.base import Claimable, Telling
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +148,17 @@ class Keeper(Forking):
         self._chain.trust.look(started, adopted=adopted)
 
     def _adopted(self) -> bool:
-        """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark."""
-        journal = self._chain.record.journal
-        return journal is not None and all(journal.adopted(guard.name) is not None for guard in self._chain.guards)
+        """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark.
+
+        Of the one that tells, the data that this process believes in: messages of another say nothing of what is written.
+        """
+        journal, guards = self._chain.record.journal, self._chain.guards
+        if journal is None:
+            return False
+        adopted = [journal.adopted(guard.name) for guard in guards]
+        teller = next((n for n, guard in enumerate(guards) if isinstance(guard.tier, Telling)), None)
+        heard = teller is None or adopted[teller] == guards[teller].identity
+        return heard and None not in adopted
 
     def _pay(self, guard: Guard) -> None:
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
@@ -183,6 +191,9 @@ class Keeper(Forking):
                 error,
             )
             return
+        except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
+            guard.breaker.probe_failed()
+            raise
         guard.breaker.close()
         logger.warning("%s: in service again, %d writes replayed", guard.name, replayed)
 

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from random import random
 from typing import Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from tiered.entry import expires_at_of, is_tombstone
 from tiered.errors import StoreError
 from tiered.replication.guard import UNANSWERED, _Unanswered
 from tiered.replication.heartbeat import Heartbeat
+from tiered.steps import Ask, Pause, Steps
 from tiered.tiers.base import Leasing, Tier
 
 logger = logging.getLogger(__name__)
@@ -107,20 +109,26 @@ class Leases:
         space.stats.unleased += bool(self._lenders)
         return lease
 
-    def wait(self, space: Space, key: str, until: float) -> Lease:
+    def wait(self, space: Space, key: str, until: float) -> Steps[Lease]:
         """Wait until there is a value, its loader is gone, or the clock says `until`; the lease if it was to be had."""
         pause = FIRST_PAUSE
         while self._chain.clock.monotonic() < until:
-            self._pause(pause * (0.5 + random() / 2))
+            seconds = pause * (0.5 + random() / 2)
+            yield Pause(partial(self._pause, seconds), seconds)
             pause = min(2 * pause, LONGEST_PAUSE)
             self._chain.check_open()
-            if self._appeared(space, key):
+            if (yield Ask(partial(self._appeared, space, key))):
                 return self._new(space, key)
-            lease = self.take(space, key)
+            lease: Lease | None = yield Ask(partial(self.take, space, key), self.give_back)
             if lease is not None:
                 return lease
         space.stats.unleased += 1
         return self._new(space, key)
+
+    def give_back(self, lease: Lease | None) -> None:
+        """`release` what `take` gave to somebody who is not there any more."""
+        if lease is not None:
+            self.release(lease)
 
     def release(self, lease: Lease) -> None:
         """Let others have it. In a child that was forked meanwhile, it is the parent's and stays."""

@@ -16,6 +16,9 @@ from tiered.tiers.base import Absence, Journal, Write
 BATCH = 500
 ATTEMPTS = 5
 """At giving absences a version, while others write these keys."""
+PATIENCE = 10.0
+"""Seconds for which others hold the right to replay until one replays without: a holder that was stopped (SIGSTOP, a
+frozen container) keeps it, and no mark would ever be replayed."""
 
 
 class Replay:
@@ -23,18 +26,22 @@ class Replay:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
+        self._refused: dict[str, float] = {}
+        """Per tier, since when others hold the right to replay."""
 
     def run(self, guard: Guard) -> int:
         """Pay what `guard` is owed; how many entries were put. Raises `StoreError` of the tier or of the record.
 
-        Marks are replayed by one process of the directory at a time. A debt whose key has no mark is paid: each write is
+        Marks are replayed by one process of the directory at a time, unless that takes too long. A debt whose key has no mark is paid: each write is
         marked until the tier has accepted it, or something newer.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
         if journal is None:
             return self._without_journal(guard, debts)
         with journal.replaying(guard.name) as mine:
-            replayed = self._marks(guard, journal) if mine else 0
+            replayed = self._marks(guard, journal) if mine or self._overdue(guard.name) else 0
+            if mine:
+                self._refused.pop(guard.name, None)
             journal.flush()
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
@@ -46,6 +53,13 @@ class Replay:
                 if (debt.namespace, debt.key) not in pending:
                     guard.owed.settle(debt)
         return replayed
+
+    def _overdue(self, tier: str) -> bool:
+        now = self._chain.clock.monotonic()
+        if now - self._refused.setdefault(tier, now) < PATIENCE:
+            return False
+        self._refused[tier] = now
+        return True
 
     def _marks(self, guard: Guard, journal: Journal) -> int:
         """Put and confirm every mark, in pages."""

@@ -1,47 +1,52 @@
-"""One loader per key in this process: others wait for it, for a bounded time, and never for themselves."""
+"""One loader per key in this process: others wait for it, for a bounded time, and never for themselves.
+
+Threads and asyncio tasks are in the same table. Which loads a piece of code runs in is a context variable, so it is known
+in the tasks and threads, too, to which asyncio copies the context.
+"""
 
 from __future__ import annotations
 
-import threading
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.errors import RecursiveLoad
 from tiered.replication.inflight import Watch
+from tiered.steps import Steps, Wait
 
 Copy = Callable[[], Any]
 """A value as a function that gives every caller a copy of its own."""
 
+_inside: ContextVar[Load | None] = ContextVar("tiered_load", default=None)
+"""The load whose loader this is."""
+
 _waits = Lock()
-"""Guards every `waits_for`, so that of two threads that would wait for each other the second sees it."""
-
-
-class Caller:
-    """A thread, as far as loads are concerned."""
-
-    __slots__ = ("loading", "waits_for")
-
-    def __init__(self) -> None:
-        self.loading: set[tuple[Space, str]] = set()
-        self.waits_for: Load | None = None
+"""Guards every `waits_for`, so that of two loads that would wait for each other the second sees it."""
 
 
 class Load:
     """A load under way. It is over when `done` is free: with a value, an error, or (left or interrupted) neither."""
 
-    __slots__ = ("_from", "copy", "done", "error", "failed", "generation", "owner", "started", "watch")
-
-    def __init__(self, owner: Caller, watch: Watch, started: float) -> None:
-        self.owner, self.watch, self.started = owner, watch, started
+    def __init__(self, space: Space, key: str, watch: Watch, started: float, within: Load | None) -> None:
+        self.space, self.key, self.watch, self.started = space, key, watch, started
+        self.within = within
+        """The load whose loader asked for this one."""
+        self.waits_for: list[Load] = []
+        """Those that its loader asked for, or joined, and that are not over: with tasks there may be several."""
         self.copy: Copy | None = None
         self.error: Exception | None = None
         self.failed = False
         """Whether `error` is the loader's own, and not the store's."""
         self.generation = 0
         """That of the namespace when the loader began; 0 before."""
+        self.over = False
+        self.listeners: list[Callable[[], None]] = []
+        """Called when it is over; with the memory's lock, as `over`."""
         self._from = 0
         self.done = allocate_lock()
         self.done.acquire()
@@ -50,6 +55,15 @@ class Load:
         """The loader is about to run; `version` is what the store says of the key."""
         self._from = max(self.watch.version, version)
         self.generation = generation
+
+    @contextmanager
+    def loader(self) -> Iterator[None]:
+        """What runs here is its loader."""
+        token = _inside.set(self)
+        try:
+            yield
+        finally:
+            _inside.reset(token)
 
     def overtaken(self, generation: int) -> bool:
         """Whether the key was written, deleted or cleared since the loader began, as far as this process knows."""
@@ -68,8 +82,8 @@ class SingleFlight:
         A load that a write has overtaken gives nobody who comes later a value of before that write, and one that has
         run for longer than the patience of this process is taken for hung: neither is joined.
         """
-        me = _local.caller
-        if (space, key) in me.loading:
+        within = _inside.get()
+        if _is_loading(within, space, key):
             raise RecursiveLoad(f"the loader of {key!r:.80} asks get_or_set for that key; let it use get")
         now = self._chain.clock.monotonic()
         with self._chain.memory.lock:
@@ -77,56 +91,87 @@ class SingleFlight:
             young = load is not None and now - load.started < self._patience
             if load is not None and young and not alone and not load.overtaken(space.generation):
                 return load, False
-            load = space.loads[key] = Load(me, space.flights.watch(key), now)
-        me.loading.add((space, key))
+            load = space.loads[key] = Load(space, key, space.flights.watch(key), now, within)
+        if within is not None:
+            with _waits:
+                within.waits_for.append(load)
         return load, True
 
-    def leave(self, space: Space, key: str, load: Load) -> None:
+    def leave(self, load: Load) -> None:
         """The load is over, whatever came of it."""
-        load.owner.loading.discard((space, key))
+        space, key = load.space, load.key
         with self._chain.memory.lock:
             if space.loads.get(key) is load:
                 del space.loads[key]
             space.flights.unwatch(key, load.watch)
+            load.over = True
+            listeners, load.listeners = load.listeners, []
+        if load.within is not None:
+            with _waits:
+                load.within.waits_for.remove(load)
         load.done.release()
+        for tell in listeners:
+            tell()
 
-    def wait(self, key: str, load: Load) -> bool:
+    def wait(self, load: Load) -> Steps[bool]:
         """Wait until `load` is over; False if it is not when patience is. Raises `RecursiveLoad` instead of waiting in a circle."""
-        me = _local.caller
-        with _waits:
-            if _leads_to(load, me):
-                raise RecursiveLoad(f"two loaders wait for each other, one of them for {key!r:.80}; let one use get")
-            me.waits_for = load
+        me = _inside.get()
+        if me is not None:
+            with _waits:
+                if _leads_to(load, me):
+                    raise RecursiveLoad(
+                        f"two loaders wait for each other, one of them for {load.key!r:.80}; let one use get"
+                    )
+                me.waits_for.append(load)
         try:
-            left = load.started + self._patience - self._chain.clock.monotonic()
-            if not load.done.acquire(timeout=max(0.0, left)):
-                return False
-            load.done.release()
-            return True
+            left = max(0.0, load.started + self._patience - self._chain.clock.monotonic())
+            over: bool = yield Wait(partial(_wait, load, left), left, partial(self._listen, load))
+            return over
         finally:
-            me.waits_for = None
+            if me is not None:
+                with _waits:
+                    me.waits_for.remove(load)
 
     def abandon(self) -> None:
         """In a child after a fork: the threads that were loading are not here."""
         global _waits
         _waits = Lock()
-        _local.caller = Caller()
+        _inside.set(None)
         for space in self._chain.spaces():
             space.loads.clear()
 
+    def _listen(self, load: Load, tell: Callable[[], None]) -> None:
+        with self._chain.memory.lock:
+            if not load.over:
+                load.listeners.append(tell)
+                return
+        tell()
 
-class _Local(threading.local):
-    def __init__(self) -> None:
-        self.caller = Caller()
+
+def _wait(load: Load, seconds: float) -> bool:
+    if not load.done.acquire(timeout=seconds):
+        return False
+    load.done.release()
+    return True
 
 
-_local = _Local()
-
-
-def _leads_to(load: Load | None, caller: Caller) -> bool:
-    """Whether whoever does `load` waits, directly or through others, for `caller`."""
+def _is_loading(load: Load | None, space: Space, key: str) -> bool:
+    """Whether `load`, or one that it was asked for by, is of this key. One that is over has left tasks behind."""
     while load is not None:
-        if load.owner is caller:
+        if load.key == key and load.space is space and not load.over:
             return True
-        load = load.owner.waits_for
+        load = load.within
+    return False
+
+
+def _leads_to(load: Load, wanted: Load) -> bool:
+    """Whether `load` cannot end before `wanted` does: its loader waits for it, directly or through others."""
+    seen, left = {load}, [load]
+    while left:
+        it = left.pop()
+        if it is wanted:
+            return True
+        new = [after for after in it.waits_for if after not in seen]
+        seen.update(new)
+        left += new
     return False

@@ -36,12 +36,17 @@ pack: Any = hiredis.pack_command
 class Wire:
     """A connection after its handshake. For one thread at a time; broken after any error that is not a reply."""
 
-    __slots__ = ("_buffer", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout", "run", "sock")
+    __slots__ = (
+        *("_buffer", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout"),
+        *("believed_until", "run", "sock"),
+    )
 
     def __init__(self, connection: Any, timeout: float, most: int = MAX_REPLY) -> None:
         self._connection, self._timeout, self._most = connection, timeout, most
         self.run: str | None = None
         """The server run that it leads to (interned); None before it was greeted."""
+        self.believed_until = 0.0
+        """Until when (monotonic) it need not be greeted again."""
         self.sock: socket.socket = connection._sock
         if not isinstance(self.sock, ssl.SSLSocket):
             self.sock.settimeout(None)

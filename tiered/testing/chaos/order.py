@@ -43,6 +43,41 @@ class Floors:
         return self._ends[index] if index < len(self._ends) else float("inf")
 
 
+class Removals:
+    """The deletes of a key, in the order of their starts: which of them explain that it was absent?
+
+    A soak has tens of thousands, so most questions must not look at each.
+    """
+
+    def __init__(self, deletes: Iterable[tuple[float, int, Place]]) -> None:
+        bounded, endless = list[tuple[float, int, Place]](), list[tuple[float, int, Place]]()
+        for delete in deletes:
+            (endless if delete[1] == NO_LIMIT else bounded).append(delete)
+        self._bounded = bounded
+        self._starts = [start for start, _, _ in bounded]
+        self._highest = list(accumulate((high for _, high, _ in bounded), max))
+        self._endless = [start for start, _, _ in endless]
+        """Of those that may still happen."""
+        self._lowest_endless = list(accumulate((low for _, _, low in endless), min))
+
+    def explain(self, until: float, floor: Place) -> bool:
+        """Whether one of them began before `until` and can be above `floor`."""
+        index = bisect_left(self._starts, until)
+        return bisect_left(self._endless, until) > 0 or (index > 0 and self._highest[index - 1] > floor[0] + 1)
+
+    def lowest(self, until: float, floor: Place) -> Place | None:
+        """The lowest place that one of those can have; None if there is none."""
+        endless = bisect_left(self._endless, until)
+        found = self._lowest_endless[endless - 1] if endless else None
+        index = bisect_left(self._starts, until)
+        while index and self._highest[index - 1] > floor[0] + 1:
+            index -= 1
+            _, high, low = self._bounded[index]
+            if high > floor[0] + 1 and (found is None or low < found):
+                found = low
+        return found
+
+
 class KeyOrder:
     """What is known of one key's writes, from all events of that key."""
 
@@ -61,6 +96,7 @@ class KeyOrder:
         self.own_deletes: defaultdict[str, Floors] = defaultdict(Floors)
         for write in self.acknowledged:
             self._acknowledge(write)
+        self.removals = Removals((e.start, self.high(e), self.low(e)) for e in self.writes if e.op == "delete")
 
     def version(self, event: Event) -> int:
         """The version of a write or of what was read; 0 if it never became known."""
@@ -92,10 +128,6 @@ class KeyOrder:
         writer = self.writers.get(value)
         return NO_LIMIT if writer is None else self.high(writer) - 1
 
-    def absences(self, until: float, floor: Place) -> list[Event]:
-        """The deletes that began before `until` and can be above `floor`."""
-        return [d for d in self._removals if d.start < until and self.high(d) > floor[0] + 1]
-
     def _learn(self, events: list[Event]) -> dict[Token, int]:
         """The version of each value, by its writer or by anyone who read it."""
         if self.counter:
@@ -108,7 +140,6 @@ class KeyOrder:
         known = [(e.start, v) for e in self.writes if (v := self.version(e))]
         self._starts = [start for start, _ in known]
         self._lowest_from = list(accumulate((v for _, v in reversed(known)), min))[::-1]
-        self._removals = [e for e in self.writes if e.op == "delete"]
 
     def _acknowledge(self, write: Event) -> None:
         place, end = self.low(write), write.end or 0.0

@@ -90,18 +90,18 @@ class Reads:
             self.lagging += 1
         if not self._explained(end, seen):
             yield "back", read, f"{_told(read)} nothing after {_place(seen)}, and nobody deleted it since", 0.0
-        deletes = order.absences(end, max(seen, due))
-        place = min((order.low(delete) for delete in deletes), default=NOWHERE)
+        lowest = order.removals.lowest(end, max(seen, due))
+        place = NOWHERE if lowest is None else lowest
         version = (
             0 if order.counter else read.version
         )  # of the tombstone, or of the last write before the record said so
         if version:
             place = max(place, (version - 1, 1))
-        self._seen[read.process].add(end, place if deletes or version else NOWHERE)
+        self._seen[read.process].add(end, place if lowest is not None or version else NOWHERE)
 
     def _explained(self, end: float, floor: Place) -> bool:
         """Whether the key may be absent although it had got to `floor`."""
-        return floor == NOWHERE or bool(self._order.absences(end, floor))
+        return floor == NOWHERE or self._order.removals.explain(end, floor)
 
     def _lags(self, age: float, late: bool) -> None:
         self.lagging += bool(age) and not late

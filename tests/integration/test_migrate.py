@@ -1,0 +1,186 @@
+"""`tiered migrate`: resumable, verified, and the source stays as it is. The real Will's part is in tests/will."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.servers import free_port
+from tests.waiting import eventually
+from tiered import StoreUnavailable, TieredBackend
+from tiered.integrations.will.file_source import FileSource
+from tiered.integrations.will.keys import stored_name
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """What Will's File backend leaves: values, times, its own mark, and what goes wrong."""
+    directory = tmp_path / "settings"
+    directory.mkdir()
+    now = int(time.time())
+    for name, content in {
+        ".will_settings": "",
+        "list": "0f/bGlzdA==\n",
+        "soon": "0f/c29vbg==\n",
+        ".soon.expires": str(now + 3600),
+        "over": "0f/b3Zlcg==\n",
+        ".over.expires": str(now - 10),
+        "torn": "",
+        ".gone.expires": str(now),
+        ".z.expires": "0f/YSBrZXk=\n",
+        "z": "0f/eg==\n",
+        "k" * 250: "0f/bG9uZw==\n",
+    }.items():
+        (directory / name).write_text(content)
+    (directory / "a directory").mkdir()
+    (directory / "a directory" / "not Will's").write_text("x")
+    return directory
+
+
+@pytest.fixture
+def wills(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url.replace("/0", "/7")) as client:
+        yield client
+
+
+def command(*args: str, columns: int = 80) -> tuple[list[str], dict[str, str]]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TIERED_")}
+    return [sys.executable, "-m", "tiered.cli", "migrate", *args], {**env, "COLUMNS": str(columns)}
+
+
+def migrate(*args: str) -> subprocess.CompletedProcess[str]:
+    line, env = command(*args)
+    return subprocess.run(line, capture_output=True, text=True, env=env)
+
+
+def content(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {it.name: (it.read_bytes(), it.stat().st_mtime_ns) for it in directory.iterdir() if it.is_file()}
+
+
+def test_a_directory_is_copied_verified_and_left_as_it_was(directory: Path, tmp_path: Path) -> None:
+    url, before = f"file:{tmp_path}/data", content(directory)
+    dry = json.loads(migrate("will-file", str(directory), "--url", url, "--dry-run", "--json").stdout)
+    assert dry["copied"] == 5 and dry["verified"] == 0 and dry["dry_run"] is True
+    done = migrate("will-file", str(directory), "--url", url, "--json")
+    outcome = json.loads(done.stdout)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert outcome["copied"] == 5 and outcome["verified"] == 5 and outcome["expired"] == 1 and outcome["complete"]
+    assert outcome["left_out"] == {"empty file (a save that was cut off)": 1, "expiry without a value": 1}
+    assert content(directory) == before
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert dict(store.items()) == {
+            "list": b"0f/bGlzdA==\n",
+            "soon": b"0f/c29vbg==\n",
+            ".z.expires": b"0f/YSBrZXk=\n",
+            "z": b"0f/eg==\n",
+            stored_name("k" * 250): b"0f/bG9uZw==\n",
+        }
+        left = store.ttl("soon")
+        assert left is not None and 3000 < left <= 3600 and store.ttl("list") == float("inf")
+
+
+def test_what_the_bot_has_changed_since_is_kept_unless_asked(directory: Path, tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert migrate("will-file", str(directory), "--url", url).returncode == 0
+    with TieredBackend.from_url(url, namespace="will") as store:
+        store.set("list", b"newer")
+        store.delete("z")
+    again = migrate("will-file", str(directory), "--url", url)
+    assert again.returncode == 1 and "1  DIFFERENT in the store" in again.stdout and "list" in again.stdout
+    assert "1  copied" in again.stdout and "3  there already" in again.stdout and "4  verified" in again.stdout
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert store.get("list") == b"newer" and store.get("z") == b"0f/eg==\n"
+    forced = migrate("will-file", str(directory), "--url", url, "--overwrite")
+    assert forced.returncode == 0 and "5  verified" in forced.stdout
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert store.get("list") == b"0f/bGlzdA==\n"
+
+
+def test_killed_in_the_middle_and_run_again(wills: redis.Redis, tmp_path: Path) -> None:
+    values = {f"key:{n}": f"0f/{n}" for n in range(1500)}
+    wills.mset(values)
+    url, place = f"file:{tmp_path}/data", f"redis://127.0.0.1:{wills.connection_pool.connection_kwargs['port']}/7"
+    line, env = command("will-redis", place, "--url", url)
+    process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with TieredBackend.from_url(url, namespace="will") as store:
+        eventually(lambda: len(list(store.keys())) > 100, "a part of it")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert 0 < len(list(store.keys())) < len(values), "it was not the middle"
+    outcome = json.loads(migrate("will-redis", place, "--url", url, "--json").stdout)
+    assert outcome["already_there"] > 0 and outcome["copied"] > 0
+    assert outcome["already_there"] + outcome["copied"] == outcome["verified"] == len(values) and outcome["complete"]
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert dict(store.items()) == {key: value.encode() for key, value in values.items()}
+    assert wills.mget(values) == [value.encode() for value in values.values()]
+
+
+def test_a_database_with_keys_of_others(wills: redis.Redis, tmp_path: Path) -> None:
+    wills.mset({"list": "0f/a", "other:1": "x", b"\xff": "0f/b"})
+    wills.set("soon", "0f/c", px=3_600_000)
+    wills.lpush("a list", 1)
+    place = f"redis://127.0.0.1:{wills.connection_pool.connection_kwargs['port']}/7"
+    url = f"file:{tmp_path}/data"
+    only = json.loads(migrate("will-redis", place, "--match", "[^o]*", "--url", url, "--json").stdout)
+    assert only["copied"] == 3 and only["left_out"] == {"Redis list, not of Will's": 1}
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert set(store.keys()) == {"list", "soon", stored_name(b"\xff")}
+        left = store.ttl("soon")
+        assert left is not None and 3000 < left <= 3600
+    every = json.loads(migrate("will-redis", place, "--url", url, "--json").stdout)
+    assert every["copied"] == 1 and every["already_there"] == 3
+
+
+def test_a_value_beyond_the_stores_limit_is_named(directory: Path, tmp_path: Path) -> None:
+    (directory / "history").write_text("x" * 5000)
+    (tmp_path / "tiered.toml").write_text(f'url = "file:{tmp_path}/data"\nmax_value_bytes = 4096\nnamespace = "mine"\n')
+    done = migrate("will-file", str(directory), "--config", str(tmp_path / "tiered.toml"))
+    assert done.returncode == 1 and "1  TOO LARGE" in done.stdout and "history" in done.stdout
+    with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="mine") as store:
+        assert "list" in store and "history" not in store
+
+
+def test_progress_is_shown_on_a_terminal(directory: Path, tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    line, env = command("will-file", str(directory), "--url", f"file:{tmp_path}/data")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=terminal, env={**env, "TERM": "xterm"}) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while chunk := os.read(main, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        assert process.stdout is not None and b"verified" in process.stdout.read()
+    os.close(main)
+    assert b"copying" in shown and b"verifying" in shown and shown.endswith(b"\r\x1b[K")
+
+
+def test_wrong_places_are_exit_2_and_servers_out_of_reach_exit_3(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert migrate("will-file", str(tmp_path / "nowhere"), "--url", url).returncode == 2
+    away = migrate("will-redis", f"redis://:pass%2Fword@127.0.0.1:{free_port()}/7", "--url", url)
+    assert away.returncode == 3 and "cannot be read" in away.stderr and "word" not in away.stderr.split("password")[0]
+    assert migrate("will-redis", "redis://localhost:port/7", "--url", url).returncode == 2
+    assert migrate("--url", url).returncode == 2
+
+
+def test_a_file_that_may_not_be_read_ends_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    source = FileSource(str(directory))
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # root, as whom CI runs, may read everything
+    with pytest.raises(StoreUnavailable, match="as the user of the bot"):
+        list(source.values())

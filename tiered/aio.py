@@ -1,0 +1,281 @@
+"""`AsyncTieredBackend`: the store for asyncio. Memory answers without suspending; all else is combined on a few threads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tiered.arguments import KEEP, Ttl, _Keep, check_key, expiry
+from tiered.backend import PAGE, TieredBackend, _value
+from tiered.fetching import Found
+from tiered.performing import Performer
+from tiered.pool import Pool
+from tiered.results import Lookup, WriteOutcome
+from tiered.steps import Steps
+from tiered.terms import Job, terms_of
+from tiered.tiers.base import Tier, Write
+
+if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
+    from tiered.verification.progress import OnProgress
+    from tiered.verification.report import Report
+
+_BELOW: Any = object()
+_NOWHERE = Found(None, "", 0)
+_Result = TypeVar("_Result")
+
+
+class _Memory(TieredBackend):
+    """A store as far as memory goes."""
+
+    def _below(self, key: str) -> Found:
+        return _NOWHERE
+
+
+class AsyncTieredBackend:
+    """`TieredBackend` for asyncio: the same operations, awaited, with the same promises (docs/asyncio.md).
+
+    Constructed without await, in a loop or not, with the same arguments; may be used by tasks of several event loops, and
+    at the same time by threads, through the `TieredBackend` it was made `over`. A call that is cancelled has no result; what it
+    had begun in the tiers is not undone.
+    """
+
+    def __init__(self, tiers: Sequence[Tier], **options: Any) -> None:
+        self._bind(TieredBackend(tiers, **options), Pool())
+
+    def _bind(self, store: TieredBackend, pool: Pool) -> None:
+        self._store, self._pool = store, pool
+        self._memory = store._view(_Memory, store._space.name)
+        self._hit, self._stats = self._memory.get, store._stats
+        self._performer = Performer(pool, store, self.lookup)
+
+    @classmethod
+    def over(cls, store: TieredBackend) -> AsyncTieredBackend:
+        """The same store for tasks. Closing either closes both."""
+        return cls._new(store, Pool())
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> AsyncTieredBackend:
+        """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
+        return cls.over(TieredBackend.from_url(url, **options))
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> AsyncTieredBackend:
+        """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
+        return cls.over(TieredBackend.from_config(source, **options))
+
+    @classmethod
+    def _new(cls, store: TieredBackend, pool: Pool) -> AsyncTieredBackend:
+        backend = object.__new__(cls)
+        backend._bind(store, pool)
+        return backend
+
+    # Reading
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, or `default` if it is absent."""
+        value = self._hit(key, _BELOW)
+        if value is not _BELOW:
+            return value
+        found = await self._find(key)
+        return default if found.slot is None else _value(found.slot)
+
+    async def lookup(self, key: str) -> Lookup:
+        """What `get` would find, and where: tier, version, expiry, age."""
+        found = self._memory.lookup(key)
+        if found.tier != _NOWHERE.tier:
+            return found
+        now = self._store._monotonic()
+        return self._store._shown(await self._find(key), now)
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those `keys` that are there, in their order; one round trip per tier."""
+        wanted, values, below = self._store._from_memory(keys)
+        if below:
+            self._store._add(values, await self._pool.read_many(self._store, below))
+        return {key: values[key] for key in wanted if key in values}
+
+    async def ttl(self, key: str) -> float | None:
+        """Seconds until `key` expires, math.inf if it never does, None if it is absent."""
+        return self._store._ttl(await self.lookup(key))
+
+    # Writing
+
+    async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
+        """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
+        outcome = await self._write(self._store._draft(key, value, ttl), value)
+        assert outcome is not None  # there was no condition
+        return outcome
+
+    async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
+        """`set` only if `key` is absent; None if it is there."""
+        return await self._write(self._store._draft(key, value, ttl, expect=0), value)
+
+    async def delete(self, key: str) -> bool:
+        """Remove `key` everywhere; whether it was there."""
+        return (await self.delete_many((key,)))[key]
+
+    async def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
+        """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
+        values = dict(values)
+        writes = self._store._drafts(values.items(), expiry(ttl, self._store._chain.clock.now()))
+        results = await self._pool.commit(self._store, writes, list(values.values()))
+        self._stats.sets += len(writes)
+        return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
+
+    async def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
+        """`delete` of each, in one commit; whether each was there."""
+        writes = self._store._tombstones(keys)
+        results = await self._pool.commit(self._store, writes, [None] * len(writes))
+        self._stats.deletes += len(writes)
+        return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
+
+    async def touch(self, key: str, ttl: Ttl) -> bool:
+        """Give `key` a new time to live (None: for ever); False if it is absent."""
+        return await self._perform(self._store._updates.touch(key, ttl))
+
+    async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
+        """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
+
+        `fn` is called in the loop, so it must not block; if it is async, it is awaited. It gets a copy of its own and may
+        be called again when another writer came first, so it must not have side effects. By default the expiry stays as
+        it is. Raises what `fn` raises, with nothing written.
+        """
+        return await self._perform(self._store._updates.update(key, fn, default, ttl))
+
+    async def increment(self, key: str, by: int = 1) -> int:
+        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
+        return await self._perform(self._store._updates.increment(key, by))
+
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        ttl: Ttl = None,
+        *,
+        stale_ttl: Ttl = None,
+        refresh_ahead: Ttl = None,
+    ) -> Any:
+        """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`: one loader at a time in all processes.
+
+        An async loader is awaited in this task; any other runs on a thread of the loop's executor, with this task's
+        context. One that is cancelled leaves nothing, and one of those who waited for it takes over. The rest is as for
+        `TieredBackend.get_or_set`.
+        """
+        job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead), later=self._pool.later)
+        if not job.ahead:
+            value = self._hit(key, _BELOW)
+            if value is not _BELOW:
+                return value
+        return await self._perform(self._store._loads.obtain(key, job, self._store.lookup))
+
+    # Enumerating, namespaces
+
+    def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """The keys that start with `prefix`, from the store of record, in pages."""
+        return self._pages(self._store.keys(prefix))
+
+    def items(self, prefix: str = "") -> AsyncIterator[tuple[str, Any]]:
+        """The keys that start with `prefix` and their values, from the store of record, in pages."""
+        return self._pages(self._store.items(prefix))
+
+    def namespace(self, name: str) -> AsyncTieredBackend:
+        """Another namespace of the same chain. Closing either closes both."""
+        return self._new(self._store.namespace(name), self._pool)
+
+    async def clear(self) -> None:
+        """Remove every key of this namespace, and of no other."""
+        await self._pool.ask(self._store.clear)
+
+    # Operating
+
+    async def stats(self) -> dict[str, Any]:
+        """Counters of this namespace and of each tier."""
+        return self._store.stats()
+
+    async def health(self) -> dict[str, Any]:
+        """Per tier: whether it is well, its breaker, how many keys it is owed. Never raises, never scans."""
+        return await self._on_a_thread(self._store.health)
+
+    async def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the store of record to `path` while it is in use."""
+        await self._on_a_thread(partial(self._store.backup, path))
+
+    async def verify(
+        self, *, all_namespaces: bool = False, examples: int = 10, on_progress: OnProgress | None = None
+    ) -> Report:
+        """`TieredBackend.verify`; `on_progress` is called on a thread."""
+        options: dict[str, Any] = {"all_namespaces": all_namespaces, "examples": examples, "on_progress": on_progress}
+        return await self._on_a_thread(partial(self._store.verify, **options))
+
+    async def repair(
+        self,
+        *,
+        dry_run: bool = True,
+        all_namespaces: bool = False,
+        examples: int = 10,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """`TieredBackend.repair`; `on_progress` is called on a thread."""
+        options: dict[str, Any] = {"all_namespaces": all_namespaces, "examples": examples, "on_progress": on_progress}
+        return await self._on_a_thread(partial(self._store.repair, dry_run=dry_run, **options))
+
+    async def rekey(self, *, all_namespaces: bool = False, on_progress: OnProgress | None = None) -> RekeyReport:
+        """`TieredBackend.rekey`; `on_progress` is called on a thread."""
+        options: dict[str, Any] = {"all_namespaces": all_namespaces, "on_progress": on_progress}
+        return await self._on_a_thread(partial(self._store.rekey, **options))
+
+    async def replay(self) -> dict[str, int]:
+        """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
+
+        The background thread does the same by itself. Raises the `StoreError` of a tier that cannot be reached, after
+        the others have got theirs.
+        """
+        return await self._on_a_thread(self._store.replay)
+
+    async def close(self) -> None:
+        """Stop the background threads and close every tier. Idempotent; goes on if it is cancelled."""
+        await self._pool.ask(self._close)
+
+    async def __aenter__(self) -> AsyncTieredBackend:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._store).removeprefix('<')}"
+
+    # Private, in the order of use
+
+    async def _find(self, key: str) -> Found:
+        found = await self._pool.read(self._store, check_key(key, self._store._chain.max_key_bytes))
+        self._stats.misses += found.slot is None
+        return found
+
+    async def _write(self, write: Write, value: Any) -> WriteOutcome | None:
+        ((written, outcome),) = await self._pool.commit(self._store, (write,), (value,))
+        self._stats.sets += bool(written.version)
+        return outcome
+
+    async def _perform(self, steps: Steps[_Result]) -> _Result:
+        return await self._performer.perform(steps)
+
+    async def _pages(self, entries: Iterator[_Result]) -> AsyncIterator[_Result]:
+        while page := await self._pool.ask(lambda: list(islice(entries, PAGE))):
+            for entry in page:
+                yield entry
+
+    async def _on_a_thread(self, call: Callable[[], _Result]) -> _Result:
+        result: _Result = await self._pool.ask(partial(copy_context().run, call))
+        return result
+
+    def _close(self) -> None:
+        try:
+            self._store.close()
+        finally:
+            self._pool.close()

@@ -1,0 +1,107 @@
+"""`tiered migrate`: what Will's own File and Redis backends kept, into a store that Will then uses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tiered.cli.progress_line import ProgressLine
+
+if TYPE_CHECKING:
+    from tiered.integrations.will.migration import Outcome
+    from tiered.integrations.will.source import Source
+
+OK, PROBLEMS = 0, 1
+
+EXAMPLES = """examples (stop the bot first):
+  export TIERED_URL=redis://localhost:6379/7,file:///var/lib/will
+  tiered migrate will-file ~/.will --dry-run
+  tiered migrate will-file ~/.will
+  tiered migrate will-redis redis://localhost:6379/7
+
+The source is only read. Values are copied as they are, so Will reads them with its SECRET_KEY as before.
+Ended in the middle? Run it again: what is there already is passed over. What is there and differs is kept,
+unless --overwrite. The namespace is "will" unless you set another.
+
+Exit code 0 if all is copied and verified, 1 if something is not, 2 wrong usage, 3 if a side cannot be reached."""
+
+
+def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Register the command and its sources."""
+    kind = argparse.RawDescriptionHelpFormatter
+    migrate = commands.add_parser(
+        "migrate", help="import the memory of a Will bot", epilog=EXAMPLES, formatter_class=kind
+    )
+    sources = migrate.add_subparsers(dest="source", required=True, metavar="SOURCE")
+
+    def add(name: str, text: str, place: str, source: Callable[[argparse.Namespace], Source]) -> Any:
+        command = sources.add_parser(name, parents=[common], help=text, epilog=EXAMPLES, formatter_class=kind)
+        command.add_argument("place", metavar=place)
+        command.add_argument("--dry-run", action="store_true", help="only look, and say what would be copied")
+        command.add_argument("--overwrite", action="store_true", help="the source wins where the store differs")
+        command.set_defaults(run=_migrate, open_source=source)
+        return command
+
+    add("will-file", "the FILE_DIR of Will's File backend", "DIR", _file_source)
+    redis = add("will-redis", "the REDIS_URL of Will's Redis backend", "URL", _redis_source)
+    redis.add_argument("--match", metavar="GLOB", default="*", help="only these keys, in a database with others' keys")
+
+
+def _file_source(args: argparse.Namespace) -> Source:
+    from tiered.integrations.will.file_source import FileSource
+
+    return FileSource(args.place)
+
+
+def _redis_source(args: argparse.Namespace) -> Source:
+    from tiered.integrations.will.redis_source import RedisSource
+
+    return RedisSource(args.place, args.match)
+
+
+def _migrate(store: Any, args: argparse.Namespace) -> int:
+    from tiered.integrations.will.migration import Migration
+
+    source, line = args.open_source(args), ProgressLine()
+    try:
+        migration = Migration(
+            source, _wills(store, args), dry_run=args.dry_run, overwrite=args.overwrite, on_progress=line.update
+        )
+        outcome = migration.run()
+    finally:
+        line.clear()
+        source.close()
+    if args.json:
+        print(json.dumps(outcome.as_dict()))
+    else:
+        _tell(outcome)
+    return OK if outcome.complete else PROBLEMS
+
+
+def _wills(store: Any, args: argparse.Namespace) -> Any:
+    """The namespace that was asked for, by whatever means; else that of the integration."""
+    from tiered.config import settings_from
+    from tiered.integrations.will.chain import NAMESPACE
+
+    asked = getattr(args, "namespace", None) or settings_from(getattr(args, "config", None)).get("namespace")
+    return store if asked else store.namespace(NAMESPACE)
+
+
+def _tell(outcome: Outcome) -> None:
+    print(f"{outcome.copied:>10,}  {'to be copied' if outcome.dry_run else 'copied'}")
+    for number, text, keys in (
+        (outcome.already_there, "there already", []),
+        (outcome.expired, "expired, not copied", []),
+        *((number, f"left out: {what}", []) for what, number in sorted(outcome.left_out.items())),
+        (outcome.different, "DIFFERENT in the store, kept there (--overwrite replaces them)", outcome.different_keys),
+        (outcome.too_large, "TOO LARGE, not copied (max_value_bytes)", outcome.too_large_keys),
+        (outcome.unequal, "NOT EQUAL afterwards: changed meanwhile? Run it again", outcome.unequal_keys),
+    ):
+        if number:
+            print(f"{number:>10,}  {text}")
+            for key in keys:
+                print(f"{'':12}{key if key.isprintable() else json.dumps(key)}")
+    if not outcome.dry_run:
+        print(f"{outcome.verified:>10,}  verified: the store of record has what the source has")

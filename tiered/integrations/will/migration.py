@@ -1,0 +1,150 @@
+"""Copies what Will's own backend kept into a store, value by value as it is, and then compares the two.
+
+It keeps no notes: a value that the store has already is passed over, so a run that was ended in the middle is resumed
+by another one. A value that is there but differs is left alone: the bot may have changed it since.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+from tiered.backend import TieredBackend
+from tiered.errors import InvalidValue
+from tiered.integrations.will.keys import stored_name
+from tiered.integrations.will.source import Kept, Source
+
+BATCH = 200
+EXAMPLES = 5
+
+OnProgress = Callable[[str, int, int | None], None]
+"""Told the step ("copying", "verifying"), how many values of it are done, and of how many."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a migration did. The lists name up to `EXAMPLES` keys."""
+
+    dry_run: bool
+    copied: int = 0
+    """In a dry run: to be copied."""
+    already_there: int = 0
+    different: int = 0
+    """Other values are in the store, and were kept there."""
+    different_keys: list[str] = field(default_factory=list)
+    expired: int = 0
+    too_large: int = 0
+    too_large_keys: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    verified: int = 0
+    unequal: int = 0
+    unequal_keys: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything of the source is in the store, or in a dry run would be."""
+        return not (self.different or self.too_large or self.unequal)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"complete": self.complete, **asdict(self)}
+
+
+class Migration:
+    """One run from `source` into `store`. With `overwrite` the source wins where the two differ."""
+
+    def __init__(
+        self, source: Source, store: TieredBackend, *, dry_run: bool, overwrite: bool, on_progress: OnProgress
+    ) -> None:
+        self._source, self._store, self._on_progress = source, store, on_progress
+        self._overwrite, self._outcome = overwrite, Outcome(dry_run)
+        self._kept = set[str]()
+        """Keys whose values in the store were not to be changed, and so differ."""
+
+    def run(self) -> Outcome:
+        """Copy, then verify; raises the typed errors of tiered, and may be run again after any of them."""
+        self._copy()
+        self._outcome.left_out = dict(self._source.left_out)
+        if not self._outcome.dry_run:
+            self._verify()
+        return self._outcome
+
+    def _copy(self) -> None:
+        for batch in self._batches("copying"):
+            alive = [it for it in batch if _alive(it)]
+            self._outcome.expired += len(batch) - len(alive)
+            names = [stored_name(it.key) for it in alive]
+            there = self._store.get_many(names)
+            for name, kept in zip(names, alive, strict=True):
+                if name not in there:
+                    self._put(name, kept)
+                elif _raw(there[name]) == kept.value:
+                    self._outcome.already_there += 1
+                else:
+                    self._differs(name, kept)
+
+    def _put(self, name: str, kept: Kept, *, replace: bool = False) -> None:
+        if not self._outcome.dry_run:
+            ttl = None if kept.expires_at is None else max(0.001, kept.expires_at - time.time())
+            try:
+                # A bot that runs on the store already may have written the key a moment ago.
+                done = self._store.set(name, kept.value, ttl) if replace else self._store.add(name, kept.value, ttl)
+            except InvalidValue:
+                self._kept.add(name)
+                self._outcome.too_large += 1
+                _note(self._outcome.too_large_keys, name)
+                return
+            if done is None:
+                self._differs(name, kept)
+                return
+        self._outcome.copied += 1
+
+    def _differs(self, name: str, kept: Kept) -> None:
+        if self._overwrite:
+            self._put(name, kept, replace=True)
+        else:
+            self._kept.add(name)
+            self._outcome.different += 1
+            _note(self._outcome.different_keys, name)
+
+    def _verify(self) -> None:
+        """Read both sides anew, the store from its record rather than from a cache."""
+        digests = {name: sha256(_raw(value)).digest() for name, value in self._store.items()}
+        for batch in self._batches("verifying"):
+            for kept in batch:
+                name = stored_name(kept.key)
+                if name in self._kept:
+                    continue
+                if digests.get(name) == sha256(kept.value).digest():
+                    self._outcome.verified += 1
+                elif _alive(kept):
+                    self._outcome.unequal += 1
+                    _note(self._outcome.unequal_keys, name)
+
+    def _batches(self, step: str) -> Iterator[tuple[Kept, ...]]:
+        done, total = 0, self._source.count()
+        self._on_progress(step, 0, total)
+        values = self._source.values()
+        while batch := tuple(islice(values, BATCH)):
+            yield batch
+            done += len(batch)
+            self._on_progress(step, done, max(done, total))
+
+
+def _alive(kept: Kept) -> bool:
+    return kept.expires_at is None or kept.expires_at > time.time()
+
+
+def _raw(value: Any) -> bytes:
+    """What is stored, as Will would get it; of another program's value, something that equals nothing of Will's."""
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else b""
+
+
+def _note(examples: list[str], name: str) -> None:
+    if len(examples) < EXAMPLES:
+        examples.append(name)

@@ -1,0 +1,135 @@
+"""A lane: jobs in, a few daemon threads that do them, those that wait at the same moment together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from time import monotonic
+from typing import Generic, TypeVar
+
+from tiered.forks import Forking, register
+
+logger = logging.getLogger(__name__)
+
+IDLE = 10.0
+"""Seconds without work after which a thread ends."""
+WORKERS = 4
+
+_Job = TypeVar("_Job")
+
+
+class Lane(Forking, Generic[_Job]):
+    """Has `do`, which raises nothing, do jobs, up to `most` at a time, on up to four threads. Thread-safe.
+
+    One thread that takes all that waits is faster than several that share it (benchmarks/asyncio_ratios.py), so with
+    `most` above one another is started only when the others have been busy for `patience` seconds: a tier hangs.
+    """
+
+    def __init__(self, do: Callable[[list[_Job]], None], *, name: str, most: int = 1, patience: float = 0.0) -> None:
+        self._do, self._name, self._most, self._patience = do, name, most, patience
+        self._closed = False
+        self._start()
+        register(self)
+
+    def _start(self) -> None:
+        """At first, and in a child after a fork, where the threads are not."""
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._count = Lock()  # guards the next three
+        self._threads = self._idle = 0
+        self._began = 0.0
+        """When the last batch was begun."""
+
+    def submit(self, job: _Job) -> None:
+        """Have `job` done. After `close` it is done here, which finds everything closed."""
+        self._jobs.put(job)
+        if self._is_short():
+            self._staff()
+        if self._closed:
+            self._clear()
+
+    def close(self) -> None:
+        """Let the threads end when they have done what waits. Idempotent."""
+        self._closed = True
+        for _ in range(WORKERS):
+            self._jobs.put(None)
+
+    def after_fork_in_child(self) -> None:
+        self._start()
+
+    # Private
+
+    def _is_short(self) -> bool:
+        if not self._threads:
+            return True
+        if self._most > 1:
+            return not self._idle and monotonic() - self._began > self._patience
+        return self._jobs.qsize() > self._idle
+
+    def _staff(self) -> None:
+        with self._count:
+            if self._threads >= WORKERS or self._closed:
+                return
+            self._threads += 1
+            self._began = monotonic()
+        try:
+            Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            with self._count:
+                self._threads -= 1
+                alone = not self._threads
+            if alone:
+                logger.warning("%s: no thread to be had (%s); the caller is kept waiting instead", self._name, error)
+                self._clear()
+
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            if self._most == 1 and self._is_short():  # two came while one thread was about to take one
+                self._staff()
+            self._do(batch)
+            del batch  # while this thread waits, it must keep nothing alive
+
+    def _take(self) -> list[_Job] | None:
+        """The next batch; None when this thread is to end."""
+        with self._count:
+            self._idle += 1
+        try:
+            first = self._jobs.get(timeout=IDLE)
+        except Empty:
+            first = None
+        batch = [] if first is None else self._gather([first])
+        with self._count:
+            self._idle -= 1
+            if batch:
+                self._began = monotonic()
+                return batch
+            self._threads -= 1
+            # Whoever put a job in before this line saw a thread; whoever does after it sees that there is one less.
+            if self._jobs.empty() or self._closed:
+                return None
+            self._threads += 1
+        return self._take()
+
+    def _gather(self, batch: list[_Job]) -> list[_Job]:
+        jobs = self._jobs
+        try:
+            while len(batch) < self._most:
+                job = jobs.get_nowait()
+                if job is None:  # the end: other threads are to see it, too
+                    jobs.put(None)
+                    break
+                batch.append(job)
+        except Empty:
+            pass
+        return batch
+
+    def _clear(self) -> None:
+        """Do what waits in this thread."""
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return
+            if job is not None:
+                self._do([job])

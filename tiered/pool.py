@@ -1,0 +1,232 @@
+"""The threads behind `AsyncTieredBackend`: calls of tasks that wait at the same moment are combined.
+
+All reads that wait become one read of the tiers, all writes one commit and one put; each caller gets an answer, or an error, of its
+own. One `call_soon_threadsafe` per batch and event loop brings the answers. A caller that has gone, or whose loop has, is not missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from threading import Lock
+from typing import Any
+
+from tiered.backend import TieredBackend
+from tiered.errors import NotApplied, Reason, StoreError
+from tiered.fetching import Found
+from tiered.lane import Lane
+from tiered.tiers.base import Write
+from tiered.writing import Result
+
+MOST = 200
+"""Callers who are served together."""
+MOST_BYTES = 8_000_000
+"""Of values in one commit of several callers."""
+PATIENCE = 0.02
+
+_FOR_ITSELF = frozenset({Reason.TOO_LARGE, Reason.FULL, Reason.MISUSE, Reason.SERIALIZATION})
+"""A commit of several callers' writes that fails for one of these is tried again for each: it may be one's own fault."""
+
+
+class Call:
+    """What one task waits for."""
+
+    __slots__ = ("error", "future", "loop", "result", "store", "values", "what")
+
+    def __init__(self, store: TieredBackend | None, what: Any, values: Sequence[Any] = ()) -> None:
+        self.store, self.what, self.values = store, what, values
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Pool:
+    """Does the calls of tasks on at most a dozen threads. For tasks of any number of event loops; does not own a store."""
+
+    def __init__(self) -> None:
+        self._reads = Lane(_read, name="tiered-async-read", most=MOST, patience=PATIENCE)
+        self._commits = Lane(_commit, name="tiered-async-write", most=MOST, patience=PATIENCE)
+        self._calls = Lane(_run, name="tiered-async")
+
+    def read(self, store: TieredBackend, key: str) -> asyncio.Future[Found]:
+        """What is below memory under `key`, which was checked."""
+        call = Call(store, key)
+        self._reads.submit(call)
+        return call.future
+
+    def read_many(self, store: TieredBackend, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
+        """`read` of each."""
+        call = Call(store, keys)
+        self._reads.submit(call)
+        return call.future
+
+    def commit(
+        self, store: TieredBackend, writes: Sequence[Write], values: Sequence[Any]
+    ) -> asyncio.Future[list[Result]]:
+        """Commit and publish `writes` of `values`, all or none."""
+        call = Call(store, writes, values)
+        alone = getattr(store._chain.record, "one_by_one", False)
+        (self._calls if alone else self._commits).submit(call)
+        return call.future
+
+    async def ask(self, do: Callable[[], Any], undo: Callable[[Any], None] | None = None) -> Any:
+        """What `do()` returns on a thread. If nobody is there any more to take it, it is given to `undo`."""
+        call = Call(None, do)
+        if undo is None:
+            self._calls.submit(call)
+            return await call.future
+        taken = Lock()  # by whoever comes first: the result, or the end of the wait for it
+        call.what = lambda: _undone(do(), taken, undo)
+        self._calls.submit(call)
+        try:
+            return await call.future
+        except BaseException:
+            if not taken.acquire(blocking=False) and call.error is None:
+                self.later(lambda: undo(call.result))
+            raise
+
+    def later(self, do: Callable[[], None]) -> None:
+        """Have `do`, which raises nothing, done; nobody waits for it."""
+        self._calls.submit(do)
+
+    def close(self) -> None:
+        """Let the threads end when they have done what waits. Idempotent."""
+        for lane in (self._reads, self._commits, self._calls):
+            lane.close()
+
+
+def _undone(result: Any, taken: Lock, undo: Callable[[Any], None]) -> Any:
+    if not taken.acquire(blocking=False):
+        undo(result)
+    return result
+
+
+# What the lanes do; nothing may be raised here.
+
+
+def _read(calls: list[Call]) -> None:
+    for store, group in _by_store(calls):
+        try:
+            keys = dict.fromkeys(
+                key for call in group for key in ([call.what] if type(call.what) is str else call.what)
+            )
+            found = store._read_together(keys)
+        except BaseException as error:
+            _fail(group, error)
+        else:
+            for call in group:
+                _answer(call, found)
+        _deliver(group)
+
+
+def _answer(call: Call, found: dict[str, Found | Exception]) -> None:
+    if type(call.what) is str:
+        it = found[call.what]
+        if isinstance(it, Exception):
+            _fail([call], it)
+        else:
+            call.result = it
+        return
+    call.result = {key: found[key] for key in call.what}
+    for it in call.result.values():
+        if isinstance(it, Exception):
+            _fail([call], it)
+            return
+
+
+def _commit(calls: list[Call]) -> None:
+    for store, group in _by_store(calls):
+        for part in _parts(group):
+            _commit_part(store, part)
+            _deliver(part)
+
+
+def _commit_part(store: TieredBackend, calls: list[Call]) -> None:
+    try:
+        results = store._commit(
+            [write for call in calls for write in call.what], [value for call in calls for value in call.values]
+        )
+    except BaseException as error:
+        if len(calls) > 1 and isinstance(error, NotApplied) and error.reason in _FOR_ITSELF:
+            for call in calls:
+                _commit_part(store, [call])
+        else:
+            _fail(calls, error)
+    else:
+        start = 0
+        for call in calls:
+            end = start + len(call.what)
+            call.result = results[start:end]
+            start = end
+
+
+def _parts(calls: list[Call]) -> Iterator[list[Call]]:
+    """Runs of calls whose values have at most `MOST_BYTES` together."""
+    part, size = list[Call](), 0
+    for call in calls:
+        more = sum(len(write.draft.payload) for write in call.what)
+        if part and size + more > MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(call)
+        size += more
+    yield part
+
+
+def _run(calls: list[Any]) -> None:
+    for call in calls:
+        if not isinstance(call, Call):
+            call()
+        elif call.store is not None:
+            _commit_part(call.store, [call])
+            _deliver([call])
+        else:
+            try:
+                call.result = call.what()
+            except BaseException as error:
+                _fail([call], error)
+            _deliver([call])
+
+
+def _by_store(calls: list[Call]) -> list[tuple[TieredBackend, list[Call]]]:
+    groups: dict[int, tuple[TieredBackend, list[Call]]] = {}
+    for call in calls:
+        assert call.store is not None
+        groups.setdefault(id(call.store), (call.store, []))[1].append(call)
+    return list(groups.values())
+
+
+def _fail(calls: Sequence[Call], error: BaseException) -> None:
+    """Each gets an error of its own: a traceback belongs to one task."""
+    if isinstance(error, StopIteration):  # what no future can hold
+        error = RuntimeError("StopIteration was raised")
+    for call in calls:
+        call.error = error
+        if isinstance(error, StoreError):
+            call.error = copy(error).with_traceback(error.__traceback__)
+            call.error.__cause__ = error.__cause__
+
+
+def _deliver(calls: list[Call]) -> None:
+    loops: dict[asyncio.AbstractEventLoop, list[Call]] = {}
+    for call in calls:
+        loops.setdefault(call.loop, []).append(call)
+    for loop, group in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, group)
+        except RuntimeError:
+            continue  # it was closed, and its tasks are gone
+
+
+def _settle(calls: list[Call]) -> None:
+    """In the loop of `calls`."""
+    for call in calls:
+        future = call.future
+        if future.done():  # cancelled
+            continue
+        if call.error is None:
+            future.set_result(call.result)
+        else:
+            future.set_exception(call.error)

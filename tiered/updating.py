@@ -1,0 +1,103 @@
+"""Read, change, write: `update`, `touch` and `increment`, atomic by the version that the write expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import random
+from time import sleep
+from typing import Any, NamedTuple
+
+from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
+from tiered.chain import Chain, Space
+from tiered.errors import InvalidValue, NotApplied, Reason
+from tiered.steps import Ask, Commit, Compute, Pause, Steps
+from tiered.tiers.base import Write, Written
+
+MAX_CONFLICTS = 1000
+
+
+class _Current(NamedTuple):
+    """What the record has; version 0 if nothing."""
+
+    version: int = 0
+    value: Any = None
+    expires_at: int = 0
+    keep_until: int = 0
+
+
+class Updates:
+    """Of one namespace. Thread-safe. `draft` makes a checked write of a value, `write` commits and publishes it."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        space: Space,
+        ready: Callable[..., None],
+        draft: Callable[[str, Any, Ttl, int | None], Write],
+        write: Callable[[Write, Any], tuple[Written, Any]],
+    ) -> None:
+        self._chain, self._space = chain, space
+        self._ready, self._draft, self._write = ready, draft, write
+
+    def update(self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep) -> Steps[Any]:
+        """The new value; `fn` is called for each attempt."""
+        check_key(key, self._chain.max_key_bytes)
+        for attempt in range(MAX_CONFLICTS):
+            held: _Current = yield Ask(partial(self._current, key))
+            value = yield Compute(partial(fn, held.value if held.version else default))
+            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, held.version)
+            if isinstance(ttl, _Keep) and held.version:
+                draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
+                write = write._replace(draft=draft)
+            if (yield Commit(partial(self._write, write, value), write, value))[0].version:
+                return value
+            self._space.stats.conflicts += 1
+            if attempt > 2:
+                seconds = random() * min(0.05, 0.0002 * attempt)
+                yield Pause(partial(sleep, seconds), seconds)
+        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
+        raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
+
+    def touch(self, key: str, ttl: Ttl) -> Steps[bool]:
+        """Whether there was something to touch."""
+        if ttl is not None:
+            ttl_seconds(ttl)
+        missing = object()
+
+        def same(value: Any) -> Any:
+            if value is missing:
+                raise _Untouched
+            return value
+
+        try:
+            yield from self.update(key, same, missing, ttl)
+        except _Untouched:
+            return False
+        return True
+
+    def increment(self, key: str, by: int) -> Steps[int]:
+        """The sum."""
+        if isinstance(by, bool) or not isinstance(by, int):
+            raise InvalidValue(f"increment by an int, not {type(by).__name__}")
+
+        def plus(value: Any) -> int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
+            return value + by
+
+        return int((yield from self.update(key, plus, 0, KEEP)))
+
+    def _current(self, key: str) -> _Current:
+        self._ready(write=True)
+        _, frame = self._chain.record.read(self._space.name, key)
+        if frame is None:
+            return _Current()
+        entry = self._space.entry(frame, key)
+        if entry.absent(self._chain.clock.now()):
+            return _Current()
+        return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)
+
+
+class _Untouched(Exception):
+    """`touch` found nothing to touch."""
