@@ -21,12 +21,14 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
+	@scripts/ensure-couchbase-mock
 	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
 
 test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the tools for it; as root, or some are left out
 	@scripts/ensure-redis-server
+	@scripts/ensure-couchbase-mock
 	@scripts/ensure-fault-tools
 	$(WITH_REDIS) $(BIN)/python -m pytest -m "faults or root"
 
@@ -72,4 +74,4 @@ bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: 
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
 clean:  ## remove what make made
-	rm -rf .venv .will .redis .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .couchbase .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from tests.machine import REFUSED
 from tests.will.home import PYTHON
 
 if TYPE_CHECKING:
+    from tests.couchbase_servers import CouchbaseMock
     from tests.servers import RedisServer
 
 PROFILE = os.environ.get("TIERED_TEST_PROFILE", "default")
@@ -54,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         write(f"NOT RUN: {count} tests need {name} ({_HOW[name]})", yellow=True, bold=True)
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if REFUSED in reason:
+        if REFUSED in reason or "CouchbaseMock has no " in reason:
             write(f"NOT RUN: {report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
 
 
@@ -86,3 +87,24 @@ def redis_url(shared_redis_server: RedisServer) -> str:
     with redis.Redis.from_url(shared_redis_server.url) as client:
         client.flushall()
     return shared_redis_server.url
+
+
+@pytest.fixture
+def couchbase_mock() -> Iterator[CouchbaseMock]:
+    """A mock that the test may freeze and kill."""
+    from tests.couchbase_servers import CouchbaseMock
+
+    server = CouchbaseMock()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def couchbase_url() -> Iterator[str]:
+    """The real server, if one is given, else a mock for the session; a test takes a prefix of its own."""
+    from tests.couchbase_servers import REAL, CouchbaseMock
+
+    server = None if REAL else CouchbaseMock()
+    yield server.url if server else REAL
+    if server:
+        server.stop()

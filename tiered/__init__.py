@@ -32,6 +32,7 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Corrupt",
+    "CouchbaseTier",
     "FileTier",
     "InvalidKey",
     "InvalidTtl",
@@ -65,4 +66,8 @@ def __getattr__(name: str) -> object:
         from tiered.tiers.file import FileTier
 
         return FileTier
+    if name == "CouchbaseTier":
+        from tiered.tiers.couchbase import CouchbaseTier
+
+        return CouchbaseTier
     raise AttributeError(f"module 'tiered' has no attribute {name!r}")

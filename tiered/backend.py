@@ -34,7 +34,7 @@ from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.entry import Draft
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
-from tiered.fetching import Found
+from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
@@ -68,6 +68,8 @@ class TieredBackend:
     seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
+    With `serve_unproven`, reads go on above a store of record that cannot be asked, and `lookup` says so; None leaves it to the
+    record (Couchbase: yes, others: no).
     `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
     cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
 
@@ -92,6 +94,7 @@ class TieredBackend:
         journal: str | os.PathLike[str] | None = None,
         read_order: Literal["declared", "measured"] = "declared",
         feed: Literal["write", "journal"] = "write",
+        serve_unproven: bool | None = None,
         keys: Keyring | Source | None = None,
         protect: str | None = None,
         migrate: bool = False,
@@ -128,6 +131,7 @@ class TieredBackend:
             journal=journal,
             measured=read_order == "measured",
             fed=feed == "journal",
+            serve_unproven=serve_unproven,
             clock=clock,
         )
         self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
@@ -311,10 +315,14 @@ class TieredBackend:
         """Remove every key of this namespace, and of no other."""
         self._ready(write=True)
         old = self._space.scope
-        self._chain.learn(self._space, self._chain.record.clear(self._space.name))
-        with self._chain.memory.lock:
-            self._chain.memory.empty(self._space.part)
-            self._space.flights.renew()
+        try:
+            self._chain.learn(self._space, self._chain.record.clear(self._space.name))
+        except NotApplied:
+            raise
+        except BaseException:  # Ambiguous, or a signal's exception: what memory holds may be gone from the record
+            self._forget_all()
+            raise
+        self._forget_all()
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 guard.forget(old)
@@ -442,6 +450,12 @@ class TieredBackend:
 
     # Private, in the order of use
 
+    def _forget_all(self) -> None:
+        """Empty this namespace's memory, also of what is on its way there."""
+        with self._chain.memory.lock:
+            self._chain.memory.empty(self._space.part)
+            self._space.flights.renew()
+
     def _replay(self) -> tuple[dict[str, int], dict[str, StoreError]]:
         replayed, failed = dict[str, int](), dict[str, StoreError]()
         for guard in self._chain.guards:
@@ -518,9 +532,10 @@ class TieredBackend:
 
     def _shown(self, found: Found, now: float) -> Lookup:
         if found.slot is None:
-            return Lookup(False, tier=found.tier, version=found.version)
+            return Lookup(False, tier=found.tier, version=found.version, unproven=type(found) is Unproven)
         age = now - found.slot[5] if found.tier == self._chain.memory.name else 0.0
-        return _lookup(found.slot, found.tier, age)
+        shown = _lookup(found.slot, found.tier, age)
+        return shown if type(found) is Found else shown._replace(unproven=True)
 
     def _ttl(self, found: Lookup) -> float | None:
         if not found.found:

@@ -15,14 +15,14 @@ from tiered.codecs.base import Codec, immutable
 from tiered.codecs.frames import OVERHEAD, Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Covered, Entry
-from tiered.errors import ConfigError, Corrupt, TieredError, TooLarge
+from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError, TooLarge
 from tiered.forks import Forking, register
 from tiered.observability.stats import StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
 from tiered.replication.trust import Trust
-from tiered.tiers.base import LateVersions, Mark, Record, Tier
+from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ NO_JOURNAL = (
 NO_MARKS = (
     'read_order="measured" and feed="journal" build on pending marks, and this store of record keeps none; give journal=, a'
     " directory on this host's disk"
+)
+FED_ALONE = (
+    "feed='journal' is not for a store of record that several hosts share: those do not see this host's journal, and would"
+    " read old values from a cache until it is fed; leave it out"
 )
 INFINITE = math.inf
 
@@ -99,21 +103,27 @@ class Chain(Forking):
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
         max_key_bytes: int = 1024,
+        serve_unproven: bool | None = None,
         measured: bool = False,
         fed: bool = False,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
-        if isinstance(self.record, LateVersions) and not rules.plain:
+        if isinstance(self.record, LateVersions):
             self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
         self.fed = fed and bool(self.guards)
         if (measured or fed) and self.guards and journal is None and self.record.journal is None:
             raise ConfigError(f"{self.record.name}: {NO_MARKS}")
+        if self.fed and getattr(self.record, "hosts", None) is not None:
+            raise ConfigError(f"{self.record.name}: {FED_ALONE}")
         if journal is not None:
             from tiered.tiers.journaled import with_journal
 
             self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
         elif self.guards and self.record.journal is None:
             logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
+        own = bool(getattr(self.record, "serve_unproven", False))
+        self.serve_unproven = own if serve_unproven is None else serve_unproven
+        """Whether reads are answered from above while the record cannot be asked."""
         self.has_memory = any(tier is self.memory for tier in tiers)
         self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
@@ -209,6 +219,20 @@ class Chain(Forking):
                 return False
             space.part.slots[key] = (slot[0], until, *slot[2:])
         return True
+
+    def tell_hosts(self, guard: Guard, space: Space, keys: Sequence[str]) -> None:
+        """`guard` did not take these: processes on other hosts must hear of it before the write is acknowledged (R7, R13).
+
+        Raises `Ambiguous`: written, but a promise could not be kept. A record without a journal promises nothing there.
+        """
+        hosts: Hosts | None = getattr(self.record, "hosts", None)
+        if hosts is None or self.record.journal is None:
+            return
+        try:
+            hosts.tell(guard.name, space.name, keys)
+        except StoreError as error:
+            message = f"written, but other hosts could not be told that {guard.name} lacks it: {error}"
+            raise Ambiguous(message, tier=error.tier, reason=error.reason) from error
 
     def confirm(self, guard: Guard, space: Space, generation: int, items: Sequence[tuple[str, int]]) -> None:
         """`guard` holds these (key, version) or newer: clear their pending marks."""

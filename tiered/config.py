@@ -38,6 +38,7 @@ OPTIONS: dict[str, Reader] = {
     "read_order": str,
     "feed": str,
     "journal": lambda text: os.path.expanduser(text),
+    "serve_unproven": lambda text: boolean(text),
     "keys": str,
     "protect": str,
     "migrate": lambda text: boolean(text),
@@ -46,20 +47,24 @@ OPTIONS: dict[str, Reader] = {
     "max_depth": lambda text: count(text),
 }
 """The settings beside `url`, and how each is read from a string."""
-
-KINDS: dict[str, tuple[type, ...]] = {
+_KINDS: dict[str, tuple[type, ...]] = {
     "namespace": (str,),
     "journal": (str, os.PathLike),
     "protect": (str,),
     "shared": (str, bool),
+    "serve_unproven": (str, bool),
     "migrate": (str, bool),
 }
 """What the others may be in a file; numbers and durations are numbers or str."""
 
-SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_TOPOLOGIES = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+REDIS = ("redis", "rediss", "unix", *_TOPOLOGIES)
+COUCHBASE = ("couchbase", "couchbases")
+SEVERAL = (*_TOPOLOGIES, *COUCHBASE)
 """Schemes with several addresses, separated by commas."""
-REDIS = ("redis", "rediss", "unix", *SEVERAL)
-BUILT_IN = ("memory", *REDIS, "file")
+BUILT_IN = ("memory", *REDIS, "file", *COUCHBASE)
+COUCHBASE_LOGIN = ("user", "password", "certificate")
+"""What need not be in a URL: TIERED_COUCHBASE_USER and so on say it, too."""
 _MORE_ADDRESSES = re.compile(r"\s*([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?].*)?")
 _NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)")
 _SECRET_OPTION = re.compile(r"(?i)([?&][^=&,]*(?:pass|secret|token|key)[^=&,]*=)[^&,]*")
@@ -162,6 +167,8 @@ def _check_options(settings: Mapping[str, Any]) -> None:
     whole("max_key_bytes", settings.get("max_key_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
+    if not isinstance(unproven := settings.get("serve_unproven"), bool | None):
+        raise ConfigError(f"serve_unproven must be True, False or None, not {unproven!r:.40}")
 
 
 def redact(url: str) -> str:
@@ -216,7 +223,7 @@ def _number(text: str, whole: str) -> float:
 def _setting(name: str, value: Any) -> Any:
     if name not in OPTIONS or (name in ("codec", "keys") and not isinstance(value, str)):
         return value
-    kinds = KINDS.get(name, (str, int, float))
+    kinds = _KINDS.get(name, (str, int, float))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
@@ -264,7 +271,7 @@ def _split(url: str) -> SplitResult:
 
 def _check_spelling(url: str, parts: SplitResult) -> None:
     """What urlsplit lets pass although it is hardly what was meant; no message shows what might be part of a password."""
-    if parts.scheme in ("redis", "rediss", "unix") and "://" not in url:
+    if parts.scheme in ("redis", "rediss", "unix", *COUCHBASE) and "://" not in url:
         raise ConfigError(f"{parts.scheme}: two slashes are missing; write {parts.scheme}://…")
     if "#" in url:
         raise ConfigError(f"{parts.scheme}: a # inside a URL is written %23")
@@ -283,7 +290,12 @@ def _third_parties() -> Iterable[EntryPoint]:
 
 
 def _spec(url: str, parts: SplitResult) -> _Spec:
-    readers = {"memory": _memory, **dict.fromkeys(REDIS, _redis), "file": _file}
+    readers = {
+        "memory": _memory,
+        **dict.fromkeys(REDIS, _redis),
+        "file": _file,
+        **dict.fromkeys(COUCHBASE, _couchbase),
+    }
     if parts.scheme in readers:
         return readers[parts.scheme](parts)
     entry = next(entry for entry in _third_parties() if entry.name == parts.scheme)
@@ -331,7 +343,7 @@ def _redis(parts: SplitResult) -> _Spec:
     options, rest = _options(parts, own, redis_url.QUERY_OPTIONS)
     name = options.get("name", "redis")
     try:
-        _ = parts.scheme in SEVERAL or parts.port
+        _ = parts.scheme in _TOPOLOGIES or parts.port
     except ValueError:
         message = "the port is not a number from 0 to 65535; in a password write / as %2F, @ as %40, a comma as %2C"
         raise ConfigError(f"{name}: {message}") from None
@@ -341,6 +353,35 @@ def _redis(parts: SplitResult) -> _Spec:
         from tiered.tiers.redis import RedisTier
 
         return RedisTier(rest, **options)
+
+    return _Spec(parts.scheme, name, build)
+
+
+def _couchbase(parts: SplitResult) -> _Spec:
+    own: dict[str, Reader] = {
+        "name": tier_name,
+        "prefix": str,
+        "connect_timeout": seconds,
+        "timeout": seconds,
+        "max_ttl": seconds,
+        "durability": str,
+        **dict.fromkeys(COUCHBASE_LOGIN, str),
+    }
+    options, rest = _options(parts, own)
+    for name in COUCHBASE_LOGIN:
+        if name not in options and (value := os.environ.get(f"TIERED_COUCHBASE_{name.upper()}")):
+            options[name] = value
+    name = options.get("name", "couchbase")
+    from tiered.tiers.couchbase_url import address_of
+
+    address_of(rest, name, **{option: options.get(option) for option in COUCHBASE_LOGIN})
+
+    def build(_: bool) -> Tier:
+        try:
+            from tiered.tiers.couchbase import CouchbaseTier
+        except ImportError as error:
+            raise ConfigError(f"{name}: the Couchbase SDK is missing: pip install 'tiered[couchbase]'") from error
+        return CouchbaseTier(rest, **options)
 
     return _Spec(parts.scheme, name, build)
 

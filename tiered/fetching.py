@@ -24,6 +24,10 @@ class Found(NamedTuple):
     version: int
 
 
+class Unproven(Found):
+    """Found above a store of record that cannot be asked: there may have been a newer write."""
+
+
 class _Asked:
     """What one cache tier said in one read."""
 
@@ -45,7 +49,14 @@ class Fetcher:
         chain = self._chain
         if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
-        generation, frame = chain.record.read(space.name, key)
+        try:
+            generation, frame = chain.record.read(space.name, key)
+        except StoreUnavailable as error:
+            if not self._may_serve(error):
+                raise
+            found_above: dict[str, Found] = {}
+            self._without_record(space, [key], started, found_above, None, error)
+            return found_above[key]
         if generation != space.generation:
             chain.learn(space, generation)
         held = self._absences(space, (key,))[0] if frame is None else frame
@@ -74,12 +85,52 @@ class Fetcher:
             try:
                 self._from_record(space, left, started, found, asked, failed)
             except StoreError as error:
-                if failed is None:
+                if caches and self._may_serve(error):  # without caches: what they say was overtaken just now
+                    self._without_record(space, left, started, found, failed, error)
+                elif failed is None:
                     raise
-                failed.update(dict.fromkeys(left, error))
+                else:
+                    failed.update(dict.fromkeys(left, error))
         if chain.order.measured:
             self._passed_by(space, keys[0])
         return found
+
+    def _may_serve(self, error: StoreError) -> bool:
+        """Whether what is above the record may answer instead of `error`: not for damage, which is no outage."""
+        return self._chain.serve_unproven and isinstance(error, StoreUnavailable) and error.reason.trips_breaker
+
+    def _without_record(
+        self,
+        space: Space,
+        keys: list[str],
+        started: float,
+        found: dict[str, Found],
+        failed: dict[str, StoreError] | None,
+        error: StoreError,
+    ) -> None:
+        """What caches that are in service and owe nothing say, or memory, if it is newer; else the record's `error`.
+
+        A debt is believed in: a write of this process, or one whose mark it has seen, is never passed over.
+        """
+        chain = self._chain
+        for guard in chain.guards:
+            left = [key for key in keys if key not in found]
+            if left and chain.trust.proven(guard.passed_at):
+                it = _Asked(guard, started)
+                for key, answer in zip(left, guard.get_many(space, left), strict=True):
+                    self._sort(space, it, key, answer, started, found, {})
+        now = chain.clock.monotonic()
+        for key in keys:
+            at, slot = found.get(key), space.part.slots.get(key)
+            if slot is not None and slot[6] > now and (at is None or slot[3] > at.version):
+                at = Found(slot, chain.memory.name, slot[3])
+            if at is not None:
+                found[key] = Unproven(*at)
+                space.stats.unproven += 1
+            elif failed is None:
+                raise error
+            else:
+                failed[key] = error
 
     def _ask(
         self, space: Space, keys: Sequence[str], started: float, found: dict[str, Found], *, caches: bool
@@ -158,13 +209,15 @@ class Fetcher:
                 failed[key] = error
                 del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
+        absent = {key: it for key, it in answers.items() if isinstance(it, Absence)}
         for tier in asked:
             for key in tier.unanswered:
-                if key in answers:
-                    tier.guard.owe(space.name, key, found[key].version or MAX_VERSION)
-            for key in tier.missed:
-                it = answers.get(key)
-                if isinstance(it, Absence) and it.pending:  # R17: it may hold an old value by now
+                if key in frames:
+                    tier.guard.owe(space.name, key, found[key].version)
+            for key in (*tier.unanswered, *tier.missed):
+                it = absent.get(key)
+                # R17: it may hold an old value by now. Without a mark it has accepted whatever removed the key.
+                if it is not None and it.pending:
                     tier.guard.owe(space.name, key, it.version or MAX_VERSION)
         self._promote(space, generation, asked, frames)
 
@@ -190,7 +243,13 @@ class Fetcher:
     def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
         """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
         journal = self._chain.record.journal
-        return [NO_VERSION] * len(keys) if journal is None else journal.absences(space.name, keys)[1]
+        if journal is None:
+            return [NO_VERSION] * len(keys)
+        generation, held = journal.absences(space.name, keys)
+        self._chain.learn(
+            space, generation
+        )  # of this snapshot: marks that are gone from it may have been given up (R8)
+        return held
 
     def _of_record(self, space: Space, key: str, held: bytes | Absence, started: float) -> Found:
         """What the record's answer means; damage there is an error, never a miss."""

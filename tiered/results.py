@@ -27,3 +27,5 @@ class Lookup(NamedTuple):
     """Unix seconds; None if it never expires."""
     age: float = 0.0
     """Seconds since this copy left a shared tier; 0 unless memory answered."""
+    unproven: bool = False
+    """The store of record cannot be asked, and there may have been a newer write (`serve_unproven`, docs/couchbase.md)."""

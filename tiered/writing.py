@@ -115,6 +115,8 @@ class Writer:
                 self._chain.confirm(guard, space, commit.generation, done)
                 tiers[guard.name] = "ok"
             else:
+                if items:
+                    self._chain.tell_hosts(guard, space, [key for key, _ in items])
                 tiers[guard.name] = "queued"
         return tiers
 

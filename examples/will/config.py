@@ -3,9 +3,9 @@
 import tiered.integrations.will  # noqa: F401  lets Will find STORAGE_BACKEND = "tiered"
 
 STORAGE_BACKEND = "tiered"
-# Redis, which Will needs for its messages anyway, in front of a directory that outlives it.
-# Leave it out, and it is made of REDIS_URL and FILE_DIR.
-TIERED_URL = "redis://localhost:6379/7,file:./will-memory"
+# A directory of this host. "redis://localhost:6379/7" is a Redis that persists; "redis://…,file:…" is Redis as a cache, too.
+# Leave it out, and it is FILE_DIR, else REDIS_URL.
+TIERED_URL = "file:./will-memory"
 
 IO_BACKENDS = ["will.backends.io_adapters.shell"]
 ANALYZE_BACKENDS = ["will.backends.analysis.history"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 import redis
 
 from tests.servers import RedisServer, free_port
+from tests.terminals import on_a_terminal
 from tiered import TieredBackend
 
 EVIL = "evil\x1b[31m\n" + "é" * 60
@@ -87,21 +87,8 @@ def test_it_fits_the_terminal(url: str, raw: redis.Redis, columns: int) -> None:
 
 
 def test_progress_is_shown_on_a_terminal_and_taken_away(url: str) -> None:
-    main, terminal = pty.openpty()
-    command = [sys.executable, "-m", "tiered.cli", "verify", "--url", url]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm"}
-    ) as process:
-        os.close(terminal)
-        shown = b""
-        try:
-            while chunk := os.read(main, 4096):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        assert process.stdout is not None and b"OK" in process.stdout.read()
-    os.close(main)
-    assert process.returncode == 0
+    code, output, shown = on_a_terminal([sys.executable, "-m", "tiered.cli", "verify", "--url", url])
+    assert code == 0 and b"OK" in output
     assert b"comparing" in shown and b"searching redis" in shown and shown.endswith(b"\r\x1b[K")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import redis
 
 from tests.servers import free_port
+from tests.terminals import on_a_terminal
 from tests.waiting import eventually
 from tiered import StoreUnavailable, TieredBackend
 from tiered.integrations.will.file_source import FileSource
@@ -152,18 +152,8 @@ def test_a_value_beyond_the_stores_limit_is_named(directory: Path, tmp_path: Pat
 
 
 def test_progress_is_shown_on_a_terminal(directory: Path, tmp_path: Path) -> None:
-    main, terminal = pty.openpty()
-    line, env = command("will-file", str(directory), "--url", f"file:{tmp_path}/data")
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=terminal, env={**env, "TERM": "xterm"}) as process:
-        os.close(terminal)
-        shown = b""
-        try:
-            while chunk := os.read(main, 4096):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-        assert process.stdout is not None and b"verified" in process.stdout.read()
-    os.close(main)
+    code, output, shown = on_a_terminal(*command("will-file", str(directory), "--url", f"file:{tmp_path}/data"))
+    assert code == 0 and b"verified" in output
     assert b"copying" in shown and b"verifying" in shown and shown.endswith(b"\r\x1b[K")
 
 

@@ -160,6 +160,22 @@ def test_a_write_that_may_have_happened_is_asked_of_the_record(opened: Open) -> 
     assert store.get("k") == "v2"
 
 
+@pytest.mark.parametrize("error", [Ambiguous, KeyboardInterrupt])
+def test_memory_forgets_what_a_clear_may_have_removed(tmp_path: Path, error: type[BaseException]) -> None:
+    """Alone in its directory, it is told by nobody."""
+
+    class Record(FileTier):
+        def clear(self, namespace: str) -> int:
+            super().clear(namespace)
+            raise error("after it was done")
+
+    with TieredBackend([MemoryTier(), Record(tmp_path, sync="normal")], shared=False) as store:
+        store.set("k", "v")
+        with pytest.raises(error):
+            store.clear()
+        assert store.get("k") is None
+
+
 def test_a_read_that_learns_of_a_clear_lets_memory_forget(opened: Open, tmp_path: Path) -> None:
     store, _, _ = opened(100)
     store.set("k", "v")

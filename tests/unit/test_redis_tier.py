@@ -295,7 +295,8 @@ def test_a_clear_is_seen_by_a_tier_that_believes_the_old_generation(tier: RedisT
 def test_a_bump_keeps_the_entries(tier: RedisTier) -> None:
     before = tier.commit("n", [Write("k", value("k"))], now=now())
     tier.bump()
-    assert tier.read("n", "k") == (before.generation + 1, before.written[0].frame)
+    generation, frame = tier.read("n", "k")
+    assert generation > before.generation and frame == before.written[0].frame
 
 
 def test_a_scan_takes_its_prefix_literally(tier: RedisTier) -> None:

@@ -202,6 +202,17 @@ def test_an_absence_that_is_settled_is_not_owed_after_a_miss(a: Process, start: 
     assert not b.owes("never written")
 
 
+def test_an_absence_that_is_settled_is_not_owed_though_the_cache_failed(a: Process, start: Start) -> None:
+    """The absence is as new as the record's last write, so that a debt would grow with every read, and never be paid."""
+    b = start(entries=0)
+    assert b.store.get("k") == "v1"
+    b.cache.cut_off()
+    assert b.store.get("never written") is None and not b.owes("never written")
+    a.cache.cut_off()
+    a.store.delete("k")
+    assert b.store.get("k") is None and b.owes("k")
+
+
 @pytest.mark.parametrize("reason", [Reason.OTHER, Reason.BUSY])
 def test_a_record_that_fails_here_alone_makes_nothing_old_believable(
     a: Process, start: Start, monkeypatch: pytest.MonkeyPatch, reason: Reason

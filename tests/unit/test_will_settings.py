@@ -55,7 +55,7 @@ def test_the_chain_is_made_of_what_will_has(tmp_path: Any) -> None:
     alone = chain_of({"REDIS_URL": "redis://localhost/7"})
     assert alone == "redis://localhost:6379/7?timeout=2s&connect_timeout=2s"
     both = Stores().open(settings_of(SimpleNamespace(REDIS_URL="redis://localhost/7", FILE_DIR=directory)))
-    assert list(both.stats()["tiers"]) == ["redis", "file"]
+    assert list(both.stats()["tiers"]) == ["file"], "Will sets REDIS_URL itself"
     both.close()
     assert (tmp_path / "a, b?%" / "tiered" / "tiered.sqlite3").exists()
     assert chain_of({}) == "" and chain_of({"REDIS_URL": "", "FILE_DIR": None}) == ""
@@ -80,6 +80,7 @@ def test_settings_of_will_and_what_overrides_them(monkeypatch: pytest.MonkeyPatc
     [
         ({"TIERED_STALENES": 1}, "did you mean 'staleness'"),
         ({"TIERED_SHARED": False}, "Will's processes"),
+        ({"TIERED_FEED": "journal"}, "a moment ago"),
         ({"TIERED_STALENESS": "soon"}, "staleness"),
         ({"TIERED_URL": "memory://"}, "forgets with every process"),
         ({"TIERED_URL": "file:"}, "directory"),
@@ -105,7 +106,9 @@ def test_memory_is_left_out_and_one_store_serves_all(tmp_path: Any) -> None:
 def test_each_setting_says_how_to_obtain_it() -> None:
     assert required_settings({}, {}) == [URL]
     assert required_settings({"url": "…"}, {"TIERED_URL": "…"}) == [URL]
-    assert required_settings({"url": "…"}, {"REDIS_URL": "…", "FILE_DIR": "…"}) == [REDIS_URL, FILE_DIR]
+    assert required_settings({"url": "…"}, {"REDIS_URL": "…", "FILE_DIR": "…"}) == [FILE_DIR]
+    assert required_settings({"url": "…"}, {"REDIS_URL": "…"}) == [REDIS_URL]
+    assert required_settings({"url": "…"}, {}) == []
     for setting in (URL, REDIS_URL, FILE_DIR, *OPTIONAL):
         assert set(setting) == {"name", "obtain_at"} and len(setting["obtain_at"]) > 40
     assert {setting["name"].removeprefix("TIERED_").lower() for setting in OPTIONAL} <= set(OPTIONS)

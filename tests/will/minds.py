@@ -31,15 +31,17 @@ class Mind:
     def __init__(self, directory: Path, config: str = "", *, head: str = CONFIG, **settings: str) -> None:
         directory.mkdir(exist_ok=True)
         (directory / "config.py").write_text(head + config)
-        self._process = subprocess.Popen(
-            [PYTHON, "-W", "ignore", PROGRAMS / "mind.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=directory,
-            env=environment(**settings),
-        )
+        self._said = directory / "said"
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(
+                [PYTHON, "-W", "ignore", PROGRAMS / "mind.py"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                cwd=directory,
+                env=environment(**settings),
+            )
         self.log = ""
         """What the last call logged."""
         assert self._read() == "ready"
@@ -54,6 +56,10 @@ class Mind:
         if answer["error"]:
             raise Refused(answer["error"])
         return ast.literal_eval(answer["value"])
+
+    def said(self) -> str:
+        """What Will has printed, on one line."""
+        return " ".join(self._said.read_text().split())
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -75,17 +81,17 @@ class Mind:
             self.kill()
 
     def _read(self) -> Any:
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], LIMIT)
         assert ready, "the mind hangs"
         line = self._process.stdout.readline()
         if not line:
-            raise AssertionError(f"the mind ended: {self._process.stderr.read()}")
-        return json.loads(line) if line[0] in '{"' else self._read()  # Will prints, too
+            raise AssertionError(f"the mind ended: {self.said()}")
+        return json.loads(line)
 
     def _end(self) -> None:
         self._process.wait(LIMIT)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             if not pipe.closed:
                 pipe.close()

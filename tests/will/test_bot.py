@@ -15,19 +15,18 @@ pytestmark = pytest.mark.will
 
 
 def test_it_remembers_across_a_restart_with_its_scheduler_running(redis_server: RedisServer, tmp_path: Path) -> None:
-    url = f"{redis_server.url},file:{tmp_path}/data"
-    with Bot(tmp_path / "bot", redis_server.url, TIERED_URL=url) as bot:
+    with Bot(tmp_path / "bot", redis_server.url) as bot:
         assert "file, the store of record" in bot.awake().said and bot.alive() == 200
         bot.asked("remember milk", r"I will remember milk\.")
         bot.asked("remember bread", r"I will remember bread\.")
         bot.asked("what do you remember", r"I remember 2: milk, bread\.")
         bot.asked("How big is the db?", r"It's \d+ keys, ")
-        with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="will") as store:
+        with TieredBackend.from_url(f"file:{tmp_path}/bot/will-memory", namespace="will") as store:
             before = store.lookup("scheduler_lock").version
             eventually(lambda: store.lookup("scheduler_lock").version > before + 4, "the scheduler's next rounds")
         bot.kill()
         assert "Unable to" not in bot.said and "Traceback" not in bot.since(), bot.said
-    with Bot(tmp_path / "bot", redis_server.url, TIERED_URL=url) as bot:
+    with Bot(tmp_path / "bot", redis_server.url) as bot:
         bot.awake().asked("what do you remember", r"I remember 2: milk, bread\.")
         bot.stop()
         assert "Unable to" not in bot.said, bot.said
@@ -36,9 +35,9 @@ def test_it_remembers_across_a_restart_with_its_scheduler_running(redis_server: 
 def test_storage_redis_is_killed_in_the_middle_and_the_bot_does_not_notice(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    storage, url = RedisServer(), ""
+    storage = RedisServer()
+    url = f"{storage.url},file:{tmp_path}/data"
     try:
-        url = f"{storage.url},file:{tmp_path}/data"
         with Bot(tmp_path / "bot", redis_server.url, TIERED_URL=url) as bot:
             bot.awake().asked("remember one", r"I will remember one\.")
             storage.kill()

@@ -69,3 +69,37 @@ def test_what_a_child_confirmed_is_written_down_when_it_ends(redis_server: Redis
         mind("exec('from multiprocessing import Process; it = Process(target=mind.save, args=(1, 2)); it.start()')")
         assert mind("it.join(60), it.exitcode") == (None, 0)
         assert mind("[m.key for m in mind.storage._store._chain.record.journal.pending('redis', limit=9)]") == []
+
+
+@pytest.mark.parametrize("kind", ["file", "redis+file"])
+def test_a_value_is_never_torn(kind: str, redis_url: str, tmp_path: Path) -> None:
+    """Will's File backend truncates in place: most reads beside a rewrite give the default, and a kill loses the value."""
+    settings = f"TIERED_URL = {chain(kind, redis_url, tmp_path)!r}\n"
+    with Mind(tmp_path / "bot", settings) as writer, Mind(tmp_path / "bot", settings) as reader:
+        writer("exec('long = lambda n: [n] * 20_000')")
+        writer("mind.save('k', long(0))")
+        writer("exec('import itertools, threading')")
+        rewrite = "threading.Thread(target=lambda: [mind.save('k', long(n)) for n in itertools.count()], daemon=True)"
+        writer(f"{rewrite}.start()")
+        seen = reader("[(len(it), it[0], len(set(it))) for it in (mind.load('k', [0]) for _ in range(40))]")
+        assert all((size, kinds) == (20_000, 1) for size, _, kinds in seen)
+        writer.kill()
+        assert reader("len(mind.load('k', [])) == 20_000")
+        assert [n for _, n, _ in seen] == sorted(n for _, n, _ in seen) and seen[-1][1] > 0
+
+
+def test_a_thread_that_outlives_its_handler_can_still_save(on_file: Mind) -> None:
+    on_file("mind.save('k', 0)")
+    code = """
+import threading
+from multiprocessing import Process, util
+ending = threading.Event()
+def handler():
+    util.Finalize(None, ending.set, exitpriority=0)  # after the storage's own
+    threading.Thread(target=lambda: (ending.wait(), mind.save('k', 'late'))).start()
+it = Process(target=handler)
+it.start()
+it.join(60)
+"""
+    on_file(f"exec({code!r}, globals())")
+    assert on_file("it.exitcode, mind.load('k')") == (0, "late")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OK, PROBLEMS = 0, 1
 
 EXAMPLES = """examples (stop the bot first):
-  export TIERED_URL=redis://localhost:6379/7,file:///var/lib/will
+  export TIERED_URL=file:///var/lib/will
   tiered migrate will-file ~/.will --dry-run
   tiered migrate will-file ~/.will
   tiered migrate will-redis redis://localhost:6379/7

@@ -71,6 +71,8 @@ class StoreStats:
     """Refreshes that found too many others waiting."""
     stale_served: int = 0
     """Expired values that were served, because the loader failed or another was loading."""
+    unproven: int = 0
+    """Reads that a cache or memory answered because the store of record could not."""
     conflicts: int = 0
     """Conditional writes that lost a race and were tried again."""
 

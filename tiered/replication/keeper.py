@@ -120,11 +120,17 @@ class Keeper(Forking):
         return True
 
     def _run(self) -> None:
+        blind = False
         while not self._stop.wait(self._pause):
             try:
                 self.look()
+                if blind:
+                    logger.warning("the keeper can look at the store of record again")
+                blind = False
             except StoreError as error:
-                logger.warning("the keeper could not look at the store of record: %s", error)
+                if not blind:
+                    logger.warning("the keeper cannot look at the store of record: %s", error)
+                blind = True
             except Exception:  # whatever a third party's tier raises: without a keeper no tier would ever come back
                 logger.exception("the keeper met an unexpected error and goes on")
 
@@ -163,10 +169,9 @@ class Keeper(Forking):
     def _pay(self, guard: Guard) -> None:
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
-        if not guard.owed or not guard.owed.debts(since):
-            return
         try:
-            self._replay.run(guard)
+            if (guard.owed and guard.owed.debts(since)) or self._replay.told(guard):
+                self._replay.run(guard)
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)

@@ -33,7 +33,7 @@ class Owed:
         self.ticket = 0
         """The last one given."""
         self._limit = limit
-        self._debts: dict[tuple[str, str], tuple[int, bool, int]] = {}
+        self._debts: dict[tuple[str, str], tuple[int, bool, int, int]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -57,11 +57,11 @@ class Owed:
                         self.lost = True
                     if self.lost:
                         return
-                    held = (0, False, 0)
+                    held = (0, False, 0, self.ticket + 1)
                 elif version <= held[0]:
                     continue  # known; a reader that meets the debt again must not keep it from being settled
                 self.ticket += 1
-                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket)
+                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, held[3])
 
     def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier holds these versions or newer ones now; a key that is owed a newer one stays owed (R1)."""
@@ -73,12 +73,12 @@ class Owed:
                     del debts[namespace, key]
 
     def debts(self, until: int | None = None) -> list[Debt]:
-        """All of them as they are now, or those that have not grown since ticket `until`."""
+        """All of them as they are now, or those that were there at ticket `until`, however they have grown since."""
         with self._lock:
             return [
                 Debt(namespace, key, version, doubt, ticket)
-                for (namespace, key), (version, doubt, ticket) in self._debts.items()
-                if until is None or ticket <= until
+                for (namespace, key), (version, doubt, ticket, first) in self._debts.items()
+                if until is None or first <= until
             ]
 
     def settle(self, debt: Debt) -> None:

@@ -11,7 +11,7 @@ from tiered.entry import Draft
 from tiered.errors import Reason, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
-from tiered.tiers.base import Absence, Journal, Write
+from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
 
 BATCH = 500
 ATTEMPTS = 5
@@ -26,6 +26,7 @@ class Replay:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
+        self._hosts: Hosts | None = getattr(chain.record, "hosts", None)
         self._refused: dict[str, float] = {}
         """Per tier, since when others hold the right to replay."""
 
@@ -43,6 +44,7 @@ class Replay:
             if mine:
                 self._refused.pop(guard.name, None)
             journal.flush()
+        replayed += self._of_other_hosts(guard)
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
             pending = journal.still_pending(guard.name, [(it.namespace, it.key) for it in batch])
@@ -70,6 +72,19 @@ class Replay:
             journal.confirm(marks)
             if len(marks) < BATCH:
                 break
+        return replayed
+
+    def told(self, guard: Guard) -> list[Notice]:
+        """What a process of some host could not put, but this one perhaps can."""
+        return [] if self._hosts is None or self._chain.record.journal is None else self._hosts.notices(guard.name)
+
+    def _of_other_hosts(self, guard: Guard) -> int:
+        """The notices are seen before the record is read, so they say nothing newer than what is put."""
+        notices = self.told(guard)
+        if self._hosts is None or not notices:
+            return 0
+        replayed = self._put(guard, (it[:2] for it in notices))
+        self._hosts.settle(guard.name, notices)
         return replayed
 
     def _without_journal(self, guard: Guard, debts: Sequence[Debt]) -> int:

@@ -140,7 +140,8 @@ class Tier(Protocol):
 class Record(Tier, Protocol):
     """A store of record: the last tier of a chain, the truth.
 
-    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can).
+    A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can). One that is far
+    away may have `serve_unproven = True`: then reads are answered from above while it cannot be asked, unless told otherwise.
     """
 
     max_key_bytes: int
@@ -183,7 +184,7 @@ Stamp = Callable[[str, str, bytes, int], bytes]
 @runtime_checkable
 class LateVersions(Protocol):
     """A record whose server tells the version of an entry only when it has it: it stores frames under version 0 and returns
-    them under theirs. A chain that encrypts or signs sets `stamp`, which then must be used for that."""
+    them under theirs, by `stamp`, which a chain sets to what knows how its frames are sealed."""
 
     stamp: Stamp
 
@@ -229,6 +230,31 @@ class Journal(Protocol):
 
     def replaying(self, tier: str) -> AbstractContextManager[bool]:
         """Try to become the one process that replays to `tier`; False if another is. Freed when the process dies."""
+
+
+class Notice(NamedTuple):
+    """A key that a cache tier may lack in its newest version, as other hosts were told. `number` is another each time."""
+
+    namespace: str
+    key: str
+    number: int
+
+
+class Hosts(Protocol):
+    """What a store of record that several hosts share may offer besides, as its attribute `hosts`: a place for what the
+    journal of one host cannot tell the others. Raises `StoreError`."""
+
+    def tell(self, tier: str, namespace: str, keys: Sequence[str]) -> None:
+        """`tier` may lack these. Every host that asks after this has returned is told."""
+
+    def notices(self, tier: str | None = None) -> list[Notice]:
+        """What is told now, of one cache tier or of all."""
+
+    def lost(self, tier: str) -> bool:
+        """Whether `tier` may lack more than can be told: then nothing in it may be believed before the next `bump`."""
+
+    def settle(self, tier: str, notices: Sequence[Notice]) -> None:
+        """`tier` has these now; those that were told again meanwhile stay."""
 
 
 class Told(NamedTuple):

@@ -32,7 +32,7 @@ class Job:
 
     __slots__ = ("done", "error", "lazy", "led", "next", "over", "queued", "result", "settled", "successor", "work")
 
-    def __init__(self, work: Callable[[Any], Any] | None, lazy: bool = False) -> None:
+    def __init__(self, work: Any, lazy: bool = False) -> None:
         self.work = work
         self.lazy = lazy
         self.result: Any = None
@@ -46,22 +46,28 @@ class Job:
         self.next: Job | None = None
 
 
+class Impatient(Exception):
+    """The job was not begun: its caller has waited long enough, or whoever led was interrupted."""
+
+
 class Combiner:
     """Runs jobs in batches, one batch at a time. `run` gets a batch; it sets each job's result and `settled`, or its error.
 
     `run` may raise what is meant for its own caller only (the first job), after it has told all the others. Those
     that it never came to, because a signal handler raised before, raise `NotApplied` with `name` as the tier.
+
+    With `patience`, a job that was not begun after so many seconds raises `Impatient`, as do those instead of `NotApplied`.
     """
 
-    def __init__(self, run: Callable[[list[Job]], None], name: str = "") -> None:
+    def __init__(self, run: Callable[[list[Job]], None], name: str = "", *, patience: float | None = None) -> None:
         self._run = run
-        self._name = name
+        self._name, self._patience = name, patience
         self._mutex = allocate_lock()  # guards the two below; never held while a batch runs
         self._waiting: deque[Job] = deque()  # pauses before all others
         self._leader: Job | None = None
 
-    def submit(self, work: Callable[[Any], Any], *, lazy: bool = False) -> Any:
-        """Run `work` in the next batch and return its result, or raise its error."""
+    def submit(self, work: Any, *, lazy: bool = False) -> Any:
+        """Have `work` (for `run` to understand; not None) done in the next batch; returns its result, or raises its error."""
         job = Job(work, lazy)
         batch = [job]
         interrupt: BaseException | None = None
@@ -121,8 +127,20 @@ class Combiner:
             else:
                 self._waiting.append(job)
             job.queued = True
-        done.acquire()
+        if not done.acquire(timeout=-1 if self._patience is None else self._patience) and not self._withdraw(job):
+            done.acquire()  # it was begun just now
         return not job.over
+
+    def _withdraw(self, job: Job) -> bool:
+        """Take `job` back if it has not been begun."""
+        with self._mutex:
+            if job not in self._waiting:
+                return False
+            job.queued = False
+            self._waiting.remove(job)
+            job.error = Impatient()
+            job.over = True
+            return True
 
     def _settle(self, job: Job, batch: list[Job]) -> None:
         """End a turn: hand the lead over, or leave the queue, or wait for whoever works on `job`; then wake the next.
@@ -138,7 +156,7 @@ class Combiner:
                 before = job
                 for follower in batch[1:]:
                     if not follower.settled and follower.error is None:
-                        follower.error = NotApplied("interrupted before it was begun", tier=self._name)
+                        follower.error = self._not_begun()
                     follower.over = True
                     before.next = follower
                     before = follower
@@ -148,6 +166,11 @@ class Combiner:
         if job.next is not None:
             _wake(job.next)
             job.next = None
+
+    def _not_begun(self) -> Exception:
+        if self._patience is not None:
+            return Impatient()
+        return NotApplied("interrupted before it was begun", tier=self._name)
 
     def _step_down(self, job: Job) -> None:
         """Under the mutex: `job` neither leads nor waits any more."""

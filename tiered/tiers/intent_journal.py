@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 from random import SystemRandom
@@ -17,12 +18,14 @@ from tiered.entry import draft, namespace_seed, open_frame
 from tiered.errors import ConfigError, Corrupt, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
-from tiered.tiers.base import Absence, Commit, Mark, Record, Write
+from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
 from tiered.tiers.intent_tables import UNBELIEVED
 from tiered.tiers.intent_tidying import Tidying
+
+logger = logging.getLogger(__name__)
 
 OWN = "tiered:journal"
 """The namespace, which nobody can name, of what a journal keeps in the record."""
@@ -58,6 +61,7 @@ class IntentJournal(Forking):
         clock: Clock,
     ) -> None:
         self._record, self._clock = record, clock
+        self.hosts: Hosts | None = getattr(record, "hosts", None)
         self._max_pending = whole(f"{record.name}: the journal's max_pending", max_pending, 1)
         self._grace = number(f"{record.name}: the journal's grace", grace, 0.0, 86_400.0, " seconds")
         self._store = IntentStore(directory, record.name, sync)
@@ -124,7 +128,8 @@ class IntentJournal(Forking):
 
     def intents(self) -> list[tuple[str, str]]:
         mine = self._store.writers.number if self._ready else _NO_WRITER
-        return self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        here: list[tuple[str, str]] = self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        return here if self.hosts is None else [*here, *(it[:2] for it in self.hosts.notices())]
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         self._catch_up()
@@ -133,7 +138,8 @@ class IntentJournal(Forking):
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()
-        return self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
+        here = self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
+        return here if self.hosts is None else here | {it[:2] for it in self.hosts.notices(tier)}.intersection(keys)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         """The next commit carries these along."""
@@ -143,6 +149,7 @@ class IntentJournal(Forking):
         """Write out what waits; now and then look after writers that died, and the limits."""
         self._store.write_out()
         self._tidying.run()
+        self._follow_record()
 
     def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
         """The record first: whatever removed a key is confirmed, or still to be found here afterwards."""
@@ -155,14 +162,22 @@ class IntentJournal(Forking):
     def adopt(self, tier: str, identity: str) -> bool:
         """Three steps, each of which may be the last: marks for the tier from now on, a new generation, and only then belief."""
         _ = self.identity
+        again = self._follow_record()
         if self.adopted(tier) == identity:
-            return False
+            return again
+        self._believe(tier, identity)
+        return True
+
+    def _believe(self, tier: str, identity: str) -> None:
         self._store.write(lambda db: tables.believe(db, tier, UNBELIEVED))
         self._record.bump()
         self._store.write(lambda db: tables.believe(db, tier, identity))
-        return True
 
     def adopted(self, tier: str) -> str | None:
+        return None if self.hosts is not None and self.hosts.lost(tier) else self.believed(tier)
+
+    def believed(self, tier: str) -> str | None:
+        """What this host has adopted, whatever others have told."""
         rows = self._store.read(lambda db: db.execute("SELECT identity FROM caches WHERE tier = ?", (tier,)).fetchall())
         return str(rows[0][0]) if rows and rows[0][0] != UNBELIEVED else None
 
@@ -189,6 +204,24 @@ class IntentJournal(Forking):
         self._start()
 
     # Private
+
+    def _follow_record(self) -> bool:
+        """Whether the record has other data than were believed in: now it has a new generation.
+
+        One that came back with an old snapshot has forgotten writes, and clears, that caches still know of.
+        """
+        lineage: Callable[[], str] | None = getattr(self._record, "lineage", None)
+        try:
+            run = UNBELIEVED if lineage is None else lineage()
+        except StoreUnavailable:  # whoever reads the record is told
+            return False
+        known = self.adopted(tables.RECORD)
+        if run in (UNBELIEVED, known):
+            return False
+        if known is not None:
+            logger.warning("%s: restarted or replaced, so caches start anew (new generation)", self._record.name)
+        self._believe(tables.RECORD, run)
+        return True
 
     def _catch_up(self) -> None:
         with suppress(StoreError):  # what cannot be written out is an intent still, and so not forgotten

@@ -18,6 +18,8 @@ NOBODY = -1
 """The writer of a doubt."""
 UNBELIEVED = ""
 """The identity of a cache tier that is to be adopted anew; it gets marks meanwhile."""
+RECORD = ""
+"""Stands for the record itself among the tiers that are believed in; no tier can be called so."""
 
 LAYOUT = Layout(
     0x7469696E,  # "tiin"
@@ -82,7 +84,8 @@ def end_doubts(connection: sqlite3.Connection, doubts: Sequence[int]) -> None:
 
 def tiers(connection: sqlite3.Connection) -> list[str]:
     """Those that were adopted once: every write leaves marks for them."""
-    return [tier for (tier,) in connection.execute("SELECT tier FROM caches ORDER BY tier")]
+    sql = "SELECT tier FROM caches WHERE tier <> ? ORDER BY tier"
+    return [tier for (tier,) in connection.execute(sql, (RECORD,))]
 
 
 def bind(connection: sqlite3.Connection, identity: str) -> str:

@@ -7,6 +7,7 @@ import sqlite3
 from threading import Lock
 
 from tiered.clock import Clock
+from tiered.errors import StoreError
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Record
 from tiered.tiers.intent_store import IntentStore
@@ -54,16 +55,30 @@ class Tidying:
                         store.write(lambda db, writer=writer: tables.abandon_writer(db, writer), lazy=True)  # type: ignore[misc]  # bound now
 
     def _end_doubts(self, now: float) -> None:
-        """Those that this process has known for the time of grace: a clock that others set says nothing about it."""
+        """Those that this process has known for the time of grace: a clock that others set says nothing about it.
+
+        While the record does not answer, that time does not run: a write may wait there until it does.
+        """
 
         def look(db: sqlite3.Cursor) -> list[int]:
             rows = db.execute("SELECT id FROM intents WHERE writer = ?", (tables.NOBODY,))
             return [intent for (intent,) in rows]
 
-        self._doubts = {intent: self._doubts.get(intent, now) for intent in self._store.read(look)}
+        doubts = self._store.read(look)
+        if doubts and not self._answers():
+            self._doubts = dict.fromkeys(doubts, now)
+            return
+        self._doubts = {intent: self._doubts.get(intent, now) for intent in doubts}
         due = [intent for intent, since in self._doubts.items() if now - since >= self._grace]
         if due:
             self._store.write(lambda db: tables.end_doubts(db, due), lazy=True)
+
+    def _answers(self) -> bool:
+        try:
+            self._record.generation("default")
+        except StoreError:
+            return False
+        return True
 
     def _limit(self) -> None:
         """Give up every tier with too many marks: a new generation instead of a journal without end."""

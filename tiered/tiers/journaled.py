@@ -11,7 +11,7 @@ from tiered.errors import ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
 from tiered.tiers.intent_journal import IntentJournal
 
-OPTIONAL = ("no_record", "leases", "backup", "listing", "discard", "namespaces", "count")
+OPTIONAL = ("no_record", "hosts", "serve_unproven", "leases", "backup", "listing", "discard", "namespaces", "count")
 """What a record may have besides."""
 
 
@@ -111,7 +111,7 @@ class JournaledRecord:
         health = self._record.health()
         facts = {**health.facts, "journal": str(self._intents.directory)}
         try:
-            self._intents.adopted(self.name)  # any question shows whether it can be read
+            self._intents.believed(self.name)  # any question shows whether it can be read
         except StoreError as error:
             return TierHealth(False, f"{health.detail}; the journal: {error}".removeprefix("; "), facts)
         return TierHealth(health.ok, health.detail, facts)

@@ -33,8 +33,6 @@ TIME_LIMITS = (0.001, 3600.0)
 """Seconds; the kernel takes a limit of less than a microsecond for none at all."""
 CLAIM_MS = 600_000
 """How long a claim on a namespace lasts; whoever uses it renews it well before."""
-EPOCH = 2**32
-"""A generation is the number of clears in its upper half, and of bumps in its lower."""
 
 NO_RECORD = (
     "a Redis Cluster cannot be the store of record: a commit is one transaction over several keys, and a cluster has none "
@@ -42,7 +40,7 @@ NO_RECORD = (
 )
 
 _U64 = Struct(">Q")
-_COMMIT, _VERSIONS = Script("commit.lua"), Script("versions.lua")
+_COMMIT, _VERSIONS, _RENEW = Script("commit.lua"), Script("versions.lua"), Script("renew.lua")
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
@@ -178,7 +176,7 @@ class RedisTier(Forking):
             )
             self._spaces[namespace] = now = self._number(found, 1)
             if now == space:
-                return _generation_of(now, self._number(epoch, 0)), frames
+                return max(now, self._number(epoch, 0)), frames
         raise StoreError("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
@@ -201,8 +199,7 @@ class RedisTier(Forking):
             epoch, applied = results
             if 3 not in applied:
                 # From the script, not asked afterwards: a clear in between would lend its generation to older frames.
-                generation = _generation_of(space, self._number(epoch, 0))
-                return Commit(generation, list(map(_written, writes, frames, applied)))
+                return Commit(max(space, self._number(epoch, 0)), list(map(_written, writes, frames, applied)))
         raise NotApplied("other writers were faster every time", tier=self.name, reason=Reason.BUSY)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
@@ -224,17 +221,21 @@ class RedisTier(Forking):
     def generation(self, namespace: str) -> int:
         epoch, found = self._server.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
         self._spaces[namespace] = self._number(found, 1)
-        return _generation_of(self._spaces[namespace], self._number(epoch, 0))
+        return max(self._spaces[namespace], self._number(epoch, 0))
 
     def clear(self, namespace: str) -> int:
-        self._server.call("SET", self._generation(namespace), "1", "NX", write=True)
-        new = int(self._server.call("INCR", self._generation(namespace), write=True))
-        old = self._name(namespace, new - 1, "")
+        before, generation = self._renew(self._generation(namespace), 1)
+        old = self._name(namespace, before, "")
         Thread(target=self._remove, args=(old,), name=f"tiered-{self.name}-clear", daemon=True).start()
-        return self.generation(namespace)
+        return generation
 
     def bump(self) -> None:
-        self._server.call("INCR", f"{self._prefix}:epoch", write=True)
+        self._renew(f"{self._prefix}:epoch", 0)
+
+    def lineage(self) -> str:
+        """Of the data that the server has now: another one means that they may be older than what was read before."""
+        self._server.call("PING")  # on a connection that was greeted since the server started, or is now
+        return self._server.reached
 
     def after_fork_in_child(self) -> None:
         _abandoned.extend(self._link.abandon())
@@ -259,6 +260,11 @@ class RedisTier(Forking):
             return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
         except Ambiguous as error:
             raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
+
+    def _renew(self, key: str, default: int) -> tuple[int, int]:
+        """The generation of a namespace is the newer of the last clear and the last bump."""
+        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [default], write=True)
+        return int(before), int(new)
 
     def _number(self, found: bytes | None, default: int) -> int:
         try:
@@ -307,10 +313,6 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
         return Written(0, b"", result < 0)
     told = write.expect is not None or write.draft.tombstone
     return Written(version_of(frame), frame, told and result == 2)
-
-
-def _generation_of(space: int, epoch: int) -> int:
-    return (space - 1) * EPOCH + epoch + 1
 
 
 def _text(name: bytes) -> str | None:

@@ -16,11 +16,16 @@ import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_errors import Late, Restarted, store_error
 from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
+from tiered.tiers.redis_together import SMALL, Together
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
 
+CROWD = 4
+"""So many connections in use make those who come next go together: fewer threads to wake, fewer commands to wait for.
+Below it they only wait for each other (benchmarks/asyncio_ratios.py)."""
 LIFE = 10
 """How many timeouts a put may take from the commit or the read of its frames to the server."""
 BELIEF = 0.5
@@ -42,7 +47,10 @@ class Link:
         self._opened = self._waiting = 0
         self._returned = Condition()  # guards the two counts; notified when a connection or a place comes back
         self._closed = False
+        self._together = Together(self.name, self._lend, self._give_back, self._failure)
         self._ahead = 0.0
+        self.reached = ""
+        """The run that was greeted last, believed or not."""
         self.run_id: str | None = None
         """The run that connections must belong to (PROTOCOL R15); None accepts any.
 
@@ -93,12 +101,7 @@ class Link:
 
     def ask_many(self, commands: Sequence[bytes], *, write: bool) -> list[Any]:
         """Packed commands in one round trip; a server's error is returned in its command's place."""
-        try:
-            wire = self._idle.pop()
-        except IndexError:
-            wire = self._take(write)
-        if wire.run is not self.run_id is not None or time.monotonic() > wire.believed_until:
-            wire = self._believed(wire, write)
+        wire = self._lend(write)
         try:
             replies = wire.ask_many(list(commands))
         except BaseException as error:
@@ -169,18 +172,28 @@ class Link:
     # Private
 
     def _exchange(self, packed: bytes, write: bool) -> Any:
-        try:
-            wire = self._idle.pop()
-        except IndexError:
-            wire = self._take(write)
-        if wire.run is not self.run_id is not None or time.monotonic() > wire.believed_until:
-            wire = self._believed(wire, write)
+        if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
+            try:
+                return self._together.ask(packed, write)
+            except Impatient:
+                pass
+        wire = self._lend(write)
         try:
             reply = wire.ask(packed)
         except BaseException as error:
             raise self._failure(wire, error, write) from error
         self._give_back(wire)
         return reply
+
+    def _lend(self, write: bool) -> Wire:
+        """A connection that may be believed."""
+        try:
+            wire = self._idle.pop()
+        except IndexError:
+            wire = self._take(write)
+        if wire.run is not self.run_id is not None or time.monotonic() > wire.believed_until:
+            wire = self._believed(wire, write)
+        return wire
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
         """A connection in place of one that leads to another run, or that has not said for a while where it leads."""
@@ -272,7 +285,7 @@ class Link:
 
     def _meet_on(self, wire: Wire) -> None:
         since = time.monotonic()
-        wire.run = self._greet(wire)
+        wire.run = self.reached = self._greet(wire)
         wire.believed_until = since + BELIEF
 
     def _greet(self, wire: Wire) -> str:

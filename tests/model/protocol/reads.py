@@ -66,10 +66,13 @@ def _record(m: Model, w: World, i: int, op: Op) -> Steps:
         new = new._replace(at="promote", gen=gen, run=w.record.run if m.rules.r15_recorded else p.run)
     p = become(p, op, new)
     p = m.learn(p, w.record.gen)
-    unsaid = m.rules.r17 and op.skip == "missed" and not frame.value and w.record.marks
     if op.skip == "slower":
         p = p._replace(passed=2)
-    if unsaid or _owes(m, op.skip):
+    if frame.value:
+        owed = _owes(m, op.skip)
+    else:  # without a mark, whatever removed the key has been accepted, so nothing older can be there
+        owed = bool(w.record.marks) and (m.rules.r17 if op.skip == "missed" else _owes(m, op.skip))
+    if owed:
         p = owe(p, frame.version or 1)
     yield f"{NAMES[i]}.{op.call} reads {words(frame)} from the record", w.process(i, p)
 

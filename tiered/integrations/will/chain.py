@@ -1,4 +1,4 @@
-"""The chain that Will's settings ask for: TIERED_URL, or one made of the settings that Will has already."""
+"""The chain that Will's settings ask for: TIERED_URL, or one made of a setting that Will has already."""
 
 from __future__ import annotations
 
@@ -30,24 +30,30 @@ def settings_of(will: Any) -> dict[str, Any]:
     settings = settings_from({"namespace": NAMESPACE, **given})
     if settings.get("shared") is False:
         raise ConfigError("shared must be true: Will's processes use the store at the same time")
+    if settings.get("feed", "write") != "write":
+        raise ConfigError(
+            "feed must be 'write': other processes of Will load what was saved a moment ago, and save it again"
+        )
     if "url" not in settings and (url := chain_of(vars(will))):
         settings["url"] = url
     return settings
 
 
 def chain_of(will: Mapping[str, Any]) -> str:
-    """A chain URL from REDIS_URL and FILE_DIR; "" if there is neither. Raises `ConfigError`."""
+    """A chain URL from FILE_DIR, else from REDIS_URL; "" if there is neither. Raises `ConfigError`.
+
+    Not of both: without memory above it, a Redis is slower to read than a directory of this host (docs/order.md), and Will
+    sets REDIS_URL in any case, for its messages.
+    """
     if will.get("COUCHBASE_URL"):
         raise ConfigError(
             f'COUCHBASE_URL says too little for a chain (no user, no durability): write it as TIERED_URL, as in "{_EXAMPLE}"'
         )
-    directory, redis = will.get("FILE_DIR"), will.get("REDIS_URL")
-    parts = []
-    if redis:
-        parts.append(_with_time(redis_url(redis)) if not directory else redis_url(redis))
-    if directory:
-        parts.append(file_url(directory))
-    return ",".join(parts)
+    if directory := will.get("FILE_DIR"):
+        return file_url(directory)
+    if redis := will.get("REDIS_URL"):
+        return _with_time(redis_url(redis))
+    return ""
 
 
 def redis_url(setting: str) -> str:

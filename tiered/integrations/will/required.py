@@ -17,12 +17,12 @@ Examples:
 * redis://localhost:6379/7                                a Redis that persists what it is told
 * redis://localhost:6379/7,file:///var/lib/will           Redis, and a directory that survives it
 
-Without TIERED_URL it is made of REDIS_URL and FILE_DIR, if you have set these.""",
+Without TIERED_URL it is FILE_DIR, if you have set that, else REDIS_URL.""",
 }
 REDIS_URL: Setting = {
     "name": "REDIS_URL",
     "obtain_at": """The Redis that Will uses already, as in redis://localhost:6379/7 (rediss:// for TLS).
-With FILE_DIR it is a cache above that directory, alone it is the store of record.""",
+It is the store of record, unless you set FILE_DIR or TIERED_URL.""",
 }
 FILE_DIR: Setting = {
     "name": "FILE_DIR",
@@ -58,6 +58,6 @@ def required_settings(options: Mapping[str, Any], will: Mapping[str, Any]) -> li
     known = [URL, *OPTIONS]
     given = [setting for setting in known if will.get(setting["name"])]
     if URL not in given and "url" in options:
-        sources = [setting for setting in (REDIS_URL, FILE_DIR) if will.get(setting["name"])]
-        return [*sources, *given]
+        sources = [setting for setting in (FILE_DIR, REDIS_URL) if will.get(setting["name"])]
+        return [*sources[:1], *given]  # none of these, if TIERED_URL is in the environment alone
     return given if URL in given else [URL, *given]

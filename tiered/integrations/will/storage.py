@@ -114,8 +114,8 @@ class TieredStorage(BaseStorageBackend):  # type: ignore[misc]  # Will has no ty
     def update(self, key: Any, fn: Callable[[Any], Any], *, default: Any = None, expire: Any = KEEP) -> Any:
         """Replace the object under `key` (`default` if absent) by `fn` of it, atomically among all processes; the new one.
 
-        `fn` gets a copy of its own, and again if another writer came first. By default the expiry stays as it is. Raises
-        what `fn` raises, and the typed errors of tiered, with nothing written.
+        `fn` gets a copy of its own, and again if another writer came first. By default the expiry stays as it is; with one
+        that is over already, the key is removed. Raises what `fn` raises, and the typed errors of tiered, with nothing written.
         """
         name = stored_name(key)
         ttl: Ttl | _Keep = KEEP if expire is KEEP else seconds_left(expire, time.time())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from multiprocessing import util
+from multiprocessing import parent_process, util
 from typing import Any
 
 from tiered.backend import TieredBackend
-from tiered.config import tiers_from_settings
-from tiered.errors import ConfigError
+from tiered.config import tiers_and_options
+from tiered.errors import ConfigError, StoreError
 from tiered.tiers.base import Tier
 from tiered.tiers.memory import MemoryTier
 
@@ -21,12 +21,12 @@ class Stores:
 
     def __init__(self) -> None:
         self._open: dict[str, TieredBackend] = {}
-        self._close_at_exit()
+        self._tidy_at_exit()
         # A child of multiprocessing forgets what is to be done at its exit.
-        util.register_after_fork(self, Stores._close_at_exit)
+        util.register_after_fork(self, Stores._tidy_at_exit)
 
     def open(self, settings: Mapping[str, Any]) -> TieredBackend:
-        """The store that `settings` describe, without network I/O; raises `ConfigError`."""
+        """The store that `settings`, a `url` and options, describe, without network I/O; raises `ConfigError`."""
         name = repr(sorted(settings.items()))
         store = self._open.get(name)
         if store is None:
@@ -37,16 +37,33 @@ class Stores:
         return store
 
     def close(self) -> None:
-        """Close them all: what confirmations wait to be written is."""
+        """Close them all."""
         while self._open:
             self._open.popitem()[1].close()
 
-    def _close_at_exit(self) -> None:
-        util.Finalize(None, self.close, exitpriority=10)
+    def _tidy_at_exit(self) -> None:
+        util.Finalize(None, self._at_exit, exitpriority=10)
+
+    def _at_exit(self) -> None:
+        """A child ends here while threads of a plugin may still be at work: its stores stay open."""
+        if parent_process() is None:
+            self.close()
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write down what cache tiers have confirmed; else every message would leave work behind for the others."""
+        for store in list(self._open.values()):
+            journal = store._chain.record.journal
+            try:
+                if journal is not None:
+                    journal.flush()
+            except StoreError as error:
+                logger.warning("what cache tiers have confirmed could not be written down: %s", error)
 
 
 def _build(settings: Mapping[str, Any]) -> TieredBackend:
-    tiers, options = tiers_from_settings(settings, {})
+    tiers, options = tiers_and_options(settings["url"], {name: it for name, it in settings.items() if name != "url"})
     try:
         return TieredBackend(_without_memory(tiers), **options)
     except BaseException:
