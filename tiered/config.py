@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
-from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, number, tier_name, whole
+from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, tier_name, whole
 from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, needs_authentication
 from tiered.codecs.keys import keyring_of
@@ -37,7 +37,7 @@ OPTIONS: dict[str, Reader] = {
     "load_patience": lambda text: seconds(text),
     "read_order": str,
     "feed": str,
-    "journal": lambda text: os.path.expanduser(text),
+    "journal": lambda text: expanded(text),
     "serve_unproven": lambda text: boolean(text),
     "keys": str,
     "protect": str,
@@ -395,7 +395,7 @@ def _file(parts: SplitResult) -> _Spec:
     if not parts.path:
         raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
     options, _ = _options(parts, {"name": tier_name, "sync": str, "max_pending": count})
-    directory = unquote(os.path.expanduser(parts.path))
+    directory = unquote(expanded(parts.path))
 
     def build(shared: bool) -> Tier:
         from tiered.tiers.file import FileTier

@@ -171,6 +171,7 @@ URLS = [
     "redis+sentinel://:p%2Cw@a:26379,b:26380,[::1]/mymaster/2?sentinel_password=x,file:./data",
     "rediss+cluster://u:p@[::1]:7000,b:7001?ssl_cert_reqs=none&insecure_tls=yes,unix:///run/redis.sock?db=1&name=x",
     "localhost:6379/0?password=x@y#z,memory://",
+    "couchbases://u:p@a,b:1/bucket/scope/collection?durability=majority,file:~bot/x",
 ]
 TOML = [
     '[tiered]\nurl = "memory://,file:./x"\nnamespace = "a"\ndeadline = "250ms"\nshared = false\ncompress_above = "1kb"\n',

@@ -235,6 +235,9 @@ def test_a_record_that_learns_versions_late_gets_them_sealed_again() -> None:
         stamped = it.stamp("k", without, 9)
         assert it.open(stamped, "k")[1:] == (1, 9, EXPIRES, EXPIRES, PAYLOAD)
         assert it.stamp("k", stamped[:-1], 9) == stamped[:-1]
+        if protect:  # rekey must see with which key the stored one was made
+            old = frames(protect, keys={"k1": KEYS["k1"]}).draft("k", PAYLOAD, 1, EXPIRES).seal(0)
+            assert not it.is_current(it.stamp("k", old, 9)) and it.open(it.stamp("k", old, 9), "k").version == 9
         if protect:
             with pytest.raises(Untrusted, match="no version"):
                 it.open(without, "k")

@@ -90,17 +90,19 @@ class Frames:
         return assembled(head, self.seed, key, seal.close(head, self._space + key.encode(), body))
 
     def stamp(self, key: str, frame: bytes, version: int) -> bytes:
-        """A frame that was sealed under version 0, under `version`; one that does not open as it is, for readers to refuse."""
+        """A frame that was sealed under version 0, under `version`, with the same key.
+
+        One that does not open is returned as it is, for readers to refuse.
+        """
         try:
             entry = open_frame(frame, self.seed, key, ALL_FLAGS)
             body, seal = entry.payload, self._rules.reads.get(entry.flags & SEALED)
+            head = head_of(entry.flags, entry.codec, version, entry.expires_at, entry.keep_until)
             if seal is not None:
-                body = seal.open(frame[:HEAD], self._space + key.encode(), body)
+                place = self._space + key.encode()
+                body = seal.close(head, place, seal.open(frame[:HEAD], place, body), id_of(body))
         except CodecError:
             return frame
-        head = head_of(entry.flags, entry.codec, version, entry.expires_at, entry.keep_until)
-        if seal is not None:
-            body = seal.close(head, self._space + key.encode(), body)
         return assembled(head, self.seed, key, body)
 
     def _open(self, frame: bytes, seed: int, key: str) -> Entry:

@@ -15,6 +15,7 @@ from threading import Lock
 from time import monotonic
 from typing import NamedTuple
 
+from tiered.arguments import expanded
 from tiered.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def _reader(source: Source) -> Callable[[], Material]:
     if kind == "env" and where:
         return lambda: _from_environment(where)
     if kind == "file" and where:
-        return lambda: _from_file(Path(os.path.expanduser(where)))
+        return lambda: _from_file(Path(expanded(where)))
     # The value is not shown: somebody may have given the key itself.
     raise ConfigError("keys: give env:NAME or file:PATH, a mapping of ids to 32 bytes, or a callable")
 

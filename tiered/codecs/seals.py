@@ -19,6 +19,7 @@ SALT, NONCE, TAG, MAC = 16, 12, 16, 32
 MOST_SUBKEYS = 1024
 MOST_USES = 2**31
 """With random nonces a key of AES-GCM is good for 2^32 frames; a new salt, and with it a new key, comes before that."""
+_NONE: tuple[int, bytes, Any, int] = (-1, b"", None, 0)
 
 
 class Seal(Protocol):
@@ -31,8 +32,11 @@ class Seal(Protocol):
     def overhead(self) -> int:
         """How many bytes longer a sealed payload is."""
 
-    def close(self, head: bytes, place: bytes, payload: bytes) -> bytes:
-        """`payload` sealed for a frame that begins with `head`, at `place` (namespace and key)."""
+    def close(self, head: bytes, place: bytes, payload: bytes, id_: str | None = None) -> bytes:
+        """`payload` sealed for a frame that begins with `head`, at `place` (namespace and key).
+
+        With the current key, or the one of `id_`; raises `Untrusted` if there is none.
+        """
 
     def open(self, head: bytes, place: bytes, body: bytes) -> bytes:
         """The payload of `body`; raises `Untrusted` if anything is not as it was sealed."""
@@ -50,17 +54,19 @@ class Encryption:
         self._ring = ring
         self._derive, self._errors = _cryptography()
         self._subkeys: dict[bytes, tuple[int, Any]] = {}
-        self._own: tuple[int, bytes, Any, int] = (-1, b"", None, 0)
+        self._own: dict[str, tuple[int, bytes, Any, int]] = {}
 
     def overhead(self) -> int:
         return 1 + len(self._ring.current.id) + SALT + NONCE + TAG
 
-    def close(self, head: bytes, place: bytes, payload: bytes) -> bytes:
-        epoch, prefix, cipher, uses = self._own
-        if epoch != self._ring.epoch or not uses:
-            epoch, key, salt = self._ring.epoch, self._ring.current, os.urandom(SALT)
+    def close(self, head: bytes, place: bytes, payload: bytes, id_: str | None = None) -> bytes:
+        ring = self._ring
+        epoch, key = ring.epoch, ring.current if id_ is None else _named(ring, id_, self.name)
+        known, prefix, cipher, uses = self._own.get(key.id, _NONE)
+        if known != epoch or not uses:
+            salt = os.urandom(SALT)
             prefix, cipher, uses = _prefix(key) + salt, self._derive(key.secret, salt), MOST_USES
-        self._own = (epoch, prefix, cipher, uses - 1)
+        self._own[key.id] = (epoch, prefix, cipher, uses - 1)
         nonce = os.urandom(NONCE)
         sealed: bytes = cipher.encrypt(nonce, payload, head + prefix + place)
         return prefix + nonce + sealed
@@ -72,7 +78,7 @@ class Encryption:
         prefix, epoch = body[:start], self._ring.epoch
         known, cipher = self._subkeys.get(prefix, (-1, None))
         if known != epoch:
-            secret = _named(self._ring, prefix[1:-SALT], self.name).secret
+            secret = _named(self._ring, _text(prefix[1:-SALT]), self.name).secret
             cipher = self._derive(secret, prefix[-SALT:])
         try:
             payload: bytes = cipher.decrypt(body[start : start + NONCE], body[start + NONCE :], head + prefix + place)
@@ -96,8 +102,8 @@ class Signature:
     def overhead(self) -> int:
         return 1 + len(self._ring.current.id) + MAC
 
-    def close(self, head: bytes, place: bytes, payload: bytes) -> bytes:
-        key = self._ring.current
+    def close(self, head: bytes, place: bytes, payload: bytes, id_: str | None = None) -> bytes:
+        key = self._ring.current if id_ is None else _named(self._ring, id_, self.name)
         prefix = _prefix(key)
         return prefix + _mac(key, head + prefix, place, payload) + payload
 
@@ -105,7 +111,7 @@ class Signature:
         start = 1 + body[0] if body else 0
         if not start or len(body) < start + MAC:
             raise Untrusted("not signed the way its header says")
-        key, payload = _named(self._ring, body[1:start], self.name), body[start + MAC :]
+        key, payload = _named(self._ring, id_of(body), self.name), body[start + MAC :]
         if not hmac.compare_digest(_mac(key, head + body[:start], place, payload), body[start : start + MAC]):
             raise Untrusted("was changed, or belongs to another key, namespace or version, or to other keys")
         return payload
@@ -113,18 +119,21 @@ class Signature:
 
 def id_of(body: bytes) -> str:
     """The id of the key that a sealed payload names, unverified; empty if it names none."""
-    return body[1 : 1 + body[0]].decode("ascii", "replace") if body else ""
+    return _text(body[1 : 1 + body[0]]) if body else ""
 
 
 def _prefix(key: Key) -> bytes:
     return bytes([len(key.id)]) + key.id.encode()
 
 
-def _named(ring: Keyring, id_: bytes, how: str) -> Key:
-    text = id_.decode("ascii", "replace")
-    key = ring.find(text)
+def _text(id_: bytes) -> str:
+    return id_.decode("ascii", "replace")
+
+
+def _named(ring: Keyring, id_: str, how: str) -> Key:
+    key = ring.find(id_)
     if key is None:
-        shown = text if text.isprintable() and len(text) <= 32 else "with no proper id"
+        shown = id_ if id_.isprintable() and len(id_) <= 32 else "with no proper id"
         raise Untrusted(f"{how} with the key {shown!r}, which is not among the keys of this process; add it")
     return key
 
