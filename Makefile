@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage clean
+.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage bench-metrics dashboards pictures clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -21,6 +21,7 @@ demo: .venv/.ok  ## a bot with thousands of users on real parts
 
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
 	@scripts/ensure-redis-server
+	@scripts/ensure-prometheus
 	@scripts/ensure-couchbase-mock
 	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
@@ -64,6 +65,9 @@ bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
+	$(WITH_REDIS) $(BIN)/python benchmarks/asyncio_ratios.py
+	@scripts/ensure-couchbase-mock
+	$(BIN)/python benchmarks/couchbase_ratios.py
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
 	$(BIN)/python benchmarks/memory_size.py
 	$(BIN)/python benchmarks/million.py
@@ -73,5 +77,17 @@ bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: 
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
+bench-metrics: .venv/.ok  ## what counting costs a hit in memory, and what a scrape costs
+	$(BIN)/python -m benchmarks.metrics
+
+dashboards: .venv/.ok  ## grafana/dashboards/*.json from grafana/source
+	$(BIN)/python -m grafana.source
+
+pictures: .venv/.ok  ## the README's pictures of the dashboards, from a real run through a real outage
+	@scripts/ensure-redis-server
+	@scripts/ensure-prometheus
+	$(BIN)/python -m pip install --quiet -e '.[pictures]'
+	$(WITH_REDIS) $(BIN)/python -m grafana.pictures
+
 clean:  ## remove what make made
-	rm -rf .venv .will .redis .couchbase .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .will .redis .couchbase .prometheus .pytest_cache .mypy_cache .ruff_cache .hypothesis

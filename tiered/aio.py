@@ -18,6 +18,7 @@ from tiered.results import Lookup, WriteOutcome
 from tiered.steps import Steps
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write
+from tiered.writing import Result
 
 if TYPE_CHECKING:
     from tiered.rekeying import RekeyReport
@@ -96,7 +97,9 @@ class AsyncTieredBackend:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
         wanted, values, below = self._store._from_memory(keys)
         if below:
-            self._store._add(values, await self._pool.read_many(self._store, below))
+            with self._stats.operation("get_many", keys=len(below)):
+                found = await self._pool.read_many(self._store, below)
+            self._store._add(values, found)
         return {key: values[key] for key in wanted if key in values}
 
     async def ttl(self, key: str) -> float | None:
@@ -113,7 +116,7 @@ class AsyncTieredBackend:
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return await self._write(self._store._draft(key, value, ttl, expect=0), value)
+        return await self._write(self._store._draft(key, value, ttl, expect=0), value, op="add")
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
@@ -123,14 +126,14 @@ class AsyncTieredBackend:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         values = dict(values)
         writes = self._store._drafts(values.items(), expiry(ttl, self._store._chain.clock.now()))
-        results = await self._pool.commit(self._store, writes, list(values.values()))
+        results = await self._counted("set_many", writes, list(values.values()))
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     async def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         writes = self._store._tombstones(keys)
-        results = await self._pool.commit(self._store, writes, [None] * len(writes))
+        results = await self._counted("delete", writes, [None] * len(writes))
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
@@ -253,14 +256,22 @@ class AsyncTieredBackend:
     # Private, in the order of use
 
     async def _find(self, key: str) -> Found:
-        found = await self._pool.read(self._store, check_key(key, self._store._chain.max_key_bytes))
-        self._stats.misses += found.slot is None
+        key = check_key(key, self._store._chain.max_key_bytes)
+        with self._stats.operation("get", keys=1):
+            found = await self._pool.read(self._store, key)
+        self._stats.found(found.tier, found.slot is not None)
         return found
 
-    async def _write(self, write: Write, value: Any) -> WriteOutcome | None:
-        ((written, outcome),) = await self._pool.commit(self._store, (write,), (value,))
+    async def _write(self, write: Write, value: Any, *, op: str = "set") -> WriteOutcome | None:
+        ((written, outcome),) = await self._counted(op, (write,), (value,))
         self._stats.sets += bool(written.version)
         return outcome
+
+    async def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
+        with self._stats.operation(op) as it:
+            results = await self._pool.commit(self._store, writes, values)
+            it.degraded = self._store._is_degraded(results)
+        return results
 
     async def _perform(self, steps: Steps[_Result]) -> _Result:
         return await self._performer.perform(steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -24,6 +25,7 @@ from tiered.arguments import (
     choice,
     expiry,
     number,
+    tier_name,
     whole,
 )
 from tiered.chain import Chain
@@ -36,6 +38,7 @@ from tiered.entry import Draft
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
 from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
+from tiered.observability.observed import OBSERVED
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.feeder import Feeder
@@ -72,6 +75,8 @@ class TieredBackend:
     record (Couchbase: yes, others: no).
     `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
     cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
+    `name` (by default the namespace) is what metrics call this store; `trace=True` makes OpenTelemetry spans of what tiers
+    are asked (docs/metrics.md).
 
     `keys` ("env:NAME", "file:PATH", a mapping, a callable) encrypt what is stored, or with `protect="sign"` sign it; other
     frames are then refused, or with `migrate` still read (docs/security.md). Payloads of more than `compress_above` bytes
@@ -94,6 +99,8 @@ class TieredBackend:
         journal: str | os.PathLike[str] | None = None,
         read_order: Literal["declared", "measured"] = "declared",
         feed: Literal["write", "journal"] = "write",
+        name: str | None = None,
+        trace: bool = False,
         serve_unproven: bool | None = None,
         keys: Keyring | Source | None = None,
         protect: str | None = None,
@@ -112,6 +119,10 @@ class TieredBackend:
         choice("feed", feed, FEEDS)
         whole("max_key_bytes", max_key_bytes, 1)
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
+        if trace:
+            from tiered.observability.tracing import traced
+
+            tiers = [traced(tier) for tier in tiers]
         codec = codec_for(codec, max_depth)
         chain = Chain(
             tiers,
@@ -131,6 +142,7 @@ class TieredBackend:
             journal=journal,
             measured=read_order == "measured",
             fed=feed == "journal",
+            name=namespace if name is None else tier_name(name),
             serve_unproven=serve_unproven,
             clock=clock,
         )
@@ -144,7 +156,7 @@ class TieredBackend:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
         self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
-        self._updates = Updates(chain, self._space, self._ready, self._draft, self._write)
+        self._updates = Updates(chain, self._space, self._ready, self._draft, partial(self._write, op="update"))
         self._stats = self._space.stats
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
         self._held, self._touched = self._space.part.slots.get, self._space.part.touched.append
@@ -205,8 +217,10 @@ class TieredBackend:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
         wanted, values, below = self._from_memory(keys)
         if below:
-            self._ready()
-            self._add(values, self._reader.read_many(self._space, below))
+            with self._stats.operation("get_many", keys=len(below)):
+                self._ready()
+                found = self._reader.read_many(self._space, below)
+            self._add(values, found)
         return {key: values[key] for key in wanted if key in values}
 
     def ttl(self, key: str) -> float | None:
@@ -231,7 +245,7 @@ class TieredBackend:
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value)
+        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value, op="add")
         return outcome if written.version else None
 
     def delete(self, key: str) -> bool:
@@ -241,14 +255,14 @@ class TieredBackend:
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
-        results = self._commit(writes, list(values.values()))
+        results = self._counted("set_many", writes, list(values.values()))
         self._stats.sets += len(writes)
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         writes = self._tombstones(keys)
-        results = self._commit(writes, [None] * len(writes))
+        results = self._counted("delete", writes, [None] * len(writes))
         self._stats.deletes += len(writes)
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
@@ -323,6 +337,7 @@ class TieredBackend:
             self._forget_all()
             raise
         self._forget_all()
+        self._chain.record_stats.bumps["clear"] += 1
         for guard in self._chain.guards:
             if guard.breaker.closed:
                 guard.forget(old)
@@ -426,6 +441,7 @@ class TieredBackend:
         """Stop the background thread and close every tier. Idempotent."""
         if not self._chain.closed:
             self._chain.closed = True
+            OBSERVED.discard(self._chain)
             self._loading.close()
             self._coherence.stop()
             if self._feeder is not None:
@@ -519,15 +535,14 @@ class TieredBackend:
                 values[key] = _value(slot)
             else:
                 below.append(key)
-        self._stats.memory_hits += len(values)
+        self._stats.many_hits += len(values)
         return wanted, values, below
 
     def _add(self, values: dict[str, Any], found: Mapping[str, Found]) -> None:
         """What was found below memory to what memory had."""
         for key, it in found.items():
-            if it.slot is None:
-                self._stats.misses += 1
-            else:
+            self._stats.found(it.tier, it.slot is not None)
+            if it.slot is not None:
                 values[key] = _value(it.slot)
 
     def _shown(self, found: Found, now: float) -> Lookup:
@@ -553,11 +568,17 @@ class TieredBackend:
 
     def _below(self, key: str) -> Found:
         """What is below memory; `tiered.aio` has another way there."""
-        if self._chain.closed or not self._space.ready:
-            self._ready()
-        found = self._reader.read(self._space, key)
-        if found.slot is None:
-            self._stats.misses += 1
+        began, stats = monotonic(), self._stats  # without `operation`, which would cost as much again
+        try:
+            if self._chain.closed or not self._space.ready:
+                self._ready()
+            found = self._reader.read(self._space, key)
+        except StoreError:
+            stats.read_errors += 1
+            stats.operations["get"].failed(monotonic() - began)
+            raise
+        stats.operations["get"].succeeded(monotonic() - began)
+        stats.found(found.tier, found.slot is not None)
         return found
 
     def _draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
@@ -592,10 +613,21 @@ class TieredBackend:
         frames, now = self._space.frames, self._chain.clock.now()
         return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
 
-    def _write(self, write: Write, value: Any) -> tuple[Written, Any]:
-        result = self._commit((write,), (value,))[0]
+    def _write(self, write: Write, value: Any, *, op: str = "set") -> tuple[Written, Any]:
+        result = self._counted(op, (write,), (value,))[0]
         self._stats.sets += bool(result[0].version)
         return result
+
+    def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
+        """`_commit` for one caller."""
+        with self._stats.operation(op) as it:
+            results = self._commit(writes, values)
+            it.degraded = self._is_degraded(results)
+        return results
+
+    def _is_degraded(self, results: Sequence[Result]) -> bool:
+        """Whether a cache tier did not take a write when it was given it."""
+        return self._feeder is None and any(outcome and "queued" in outcome.tiers.values() for _, outcome in results)
 
     def _commit(self, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
         self._ready(write=True)

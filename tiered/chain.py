@@ -17,7 +17,8 @@ from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Covered, Entry
 from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError, TooLarge
 from tiered.forks import Forking, register
-from tiered.observability.stats import StoreStats, TierStats
+from tiered.observability.observed import OBSERVED
+from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
@@ -106,6 +107,7 @@ class Chain(Forking):
         serve_unproven: bool | None = None,
         measured: bool = False,
         fed: bool = False,
+        name: str = "default",
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if isinstance(self.record, LateVersions):
@@ -132,13 +134,15 @@ class Chain(Forking):
         self.record_calls = BoundedSemaphore(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
         self.marks = [guard.name for guard in self.guards]
-        self.record_stats = TierStats()
+        self.record_stats = TierStats.of(RECORD_OPS)
+        self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
         self.closed = False
         self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
         self._spaces: dict[str, Space] = {}
         self._spaces_lock = Lock()  # guards the table of namespaces
         register(self)
+        OBSERVED.add(self, name)
 
     def space(self, name: str) -> Space:
         """The namespace `name`; the same object for everyone in this chain."""
@@ -162,7 +166,8 @@ class Chain(Forking):
             self.memory.forget_all()
         self.trust.forget()
         self.order.forget()
-        self.record_stats.reset()
+        for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
+            stats.reset()
         for guard in self.guards:
             guard.forget_parent()
         for space in self.spaces():

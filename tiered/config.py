@@ -38,6 +38,8 @@ OPTIONS: dict[str, Reader] = {
     "read_order": str,
     "feed": str,
     "journal": lambda text: expanded(text),
+    "name": str,
+    "trace": lambda text: boolean(text),
     "serve_unproven": lambda text: boolean(text),
     "keys": str,
     "protect": str,
@@ -54,6 +56,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "shared": (str, bool),
     "serve_unproven": (str, bool),
     "migrate": (str, bool),
+    "name": (str,),
+    "trace": (str, bool),
 }
 """What the others may be in a file; numbers and durations are numbers or str."""
 

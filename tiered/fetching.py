@@ -50,7 +50,7 @@ class Fetcher:
         if chain.order.asked:
             return self.fetch(space, (key,), started)[key]
         try:
-            generation, frame = chain.record.read(space.name, key)
+            generation, frame = self._read_one(space, key, started)
         except StoreUnavailable as error:
             if not self._may_serve(error):
                 raise
@@ -117,8 +117,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started)
-                for key, answer in zip(left, guard.get_many(space, left), strict=True):
-                    self._sort(space, it, key, answer, started, found, {})
+                self._sort(space, it, left, guard.get_many(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)
@@ -149,43 +148,41 @@ class Fetcher:
             ):
                 it.unanswered = left
             else:
-                generation, good = space.generation, dict[str, bytes]()
+                generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
-                for key, answer in zip(left, answers, strict=True):
-                    self._sort(space, it, key, answer, started, found, good)
-                self._promote(space, generation, asked, good)
+                good = self._sort(space, it, left, answers, started, found)
+                if asked:
+                    self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
 
     def _sort(
-        self,
-        space: Space,
-        it: _Asked,
-        key: str,
-        answer: Answer,
-        started: float,
-        found: dict[str, Found],
-        good: dict[str, bytes],
-    ) -> None:
-        """Turn a cache tier's answer into a finding, a miss, or none; damaged bytes are a counted miss."""
-        stats = it.guard.stats
-        if answer is None:
-            stats.misses += 1
-            it.missed.append(key)
-        elif not isinstance(answer, bytes):
-            it.unanswered.append(key)
-        else:
-            until = self._chain.trust.cache_until(started)
-            try:
-                opened = self._open(space, key, answer, it.guard.name, started, until)
-                self._refuse_replayed(space, key, opened, started)
-            except CodecError:
-                stats.corrupt += 1
-                # Damage may have left the version intact, and then no put would replace it.
-                (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+        self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]
+    ) -> dict[str, bytes]:
+        """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
+
+        Damaged bytes are a counted miss.
+        """
+        good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
+        until, open_ = self._chain.trust.cache_until(started), self._open
+        for key, answer in zip(keys, answers, strict=True):
+            if answer is None:
+                it.missed.append(key)
+            elif not isinstance(answer, bytes):
+                it.unanswered.append(key)
             else:
-                stats.hits += 1
-                found[key], good[key] = opened, answer
+                try:
+                    opened = open_(space, key, answer, name, started, until)
+                    self._refuse_replayed(space, key, opened, started)
+                except CodecError:
+                    stats.corrupt += 1
+                    # Damage may have left the version intact, and then no put would replace it.
+                    (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
+                else:
+                    found[key], good[key] = opened, answer
+        stats.misses += answers.count(None)
+        stats.hits += len(good)
+        return good
 
     def _from_record(
         self,
@@ -230,15 +227,35 @@ class Fetcher:
         try:
             frames: list[bytes | None]
             if len(keys) == 1:
-                generation, frame = chain.record.read(space.name, keys[0])
+                generation, frame = self._read_one(space, keys[0], chain.clock.monotonic())
                 frames = [frame]
             else:
-                generation, frames = chain.record.read_many(space.name, keys)
+                generation, frames = self._read_several(space, keys)
             missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
             absences = iter(self._absences(space, missing) if missing else ())
         finally:
             chain.record_calls.release()
         return generation, [next(absences) if frame is None else frame for frame in frames]
+
+    def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:
+        chain = self._chain
+        try:
+            answer = chain.record.read(space.name, key)
+        except StoreError as error:
+            chain.record_stats.failed("read", error.reason, chain.clock.monotonic() - began, reads=1)
+            raise
+        chain.record_stats.timed("read", chain.clock.monotonic() - began)
+        return answer
+
+    def _read_several(self, space: Space, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        chain, began = self._chain, self._chain.clock.monotonic()
+        try:
+            answer = chain.record.read_many(space.name, keys)
+        except StoreError as error:
+            chain.record_stats.failed("read_many", error.reason, chain.clock.monotonic() - began, reads=len(keys))
+            raise
+        chain.record_stats.timed("read_many", chain.clock.monotonic() - began)
+        return answer
 
     def _absences(self, space: Space, keys: Sequence[str]) -> Sequence[bytes | Absence]:
         """Since which version the record has none of `keys` (R16); what was written meanwhile is there now."""
@@ -257,6 +274,7 @@ class Fetcher:
         if type(held) is not bytes:
             stats.misses += 1
             return Found(None, name, held.version)  # type: ignore[union-attr]  # an Absence
+        stats.read_bytes += len(held)
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except CodecError as error:

@@ -27,8 +27,16 @@ class Lane(Forking, Generic[_Job]):
     `most` above one another is started only when the others have been busy for `patience` seconds: a tier hangs.
     """
 
-    def __init__(self, do: Callable[[list[_Job]], None], *, name: str, most: int = 1, patience: float = 0.0) -> None:
-        self._do, self._name, self._most, self._patience = do, name, most, patience
+    def __init__(
+        self,
+        do: Callable[[list[_Job]], None],
+        *,
+        name: str,
+        most: int = 1,
+        patience: float = 0.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._do, self._name, self._most, self._patience, self._clock = do, name, most, patience, clock
         self._closed = False
         self._start()
         register(self)
@@ -64,7 +72,7 @@ class Lane(Forking, Generic[_Job]):
         if not self._threads:
             return True
         if self._most > 1:
-            return not self._idle and monotonic() - self._began > self._patience
+            return not self._idle and self._clock() - self._began > self._patience
         return self._jobs.qsize() > self._idle
 
     def _staff(self) -> None:
@@ -72,7 +80,7 @@ class Lane(Forking, Generic[_Job]):
             if self._threads >= WORKERS or self._closed:
                 return
             self._threads += 1
-            self._began = monotonic()
+            self._began = self._clock()
         try:
             Thread(target=self._work, name=self._name, daemon=True).start()
         except RuntimeError as error:
@@ -102,7 +110,7 @@ class Lane(Forking, Generic[_Job]):
         with self._count:
             self._idle -= 1
             if batch:
-                self._began = monotonic()
+                self._began = self._clock()
                 return batch
             self._threads -= 1
             # Whoever put a job in before this line saw a thread; whoever does after it sees that there is one less.

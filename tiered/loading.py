@@ -149,14 +149,7 @@ class Loads:
         if found.slot is not None and not (job.background and self._is_due(job.ahead, found.slot[4] / 1000 or None)):
             return _copy(found)
         load.begin(space.generation, found.version)
-        space.stats.loads += 1
-        space.stats.refreshed += job.background
-        try:
-            with load.loader():
-                value = yield Produce(job.loader)
-        except Exception as error:
-            load.failed = not isinstance(error, RecursiveLoad)
-            raise
+        value = yield from self._run(load, job)
         write = self._draft(key, value, job.ttl, 0 if found.slot is None else found.version)
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
@@ -167,7 +160,25 @@ class Loads:
             now: Found = (yield Ask(partial(self._reader.read_many, space, (key,), caches=False)))[key]
             if now.slot is not None:
                 return _copy(now)
+        else:
+            space.stats.stored += 1
         return partial(self._chain.codec.decode, write.draft.payload)
+
+    def _run(self, load: Load, job: Job) -> Steps[Any]:
+        """The loader's value, counted and timed."""
+        stats, now = self._space.stats, self._chain.clock.monotonic
+        began = now()
+        stats.loads += 1
+        stats.refreshed += job.background
+        try:
+            with load.loader():
+                return (yield Produce(job.loader))
+        except Exception as error:
+            stats.load_errors += 1
+            load.failed = not isinstance(error, RecursiveLoad)
+            raise
+        finally:
+            stats.load_time.observe(now() - began)
 
     def _unchanged(self, key: str, load: Load, found: Found) -> bool:
         """Whether the key was neither deleted nor cleared since the loader began; a `set` is for the record to see."""
@@ -218,6 +229,7 @@ class Loads:
             logger.warning("cannot look for an expired value: %s", error)
             return None
         self._space.stats.stale_served += 1
+        self._space.stats.stale_age.observe((now - entry.expires_at) / 1000)
         return lambda: value
 
 

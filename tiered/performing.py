@@ -46,7 +46,9 @@ class Performer:
             case Read():
                 return await self._pool.read(self._store, step.key)
             case Commit():
-                (result,) = await self._pool.commit(self._store, (step.write,), (step.value,))
+                with self._store._stats.operation(step.op) as it:
+                    (result,) = results = await self._pool.commit(self._store, (step.write,), (step.value,))
+                    it.degraded = self._store._is_degraded(results)
                 self._store._stats.sets += bool(result[0].version)
                 return result
             case Ask():

@@ -37,7 +37,9 @@ class Reader:
                 self._land(flights, key, mine)
             raise
         with self._memory.lock:
-            good = self._finish(space, key, found, events, started)  # from here on nobody joins any more
+            good = self._finish(
+                space, key, found, events, started, flights.events == events
+            )  # from here on nobody joins any more
             if mine.done is not None:
                 mine.answer = found if good else None
                 mine.done.release()
@@ -48,7 +50,8 @@ class Reader:
         events, started = space.flights.events, self._now()
         found = self._fetcher.fetch(space, keys, started, caches=caches)
         with self._memory.lock:
-            overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started)]
+            quiet = events == space.flights.events
+            overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started, quiet)]
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
@@ -86,10 +89,11 @@ class Reader:
                     self._land(space.flights, key, flight)
             raise
         with lock:
+            quiet = events == space.flights.events
             for key, flight in mine.items():
                 if key in failed:
                     flight.error = failed[key]
-                elif self._finish(space, key, found[key], events, started):
+                elif self._finish(space, key, found[key], events, started, quiet):
                     flight.answer = found[key]
                 else:
                     overtaken.append(key)
@@ -136,20 +140,23 @@ class Reader:
         trust = self._chain.trust
         return not self._chain.guards or not trust.caches(flight.started) or started < trust.cache_until(flight.started)
 
-    def _finish(self, space: Space, key: str, found: Found, events: int, started: float) -> bool:
-        """Let memory have what was found, in one step under the lock (R2, R4).
+    def _finish(self, space: Space, key: str, found: Found, events: int, started: float, quiet: bool) -> bool:
+        """Let memory have what was found, in one step under the lock (R2, R4). `quiet`: there were no events since.
 
         False if a cache tier gave it and something newer was reached meanwhile: then it must not be returned. What the
         record gave was true after the read began, so it may be, but memory keeps only what nothing has overtaken.
         """
         flights, (slot, tier, version) = space.flights, found
-        overtaken = events != flights.events and version < flights.floor(key, events)
+        overtaken = not quiet and version < flights.floor(key, events)
         flights.reach(key, version or MAX_VERSION)  # an absence without a version: nobody knows what it overtakes (R16)
         if overtaken:
             self._memory.drop_older(space.part, key, version)
             return tier == self._record
         if slot is not None:
-            self._memory.admit(space.part, key, slot)
+            if self._memory.admit(space.part, key, slot):
+                self._chain.memory_stats.promoted += 1
+            else:
+                self._chain.memory_stats.outrun += 1
         else:
             held = space.part.slots.get(key)
             # An absence without a version is newer than what was there before the read began.

@@ -36,6 +36,8 @@ class Commit(NamedTuple):
     call: Callable[[], Any]
     write: Write
     value: Any
+    op: str = "set"
+    """What it counts as."""
 
 
 class Look(NamedTuple):

@@ -50,7 +50,7 @@ class Updates:
             if isinstance(ttl, _Keep) and held.version:
                 draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
                 write = write._replace(draft=draft)
-            if (yield Commit(partial(self._write, write, value), write, value))[0].version:
+            if (yield Commit(partial(self._write, write, value), write, value, "update"))[0].version:
                 return value
             self._space.stats.conflicts += 1
             if attempt > 2:

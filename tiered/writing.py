@@ -12,7 +12,7 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
-from tiered.errors import NotApplied
+from tiered.errors import NotApplied, StoreError
 from tiered.replication.feeder import Feeder
 from tiered.results import TierOutcome, WriteOutcome
 from tiered.tiers.base import Commit, Write, Written
@@ -39,14 +39,20 @@ class Writer:
         events = space.flights.events
         try:
             commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
+            chain.record_stats.timed("commit", chain.clock.monotonic() - started)
             if commit.generation != space.generation:
                 chain.learn(space, commit.generation)
             self._owe(space, writes, commit)
+            size = sum(len(it.frame) for it in commit.written)
+            chain.record_stats.written_bytes += size
             held = self._into_memory(space, writes, values, commit, events, started)
             tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}
-        except NotApplied:
+        except NotApplied as error:
+            chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
             raise
-        except BaseException:  # Ambiguous, or a signal's exception after the commit
+        except BaseException as error:  # Ambiguous, or a signal's exception after the commit
+            if isinstance(error, StoreError):
+                chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
             self._doubt(space, writes)
             raise
         return self._outcomes(commit, held, tiers)

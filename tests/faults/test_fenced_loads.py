@@ -73,10 +73,10 @@ def test_a_delete_that_another_process_tells_of_is_not_undone(opened: Open, raw:
     store, other = opened(), opened()
     loader = Held()
     asked = loader.ask(store)
-    eventually(lambda: store._coherence.connected and store._space.subscribed)
-    told = store._coherence.received
+    eventually(lambda: store._coherence.stats.connected and store._space.subscribed)
+    told = store._coherence.stats.received
     other.delete("k")
-    eventually(lambda: store._coherence.received > told)
+    eventually(lambda: store._coherence.stats.received > told)
     raw.delete("tiered:default:2:k", "tiered:default:1:k")  # Redis evicted the tombstone
     loader.go.set()
     assert asked.result(LIMIT) == "loaded"

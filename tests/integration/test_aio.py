@@ -83,6 +83,8 @@ def test_the_whole_api(run: Loop, tmp_path: Path, redis_url: str) -> None:
     async def work() -> None:
         url = f"memory://,{redis_url}?timeout=5s&connect_timeout=5s,file:{tmp_path}/all"
         async with AsyncTieredBackend.from_url(url, namespace="bot") as store:
+            assert await store.get("warm") is None
+            await until(lambda: store._store._space.subscribed)  # which empties memory, as any gap in the messages does
             outcome = await store.set("k", [1], ttl=60)
             assert outcome.tiers == {"memory": "ok", "redis": "ok", "file": "ok"}
             assert await store.get("k") == [1] and await store.get("none", "default") == "default"
@@ -310,6 +312,23 @@ def test_a_write_that_is_too_large_fails_alone(run: Loop) -> None:
         error = results.pop(3)
         assert isinstance(error, NotApplied) and error.reason is Reason.TOO_LARGE
         assert all(outcome.version for outcome in results) and plain.get("k2") == "x" * 10
+
+
+def test_a_record_that_commits_one_by_one_is_not_asked_for_more(run: Loop, tmp_path: Path) -> None:
+    record: Any = FileTier(tmp_path / "single")
+    record.one_by_one = True
+    commit = record.commit = Gate(record.commit)
+    commit.open()
+    with TieredBackend([MemoryTier(), record]) as plain:
+        store = AsyncTieredBackend.over(plain)
+
+        async def work() -> None:
+            await asyncio.gather(*(store.set(f"k{n}", n) for n in range(40)))
+            await store.set_many({"a": 1, "b": 2})
+            assert [len(writes) for _, writes in commit.calls] == [*[1] * 40, 2]
+            assert await store.get_many(["k7", "a"]) == {"k7": 7, "a": 1}
+
+        run(work())
 
 
 def test_a_value_is_stored_as_it_was_at_the_call(run: Loop, store: AsyncTieredBackend) -> None:

@@ -229,14 +229,14 @@ def test_a_write_that_is_overtaken_by_a_bump_goes_to_the_caches_of_the_new_gener
     """R8: in the old one nobody would look for it, while an older value may have been promoted into the new one."""
     other = another(tier, couchbase_url)
     try:
-        generations, mutate = tier._record._generations, tier._link.mutate_many
+        generations, mutate = tier._record._generations, tier._link.mutate
         old = tier.generation("n")
 
-        def slowly(mutations: Any) -> Any:
+        def slowly(mutation: Any) -> int:
             other.bump()
-            return mutate(mutations)
+            return mutate(mutation)
 
-        tier._link.mutate_many = slowly  # type: ignore[method-assign]
+        tier._link.mutate = slowly  # type: ignore[method-assign]
         commit = tier.commit("n", [Write("k", value("k"))], now=now())
         assert commit.generation == other.generation("n") > old
         assert generations.state().generation("n") == commit.generation
@@ -261,7 +261,7 @@ def test_a_part_of_a_batch_is_ambiguous_and_none_of_it_is_not_applied(tier: Couc
     assert type(raised.value).__name__ == "Ambiguous"
     calls.append(None)
     with pytest.raises(NotApplied):
-        tier.commit("n", twice[:1], now=now())
+        tier.commit("n", [Write("a", value("a")), Write("b", value("b"))], now=now())
 
 
 def test_damage_in_the_record_is_an_error_and_foreign_bytes_in_a_cache_are_none(tier: CouchbaseTier) -> None:

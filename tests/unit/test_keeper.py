@@ -84,7 +84,7 @@ def test_convergence_after_a_probe_that_ended_in_an_error_of_no_known_kind(a: Pr
 
 
 def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b: Process) -> None:
-    b.guard.owed._limit = 3
+    b.guard.owed.limit = 3
     generation = b.store._space.generation
     b.guard.owe_many("default", [(f"k{n}", MAX_VERSION) for n in range(9)])
     assert not b.guard.breaker.closed

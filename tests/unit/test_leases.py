@@ -137,7 +137,7 @@ def test_the_record_gives_it_while_the_cache_is_away(
     assert lease.granted is not None and lease.granted.name == "file"
     assert leases.take(chain.space("n"), "k") is None
     assert (
-        chain.guards[0].stats.errors[Reason.CONNECTION] == 3
+        chain.guards[0].stats.errors["other", Reason.CONNECTION] == 3
     )  # two takes and a release of what may have been taken: it feeds the breaker
     leases.release(lease)
     assert not record.leases.held

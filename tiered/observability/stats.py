@@ -1,11 +1,42 @@
-"""Plain counters. Integers only: reading and adding costs tens of nanoseconds, and anyone may hold them."""
+"""Plain counters. Integers only: reading and adding costs tens of nanoseconds, and anyone may hold them.
+
+`x += f()` would lose counts between threads: compute first, then add.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from time import monotonic
 
-from tiered.errors import Reason
+from tiered.errors import Reason, StoreError
+from tiered.observability.histogram import Histogram
+
+OTHER = "other"
+CACHE_OPS = ("get", "get_many", "put", OTHER)
+RECORD_OPS = ("read", "read_many", "commit")
+"""What tiers are asked, and whatever else: leases, claims, probes."""
+READ_OPS = ("get", "get_many")
+WRITE_OPS = ("set", "add", "set_many", "delete", "update")
+"""Operations of a store. `update` includes `touch` and `increment`; what `get_or_set` stores is a `set`."""
+STALE_BOUNDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
+
+
+def _reset(stats: object, names: Iterable[str]) -> None:
+    """Counters to zero, in place: others hold them."""
+    for name in names:
+        held = getattr(stats, name)
+        if isinstance(held, dict):
+            for key, value in list(held.items()):
+                if isinstance(value, (Histogram, OperationStats)):
+                    value.reset()
+                else:
+                    del held[key]
+        elif isinstance(held, Histogram):
+            held.reset()
+        elif isinstance(held, int):
+            setattr(stats, name, 0)
 
 
 @dataclass(slots=True)
@@ -16,32 +47,118 @@ class TierStats:
     misses: int = 0
     skipped: int = 0
     """Reads that did not ask the tier: breaker open, or the key is owed."""
+    unanswered: int = 0
+    """Reads that asked it, and it failed."""
     corrupt: int = 0
     applied: int = 0
     superseded: int = 0
-    """Puts refused because the tier held this version or a newer one."""
+    """Written values refused because the tier held this version or a newer one."""
+    promoted: int = 0
+    outrun: int = 0
+    """Promotions refused for the same reason."""
+    queued: int = 0
+    """Writes that the tier did not take, to be replayed."""
     replayed: int = 0
-    errors: Counter[Reason] = field(default_factory=Counter)
+    replayed_in_vain: int = 0
+    """Replays of what the tier held by then, or something newer."""
+    replays_failed: int = 0
+    dropped: int = 0
+    """Debts that could no longer be counted one by one: the tier gets a new generation instead."""
+    told: int = 0
+    """Versions published to the memories of other processes."""
+    read_bytes: int = 0
+    written_bytes: int = 0
+    errors: Counter[tuple[str, Reason]] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     """What `repair` mended, by the kind of difference."""
+    bumps: Counter[str] = field(default_factory=Counter)
+    """New generations, by their reason."""
+    durations: dict[str, Histogram] = field(default_factory=dict)
 
-    def failed(self, reason: Reason) -> None:
-        self.errors[reason] += 1
+    @classmethod
+    def of(cls, ops: Iterable[str]) -> TierStats:
+        """For a tier that is asked `ops`."""
+        return cls(durations={op: Histogram() for op in ops})
+
+    def timed(self, op: str, seconds: float) -> None:
+        """`op` is over, whether well or not."""
+        self.durations[op].observe(seconds)
+
+    def failed(self, op: str, reason: Reason, seconds: float | None = None, *, reads: int = 0) -> None:
+        """`op` failed after so long, if that is known, and `reads` keys got no answer."""
+        if op not in self.durations:
+            op = OTHER
+        self.errors[op, reason] += 1
+        self.unanswered += reads
+        if seconds is not None:
+            self.timed(op, seconds)
+
+    def count_replay(self, items: Sequence[tuple[str, bytes]], applied: int) -> None:
+        """`items` were replayed, and others told of them."""
+        self.replayed += applied
+        self.replayed_in_vain += len(items) - applied
+        self.told += len(items)
+        size = sum(len(frame) for _, frame in items)
+        self.written_bytes += size
 
     def reset(self) -> None:
         """Start from zero, in a child after a fork."""
-        for name in ("hits", "misses", "skipped", "corrupt", "applied", "superseded", "replayed"):
-            setattr(self, name, 0)
-        self.errors.clear()
+        _reset(self, (it.name for it in fields(self)))
 
     def as_dict(self) -> dict[str, object]:
         """A copy for people and JSON."""
-        names = ("hits", "misses", "skipped", "corrupt", "applied", "superseded", "replayed")
-        return {
-            **{name: getattr(self, name) for name in names},
-            "errors": {str(k): v for k, v in self.errors.items()},
-            "repairs": dict(self.repairs),
-        }
+        reasons = Counter[str]()
+        for (_, reason), count in list(self.errors.items()):
+            reasons[str(reason)] += count
+        numbers = {it.name: getattr(self, it.name) for it in fields(self) if it.type == "int"}
+        return {**numbers, "errors": dict(reasons), "repairs": dict(self.repairs), "bumps": dict(self.bumps)}
+
+
+class OperationStats:
+    """The calls of one operation, by how they ended, and how long they took."""
+
+    __slots__ = ("degraded", "duration", "errors", "ok")
+
+    def __init__(self) -> None:
+        self.duration = Histogram()
+        self.reset()
+
+    def reset(self) -> None:
+        self.ok = self.degraded = self.errors = 0
+        self.duration.reset()
+
+    def succeeded(self, seconds: float, *, degraded: bool = False) -> None:
+        """`degraded`: a tier did not take a write, which is queued for it."""
+        if degraded:
+            self.degraded += 1
+        else:
+            self.ok += 1
+        self.duration.observe(seconds)
+
+    def failed(self, seconds: float) -> None:
+        self.errors += 1
+        self.duration.observe(seconds)
+
+
+class Operation:
+    """One call under way, for a `with`: counted and timed at its end if it went well or a tier failed it."""
+
+    __slots__ = ("_began", "_keys", "_op", "_stats", "degraded")
+
+    def __init__(self, stats: StoreStats, op: str, keys: int) -> None:
+        self._stats, self._op, self._keys, self.degraded = stats, stats.operations[op], keys, False
+
+    def __enter__(self) -> Operation:
+        self._began = monotonic()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        seconds = monotonic() - self._began
+        if error is None:
+            self._op.succeeded(seconds, degraded=self.degraded)
+        elif isinstance(error, StoreError):
+            self._stats.read_errors += self._keys
+            self._op.failed(seconds)
 
 
 @dataclass(slots=True)
@@ -49,11 +166,20 @@ class StoreStats:
     """What one namespace did."""
 
     memory_hits: int = 0
+    """By reads of one key: counted, not timed."""
+    many_hits: int = 0
+    """In memory, by reads of many."""
     misses: int = 0
+    read_errors: int = 0
+    """Keys whose read raised."""
     sets: int = 0
     deletes: int = 0
     loads: int = 0
     """Loaders that were run."""
+    stored: int = 0
+    """Loaded values that were stored."""
+    load_errors: int = 0
+    """Loaders that raised."""
     coalesced: int = 0
     """Reads that waited for another's instead of doing their own."""
     joined: int = 0
@@ -75,12 +201,66 @@ class StoreStats:
     """Reads that a cache or memory answered because the store of record could not."""
     conflicts: int = 0
     """Conditional writes that lost a race and were tried again."""
+    hits_below: Counter[str] = field(default_factory=Counter)
+    """Values found below memory, by the tier that answered."""
+    misses_below: Counter[str] = field(default_factory=Counter)
+    operations: dict[str, OperationStats] = field(
+        default_factory=lambda: {op: OperationStats() for op in (*READ_OPS, *WRITE_OPS)}
+    )
+    load_time: Histogram = field(default_factory=Histogram)
+    stale_age: Histogram = field(default_factory=lambda: Histogram(STALE_BOUNDS))
+
+    def operation(self, op: str, *, keys: int = 0) -> Operation:
+        """For a `with` around one, which reads so many `keys`."""
+        return Operation(self, op, keys)
+
+    def found(self, tier: str, hit: bool) -> None:
+        """A read below memory was answered."""
+        if hit:
+            self.hits_below[tier] += 1
+        else:
+            self.misses_below[tier] += 1
+            self.misses += 1
 
     def reset(self) -> None:
         """Start from zero, in a child after a fork."""
-        for name in self.__slots__:
-            setattr(self, name, 0)
+        _reset(self, (it.name for it in fields(self)))
 
     def as_dict(self) -> dict[str, int]:
         """A copy for people and JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {it.name: getattr(self, it.name) for it in fields(self) if it.type == "int"}
+
+
+@dataclass(slots=True)
+class MemoryStats:
+    """What happened to entries in memory beyond what `MemoryTier` counts itself."""
+
+    promoted: int = 0
+    outrun: int = 0
+    """Entries that did not enter memory, which held something newer or has no room for them."""
+
+    def reset(self) -> None:
+        _reset(self, (it.name for it in fields(self)))
+
+
+@dataclass(slots=True)
+class CoherenceStats:
+    """What came over the subscription to other processes' writes."""
+
+    wanted: bool = False
+    """Whether this chain subscribes at all."""
+    started: bool = False
+    connected: bool = False
+    received: int = 0
+    applied: int = 0
+    """Messages that made an older entry leave memory."""
+    stale: int = 0
+    """Messages about what memory did not hold, or held as new: most of one's own are."""
+    resyncs: int = 0
+    """Times that memory started anew because messages may have been lost."""
+    lag: Histogram = field(default_factory=Histogram)
+    """From a heartbeat to its echo: every message sent before it was heard by then."""
+
+    def reset(self) -> None:
+        self.started = self.connected = False
+        _reset(self, ("received", "applied", "stale", "resyncs", "lag"))

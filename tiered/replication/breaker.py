@@ -39,7 +39,8 @@ class Breaker:
         self.closed = True
         """Read on every call, so a plain attribute; True exactly when `state` is CLOSED."""
         self.state = State.CLOSED
-        self.opened_total = 0
+        self.transitions = dict.fromkeys(State, 0)
+        """How often each state was entered."""
         self._consecutive, self._sample, self._window = consecutive, sample, window
         self._delay, self._max_delay = delay, max_delay
         self._clock, self._jitter = clock, jitter
@@ -49,6 +50,13 @@ class Breaker:
         self._window_ends = 0.0
         self._tries = 0
         self._probe_at = 0.0
+        self._away, self._away_since = 0.0, 0.0
+
+    @property
+    def unavailable(self) -> float:
+        """Seconds out of service in all, the running outage included."""
+        with self._lock:
+            return self._away if self.closed else self._away + self._clock.monotonic() - self._away_since
 
     def success(self) -> None:
         """A call went well. Costs one attribute read while nothing has failed lately."""
@@ -69,7 +77,6 @@ class Breaker:
             if not self.closed or (self._failed_in_row < self._consecutive and not often):
                 return False
             self._tries = 0
-            self.opened_total += 1
             self._open()
             return True
 
@@ -78,7 +85,6 @@ class Breaker:
         with self._lock:
             if self.closed:
                 self._tries = 0
-                self.opened_total += 1
                 self._open()
 
     def probe_due(self) -> bool:
@@ -86,7 +92,7 @@ class Breaker:
         with self._lock:
             if self.state is not State.OPEN or self._clock.monotonic() < self._probe_at:
                 return False
-            self.state = State.HALF_OPEN
+            self._enter(State.HALF_OPEN)
             return True
 
     def probe_failed(self) -> None:
@@ -99,15 +105,27 @@ class Breaker:
         """The tier answered and was repaired."""
         with self._lock:
             self._failed_in_row = self._calls = self._failures = 0
-            self.state, self.closed = State.CLOSED, True
+            self._enter(State.CLOSED)
 
     def forget_parent(self) -> None:
         """In a child after a fork, whose first use meets the tier anew."""
         self._lock = Lock()
         self.close()
+        self.transitions, self._away = dict.fromkeys(State, 0), 0.0
+
+    def _enter(self, state: State) -> None:
+        if state is self.state:
+            return
+        now = self._clock.monotonic()
+        if self.closed:
+            self._away_since = now
+        elif state is State.CLOSED:
+            self._away += now - self._away_since
+        self.transitions[state] += 1
+        self.state, self.closed = state, state is State.CLOSED
 
     def _open(self) -> None:
-        self.state, self.closed = State.OPEN, False
+        self._enter(State.OPEN)
         delay = min(self._max_delay, self._delay * 2**self._tries)
         self._probe_at = self._clock.monotonic() + delay * (0.5 + 0.5 * self._jitter())
 

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from tiered.chain import Chain, Space
 from tiered.errors import StoreError
 from tiered.forks import Forking, register
+from tiered.observability.events import transition
 from tiered.tiers.base import Telling, Told
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ class Coherence(Forking):
         wanted = chain.shared and chain.has_memory and chain.record.journal is not None
         self._tier = tellers[0] if wanted and tellers else None
         self._beat_every = min(0.3, chain.trust.staleness / 5)
-        self.received = self.applied = self.resyncs = 0
-        self.connected = False
+        self.stats = chain.coherence_stats
+        self.stats.wanted = self._tier is not None
         self.after_fork_in_child()
         register(self)
 
@@ -43,7 +44,6 @@ class Coherence(Forking):
         """Nobody listens yet; so it is at first, too."""
         self._stop = Event()
         self._thread: Thread | None = None
-        self.connected = False
 
     def start(self) -> None:
         """Begin to listen, if the chain has what it takes."""
@@ -54,7 +54,7 @@ class Coherence(Forking):
             except RuntimeError as error:  # without messages memory is asked for again after δ
                 logger.warning("the thread that listens to other processes cannot start: %s", error)
                 return
-            self._thread = thread
+            self._thread, self.stats.started = thread, True
 
     def stop(self) -> None:
         self._stop.set()
@@ -66,8 +66,9 @@ class Coherence(Forking):
             try:
                 self._listen()
             except StoreError as error:
-                if self.connected:
-                    logger.warning("messages of other processes were lost (%s); memory starts anew", error)
+                if self.stats.connected:
+                    message = "messages of other processes were lost (%s); memory starts anew"
+                    logger.warning(message, error, extra=transition("unsubscribed", error.tier))
             except Exception:
                 logger.exception("the subscription met an unexpected error; memory starts anew")
             finally:
@@ -92,7 +93,8 @@ class Coherence(Forking):
                     sent, waiting = now, True
                 for told in subscription.receive():
                     if told.kind == "alive":
-                        trust.heard, answered, waiting, self.connected = sent, now, False, True
+                        trust.heard, answered, waiting, self.stats.connected = sent, now, False, True
+                        self.stats.lag.observe(clock.monotonic() - sent)
                     else:
                         self._hear(told)
                 if now - answered > trust.staleness:
@@ -105,11 +107,14 @@ class Coherence(Forking):
         if told.kind == "subscribed":
             self._start_anew(space)
             return
-        self.received += len(told.versions)
+        stats = self.stats
+        stats.received += len(told.versions)
         memory, flights = self._chain.memory, space.flights
         with memory.lock:
             for key, version in told.versions:
-                self.applied += memory.drop_older(space.part, key, version)
+                older = memory.drop_older(space.part, key, version)
+                stats.applied += older
+                stats.stale += not older
                 flights.change(key, version)
 
     def _start_anew(self, space: Space) -> None:
@@ -121,8 +126,8 @@ class Coherence(Forking):
 
     def _lose(self) -> None:
         self._chain.trust.heard = -math.inf
-        self.resyncs += self.connected
-        self.connected = False
+        self.stats.resyncs += self.stats.connected
+        self.stats.connected = False
         for space in self._chain.spaces():
             if space.subscribed:
                 self._start_anew(space)

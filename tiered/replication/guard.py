@@ -7,14 +7,15 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import version_of
 from tiered.errors import Reason, StoreError
-from tiered.observability.stats import TierStats
+from tiered.observability.events import transition
+from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
 from tiered.tiers.base import Enumerable, Tier
@@ -49,8 +50,9 @@ class Guard:
         self.tier = tier
         self.name = tier.name
         self.breaker = breaker or Breaker(clock=clock)
-        self.owed = Owed()
-        self.stats = TierStats()
+        self._now = clock.monotonic
+        self.owed = Owed(now=self._now)
+        self.stats = TierStats.of(CACHE_OPS)
         self.identity: str | None = None
         """Of the data that this process believes in; None before the tier was met."""
         self.belief = 0
@@ -67,29 +69,35 @@ class Guard:
         if not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
             self.stats.skipped += 1
             return UNANSWERED
+        began = self._now()
         try:
             frame = self.tier.get(space.scope, key)
         except Exception as error:
-            self.failed("get", error)
+            self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
-        self.breaker.success()
+        self._went_well("get", began)
+        if frame is not None:
+            self.stats.read_bytes += len(frame)
         return frame if self.belief == belief else UNANSWERED
 
     def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get` of each key, in one round trip."""
-        belief = self.belief
+        belief, owed = self.belief, self.owed
         answers: list[Answer] = [UNANSWERED] * len(keys)
-        asked = [i for i, key in enumerate(keys) if not self.owed or (space.name, key) not in self.owed]
+        asked = [i for i, key in enumerate(keys) if (space.name, key) not in owed] if owed else range(len(keys))
         if not self.breaker.closed or not asked:
             self.stats.skipped += len(keys)
             return answers
         self.stats.skipped += len(keys) - len(asked)
+        began = self._now()
         try:
             frames = self.tier.get_many(space.scope, [keys[i] for i in asked])
         except Exception as error:
-            self.failed("get_many", error)
+            self.failed("get_many", error, self._now() - began, reads=len(asked))
             return answers
-        self.breaker.success()
+        self._went_well("get_many", began)
+        size = sum(map(len, filter(None, frames)))
+        self.stats.read_bytes += size
         if self.belief == belief:
             for i, frame in zip(asked, frames, strict=True):
                 answers[i] = frame
@@ -103,18 +111,18 @@ class Guard:
         True if it holds each of these versions now, or a newer one. `tell`: the memories of other processes are told.
         """
         if self.breaker.closed:
+            began = self._now()
             try:
                 results = self.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=tell)
             except Exception as error:
-                self.failed("put", error)
+                self.failed("put", error, self._now() - began)
             else:
-                self.breaker.success()
-                applied = sum(results)
-                self.stats.applied += applied
-                self.stats.superseded += len(results) - applied
+                self._went_well("put", began)
+                self._count_put(items, sum(results), tell)
                 if self.owed:
                     self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
+        self.stats.queued += len(items) if tell else 0
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
@@ -122,12 +130,13 @@ class Guard:
         """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
         if not self.breaker.closed:
             return UNANSWERED
+        began = self._now()
         try:
             result = call()
         except Exception as error:
-            self.failed(op, error)
+            self.failed(op, error, self._now() - began)
             return UNANSWERED
-        self.breaker.success()
+        self._went_well(OTHER, began)
         return result
 
     def discard(self, space: Keyspace, key: str, frame: bytes) -> bool:
@@ -141,12 +150,14 @@ class Guard:
         """The tier may lack `version` of `key`."""
         self.owe_many(namespace, ((key, version),))
 
-    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+    def owe_many(self, namespace: str, versions: Collection[tuple[str, int]]) -> None:
         """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
-        self.owed.add(namespace, versions)
+        dropped = self.owed.add(namespace, versions)
+        self.stats.dropped += dropped
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
-            logger.warning("%s: more keys owed than can be counted; it will return under a new generation", self.name)
+            message = "%s: more keys owed than can be counted; it will return under a new generation"
+            logger.warning(message, self.name, extra=transition("debts_lost", self.name))
 
     def forget_parent(self) -> None:
         """In a child after a fork: the tier is met anew."""
@@ -162,18 +173,38 @@ class Guard:
         except Exception as error:
             self.failed("forget", error)
 
-    def failed(self, op: str, error: Exception) -> None:
+    def _went_well(self, op: str, began: float) -> None:
+        self.breaker.success()
+        self.stats.timed(op, self._now() - began)
+
+    def _count_put(self, items: Sequence[tuple[str, bytes]], applied: int, tell: bool) -> None:
+        """The tier took `items`: writes, which others are told of, or promotions."""
+        stats, refused = self.stats, len(items) - applied
+        if tell:
+            stats.applied += applied
+            stats.superseded += refused
+            stats.told += len(items)
+        else:
+            stats.promoted += applied
+            stats.outrun += refused
+        size = sum(len(frame) for _, frame in items)
+        stats.written_bytes += size
+
+    def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
         """Count a failure of the tier, and take it out of service when it is time."""
         reason = error.reason if isinstance(error, StoreError) else Reason.OTHER
-        self.stats.failed(reason)
+        self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
         if reason is Reason.RESTARTED:
             self.breaker.trip()
-            logger.warning("%s: restarted or replaced; out of service until it was repaired", self.name)
+            message = "%s: restarted or replaced; out of service until it was repaired"
+            logger.warning(message, self.name, extra=transition("opened", self.name, op=op, error=reason))
         elif not reason.trips_breaker:
             if reason not in self._told:
                 self._told.add(reason)
-                logger.warning("%s: does not do what it is asked (told once): %s", self.name, error)
+                message = "%s: does not do what it is asked (told once): %s"
+                logger.warning(message, self.name, error, extra=transition("refused", self.name, op=op, error=reason))
         elif self.breaker.failure():
-            logger.warning("%s: out of service after %s: %s", self.name, op, error)
+            message = "%s: out of service after %s: %s"
+            logger.warning(message, self.name, op, error, extra=transition("opened", self.name, op=op, error=reason))

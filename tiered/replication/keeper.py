@@ -12,6 +12,7 @@ from threading import Event, Lock, Thread
 from tiered.chain import Chain, Space
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import Forking, register
+from tiered.observability.events import transition
 from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
@@ -21,6 +22,11 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 0.4
 """Seconds between two looks, at most: a key that was pending in two of them is owed, well within the staleness bound."""
+BUMPS = {
+    "marks_lost": "debts could not be counted",
+    "server_changed": "the server was restarted or replaced",
+    "journal_full": "more writes were pending than the journal takes",
+}
 CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
 
@@ -43,6 +49,7 @@ class Keeper(Forking):
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
         self._met = False
+        self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
 
@@ -101,9 +108,10 @@ class Keeper(Forking):
             except StoreError as error:
                 if error.tier == self._chain.record.name:
                     raise
-                guard.stats.failed(error.reason)
+                guard.stats.failed("probe", error.reason)
                 guard.breaker.trip()
-                logger.warning("%s: out of service from the start: %s", guard.name, error)
+                message, facts = "%s: out of service from the start: %s", {"op": "probe", "error": error.reason}
+                logger.warning(message, guard.name, error, extra=transition("opened", guard.name, **facts))
         self._watch()
         self._met = True
 
@@ -125,11 +133,15 @@ class Keeper(Forking):
             try:
                 self.look()
                 if blind:
-                    logger.warning("the keeper can look at the store of record again")
+                    name = self._chain.record.name
+                    logger.warning(
+                        "the keeper can look at the store of record again", extra=transition("record_back", name)
+                    )
                 blind = False
             except StoreError as error:
                 if not blind:
-                    logger.warning("the keeper cannot look at the store of record: %s", error)
+                    message = "the keeper cannot look at the store of record: %s"
+                    logger.warning(message, error, extra=transition("record_lost", error.tier, error=error.reason))
                 blind = True
             except Exception:  # whatever a third party's tier raises: without a keeper no tier would ever come back
                 logger.exception("the keeper met an unexpected error and goes on")
@@ -200,7 +212,8 @@ class Keeper(Forking):
             guard.breaker.probe_failed()
             raise
         guard.breaker.close()
-        logger.warning("%s: in service again, %d writes replayed", guard.name, replayed)
+        message = "%s: in service again, %d writes replayed"
+        logger.warning(message, guard.name, replayed, extra=transition("closed", guard.name, replayed=replayed))
 
     def _adopt(self, guard: Guard) -> None:
         """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
@@ -221,9 +234,14 @@ class Keeper(Forking):
                     self._chain.learn(space, record.generation(space.name))
             for debt in debts:
                 guard.owed.settle(debt)
-            if known:
-                why = "debts could not be counted" if lost else "the server was restarted or replaced"
-                logger.info("%s: %s, so what it held is not read any more (new generation)", guard.name, why)
+            if known or lost or guard.name in self._built_on:  # else nobody has met it before
+                self._tell_bump(guard, "marks_lost" if lost else "server_changed" if known else "journal_full")
+        self._built_on.add(guard.name)
+
+    def _tell_bump(self, guard: Guard, reason: str) -> None:
+        guard.stats.bumps[reason] += 1
+        message = "%s: %s, so what it held is not read any more (new generation)"
+        logger.info(message, guard.name, BUMPS[reason], extra=transition("new_generation", guard.name, reason=reason))
 
     def _replaced(self, guard: Guard, identity: str) -> bool:
         """Whether the record believed in other data of this tier, or none; now it believes in these."""
@@ -246,7 +264,9 @@ class Keeper(Forking):
                 self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
-            logger.error("%s: out of service: %s", guard.name, error)
+            logger.error(
+                "%s: out of service: %s", guard.name, error, extra=transition("opened", guard.name, op="claim")
+            )
 
     def _claim(self, guard: Guard, space: Space) -> None:
         """One namespace in one cache tier is one store's: two records there would give the same versions twice."""

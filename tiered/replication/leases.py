@@ -164,6 +164,6 @@ class Leases:
         try:
             return call()
         except StoreError as error:
-            self._chain.record_stats.failed(error.reason)
+            self._chain.record_stats.failed(op, error.reason)
             logger.debug("could not %s: %s", op, error)
             return UNANSWERED

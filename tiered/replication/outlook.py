@@ -6,6 +6,7 @@ import logging
 
 from tiered.chain import Chain
 from tiered.entry import MAX_VERSION
+from tiered.observability.events import transition
 from tiered.replication.guard import Guard
 from tiered.tiers.base import Journal, Mark
 
@@ -68,4 +69,5 @@ class Outlook:
         guard = self._guard
         if guard.breaker.closed and guard.identity is not None and journal.adopted(guard.name) != guard.identity:
             guard.breaker.trip()
-            logger.warning("%s: another process found other data there, or marks were given up", guard.name)
+            message = "%s: another process found other data there, or marks were given up"
+            logger.warning(message, guard.name, extra=transition("opened", guard.name, op="look"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from threading import Lock
+from time import monotonic
 from typing import NamedTuple
 
 from tiered.entry import MAX_VERSION
@@ -28,12 +29,12 @@ class Owed:
     Losing track costs speed, never truth.
     """
 
-    def __init__(self, limit: int = 100_000) -> None:
+    def __init__(self, limit: int = 100_000, *, now: Callable[[], float] = monotonic) -> None:
         self.lost = False
         self.ticket = 0
         """The last one given."""
-        self._limit = limit
-        self._debts: dict[tuple[str, str], tuple[int, bool, int, int]] = {}
+        self.limit, self._now = limit, now
+        self._debts: dict[tuple[str, str], tuple[int, bool, int, int, float]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -45,23 +46,32 @@ class Owed:
     def __contains__(self, where: tuple[str, str]) -> bool:
         return self.lost or where in self._debts
 
-    def add(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
-        """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows."""
-        debts = self._debts
+    @property
+    def age(self) -> float:
+        """Seconds since the oldest debt was made; 0 without any."""
         with self._lock:
+            oldest = next(iter(self._debts.values()), None)  # a debt that grows stays in its place
+            return 0.0 if oldest is None else max(0.0, self._now() - oldest[4])
+
+    def add(self, namespace: str, versions: Collection[tuple[str, int]]) -> int:
+        """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows. How many were not counted."""
+        debts, now = self._debts, self._now()
+        with self._lock:
+            if self.lost:
+                return len(versions)
             for key, version in versions:
                 where, doubt = (namespace, key), version == MAX_VERSION
                 held = debts.get(where)
                 if held is None:
-                    if len(debts) >= self._limit:
+                    if len(debts) >= self.limit:
                         self.lost = True
-                    if self.lost:
-                        return
-                    held = (0, False, 0, self.ticket + 1)
+                        return sum((namespace, key) not in debts for key, _ in versions)
+                    held = (0, False, 0, self.ticket + 1, now)
                 elif version <= held[0]:
                     continue  # known; a reader that meets the debt again must not keep it from being settled
                 self.ticket += 1
-                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, held[3])
+                debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, *held[3:])
+        return 0
 
     def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier holds these versions or newer ones now; a key that is owed a newer one stays owed (R1)."""
@@ -77,7 +87,7 @@ class Owed:
         with self._lock:
             return [
                 Debt(namespace, key, version, doubt, ticket)
-                for (namespace, key), (version, doubt, ticket, first) in self._debts.items()
+                for (namespace, key), (version, doubt, ticket, first, _) in self._debts.items()
                 if until is None or first <= until
             ]
 

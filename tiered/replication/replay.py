@@ -8,7 +8,7 @@ from time import monotonic
 
 from tiered.chain import Chain
 from tiered.entry import Draft
-from tiered.errors import Reason, StoreUnavailable
+from tiered.errors import Reason, StoreError, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
 from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
@@ -37,8 +37,13 @@ class Replay:
         marked until the tier has accepted it, or something newer.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
-        if journal is None:
-            return self._without_journal(guard, debts)
+        try:
+            return self._without_journal(guard, debts) if journal is None else self._pay(guard, debts, journal)
+        except StoreError:
+            guard.stats.replays_failed += len(debts)
+            raise
+
+    def _pay(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> int:
         with journal.replaying(guard.name) as mine:
             replayed = self._marks(guard, journal) if mine or self._overdue(guard.name) else 0
             if mine:
@@ -105,8 +110,8 @@ class Replay:
             since = monotonic()
             generation, items = self._entries(guard, namespace, names)
             if items:
-                guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
-                guard.stats.replayed += len(items)
+                results = guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
+                guard.stats.count_replay(items, sum(results))
         return sum(map(len, wanted.values()))
 
     def _entries(self, guard: Guard, namespace: str, keys: list[str]) -> tuple[int, list[tuple[str, bytes]]]:

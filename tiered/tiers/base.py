@@ -142,6 +142,8 @@ class Record(Tier, Protocol):
 
     A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can). One that is far
     away may have `serve_unproven = True`: then reads are answered from above while it cannot be asked, unless told otherwise.
+    One that commits several writes in more than one transaction has `one_by_one = True`: then those of several callers are
+    not combined.
     """
 
     max_key_bytes: int

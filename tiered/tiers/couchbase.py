@@ -40,6 +40,7 @@ class CouchbaseTier(Forking):
     max_key_bytes = MAX_KEY_BYTES
     journal: Journal | None = None
     serve_unproven = True
+    one_by_one = True
 
     def __init__(
         self,

@@ -127,4 +127,10 @@ class Connection:
             bootstrap_timeout=timedelta(seconds=self._connect_timeout),
         )
         login = PasswordAuthenticator(it.user, it.password, cert_path=it.certificate)
-        return ClusterOptions(login, transcoder=RawBinaryTranscoder(), timeout_options=limits)
+        return ClusterOptions(
+            login,
+            transcoder=RawBinaryTranscoder(),
+            timeout_options=limits,
+            enable_tracing=False,  # its reports of slow calls cost each call as much as the frame does
+            enable_metrics=False,
+        )

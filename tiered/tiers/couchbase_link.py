@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from couchbase import options as sdk
 from couchbase.durability import DurabilityLevel, ServerDurability
 from couchbase.exceptions import (
     CasMismatchException,
@@ -94,16 +93,18 @@ class Link:
 
     def mutate(self, it: Mutation) -> int:
         """Its new CAS; 0 if the condition did not hold."""
-        options: dict[str, Any] = {"expiry": timedelta(seconds=it.expiry), **self._durable}
+        options = self._durable
+        if it.expiry:
+            options = {"expiry": timedelta(seconds=it.expiry), **options}
 
         def ask(collection: Any) -> int:
             try:
                 if it.cas is None:
-                    result = collection.upsert(it.id, it.body, sdk.UpsertOptions(**options))
+                    result = collection.upsert(it.id, it.body, **options)
                 elif it.cas == 0:
-                    result = collection.insert(it.id, it.body, sdk.InsertOptions(**options))
+                    result = collection.insert(it.id, it.body, **options)
                 else:
-                    result = collection.replace(it.id, it.body, sdk.ReplaceOptions(cas=it.cas, **options))
+                    result = collection.replace(it.id, it.body, cas=it.cas, **options)
             except _CONDITION:
                 return 0
             return self._cas(result)
@@ -131,7 +132,7 @@ class Link:
 
         def ask(collection: Any) -> bool:
             try:
-                collection.remove(id, sdk.RemoveOptions(cas=cas, **self._durable))
+                collection.remove(id, cas=cas, **self._durable)
             except _CONDITION:
                 return False
             return True
@@ -151,7 +152,7 @@ class Link:
 
     def ids(self, prefix: str) -> Iterator[str]:
         """Those that start with `prefix`, in no order."""
-        found = self._run(lambda collection: iter(collection.scan(PrefixScan(prefix), sdk.ScanOptions(ids_only=True))))
+        found = self._run(lambda collection: iter(collection.scan(PrefixScan(prefix), ids_only=True)))
         while True:
             one = self._run(lambda _: next(found, None))
             if one is None:

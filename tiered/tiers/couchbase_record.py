@@ -52,7 +52,9 @@ class CouchbaseRecord:
             state = self._generations.state()
         except StoreUnavailable as error:
             raise _not_applied(error) from error
-        written = _Commit(self._link, self._start(namespace, state), self._limit, writes, now).run()
+        commit = _Commit(self._link, self._start(namespace, state), self._limit, writes, now)
+        blind = len(writes) == 1 and writes[0].expect is None and not writes[0].draft.tombstone
+        written = commit.run_blind() if blind else commit.run()
         try:
             after = self._generations.after(state)
         except StoreUnavailable as error:
@@ -110,6 +112,13 @@ class _Commit:
             raise _not_applied(error) from error
         return [self._written[place] for place in range(len(self._writes))]
 
+    def run_blind(self) -> list[Written]:
+        """A single value, whatever was there: what most writes are."""
+        self._check_sizes()
+        (write,) = self._writes
+        version = self._link.mutate(self._mutation(write, None))
+        return [Written(version, write.draft.seal(version), False)]
+
     def _check_sizes(self) -> None:
         for write in self._writes:
             size = len(write.key.encode()) + write.draft.size + 4
@@ -164,9 +173,12 @@ class _Commit:
         else:
             self._written[place] = Written(0, b"", alive)
             return
-        id, keep_until = self._id(place), write.draft.keep_until
+        mutations[place] = self._mutation(write, cas)
+
+    def _mutation(self, write: Write, cas: int | None) -> Mutation:
+        id, keep_until = id_of(self._start, write.key, self._limit), write.draft.keep_until
         expiry = native_expiry(keep_until - self._now + RETENTION_MS) if keep_until else 0
-        mutations[place] = Mutation(id, pack(self._start, write.key, id, write.draft.seal(0)), expiry, cas)
+        return Mutation(id, pack(self._start, write.key, id, write.draft.seal(0)), expiry, cas)
 
     def _apply(self, place: int, mutation: Mutation, cas: int, held: dict[int, Held | None]) -> None:
         write, there = self._writes[place], held.get(place)

@@ -72,7 +72,7 @@ class FileTier(Forking):
         if not isinstance(shared, bool):
             raise ConfigError(f"{name}: shared must be True or False, not {shared!r:.40}")
         self.name, self.directory = tier_name(name), path_of(directory, f"{name}: the directory")
-        self._sync, self._clock, self._max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)
+        self._sync, self._clock, self.max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)
         self._path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=shared)
         self._database = Database(self._path, sync, self._lock, FileErrors(name, self._path))
@@ -81,6 +81,8 @@ class FileTier(Forking):
         except BaseException:
             self._lock.release()
             raise
+        self.expired = 0
+        """Entries that were removed because they had expired or been cleared, by this process."""
         self._start(connection)
         self._closed = False
         register(self)
@@ -217,11 +219,13 @@ class FileTier(Forking):
 
     def expire(self, now: int, limit: int = 500) -> int:
         """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared; returns how many."""
-        return self._writer.write(lambda session: session.expire(now, limit), lazy=True)
+        removed = self._writer.write(lambda session: session.expire(now, limit), lazy=True)
+        self.expired += removed
+        return removed
 
     def _tidy(self) -> int:
         """A small step of what time brings; how much there was to do."""
-        self.journal.limit(self._max_pending)
+        self.journal.limit(self.max_pending)
         return self.expire(self._clock.now())
 
     def close(self) -> None:
@@ -246,6 +250,7 @@ class FileTier(Forking):
         self._writer.resume()
 
     def after_fork_in_child(self) -> None:
+        self.expired = 0
         self._readers.abandon()
         self._lock.disown()
         self._start()

@@ -11,7 +11,18 @@ from tiered.errors import ConfigError, NotApplied, StoreError
 from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
 from tiered.tiers.intent_journal import IntentJournal
 
-OPTIONAL = ("no_record", "hosts", "serve_unproven", "leases", "backup", "listing", "discard", "namespaces", "count")
+OPTIONAL = (
+    "no_record",
+    "hosts",
+    "serve_unproven",
+    "one_by_one",
+    "leases",
+    "backup",
+    "listing",
+    "discard",
+    "namespaces",
+    "count",
+)
 """What a record may have besides."""
 
 

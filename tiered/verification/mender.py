@@ -48,6 +48,7 @@ class Mender:
         if not self.new_generation or self.dry_run:
             return
         self._chain.record.bump()
+        self._chain.record_stats.bumps["repair"] += 1
         for space in self._chain.spaces():
             self._chain.learn(space, self._chain.record.generation(space.name))
         for tally, kinds in self._waiting.items():

@@ -29,7 +29,7 @@ def clocks() -> tuple[float, float]:
 
 def coherence() -> dict[str, int]:
     """What the subscription did."""
-    it = store._coherence
+    it = store._coherence.stats
     return {"connected": it.connected, "received": it.received, "applied": it.applied, "resyncs": it.resyncs}
 
 

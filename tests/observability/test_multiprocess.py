@@ -1,0 +1,76 @@
+"""PROMETHEUS_MULTIPROC_DIR: what each of many processes did is added up, forked children and restarts included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.observability.exported import Series, parsed
+from tests.prometheus import ROOT
+from tiered import ConfigError
+from tiered.observability.multiprocess import Flusher
+
+WORK = """
+import os, sys
+from tiered import MemoryTier, TieredBackend
+from tiered.observability.multiprocess import Flusher
+with Flusher(every=3600) as flusher, TieredBackend([MemoryTier(max_bytes=2**20)], name="bot") as store:
+    def hits(count):
+        store.set("k", 1)
+        for _ in range(count):
+            store.get("k")
+        flusher.flush()
+    hits(3)
+    if sys.argv[1] == "fork":
+        if not (pid := os.fork()):
+            hits(10)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    hits(4)
+"""
+SCRAPE = """
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def run(directory: Path, program: str, *arguments: str) -> str:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    found = [it for (its, given), it in series.items() if its == name and labels.items() <= dict(given).items()]
+    assert found, name
+    return sum(found)
+
+
+def test_processes_and_their_children_are_added_up(tmp_path: Path) -> None:
+    run(tmp_path, WORK, "alone")
+    run(tmp_path, WORK, "fork")
+    series = parsed(run(tmp_path, SCRAPE))
+    assert value(series, "tiered_reads_total", cache="bot", result="hit", tier="memory") == 7 + 7 + 10
+    assert value(series, "tiered_operations_total", cache="bot", op="set", result="ok") == 2 + 2 + 1
+    buckets = {
+        dict(labels)["le"]: it
+        for (name, labels), it in series.items()
+        if name == "tiered_operation_duration_seconds_bucket" and ("op", "set") in labels
+    }
+    assert buckets["+Inf"] == value(series, "tiered_operation_duration_seconds_count", op="set") == 5
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert value(series, "tiered_operation_duration_seconds_sum", op="set") > 0
+    assert value(series, "tiered_build_info") == 1 and value(series, "tiered_limit_bytes", cache="bot") == 3 * 2**20
+
+
+def test_it_says_so_where_the_variable_came_too_late() -> None:
+    with pytest.raises(ConfigError, match="before prometheus_client"):
+        Flusher()

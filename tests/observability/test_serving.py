@@ -1,0 +1,267 @@
+"""serve_metrics: on loopback, over TLS, whatever other clients do; and mounted into applications of others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+import trustme
+from prometheus_client import CollectorRegistry
+
+from tests.prometheus import ROOT
+from tests.waiting import LIMIT, eventually
+from tiered import ConfigError, MemoryTier, TieredBackend
+from tiered.observability.metrics import asgi_app, serve_metrics, wsgi_app
+from tiered.observability.serving import CONNECTIONS
+
+
+class Certificates:
+    """A server's and a client's, from an authority of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        authority, self._directory = trustme.CA(), directory
+        self.authority = self._write("ca.pem", authority.cert_pem)
+        self.server = self._write("server.pem", authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem)
+        self.client = self._write("client.pem", authority.issue_cert("client").private_key_and_cert_chain_pem)
+
+    def _write(self, name: str, blob: trustme.Blob) -> Path:
+        blob.write_to_path(str(self._directory / name))
+        return self._directory / name
+
+    def context(self, *, client: bool = False) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.authority))
+        if client:
+            context.load_cert_chain(self.client)
+        return context
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def store() -> Iterator[TieredBackend]:
+    with TieredBackend([MemoryTier()], name="served") as store:
+        yield store
+
+
+def scrape(url: str, context: ssl.SSLContext | None = None) -> str:
+    with urllib.request.urlopen(url, timeout=LIMIT, context=context) as answer:
+        return str(answer.read().decode())
+
+
+def test_it_serves_on_loopback_until_it_is_closed(store: TieredBackend, registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert 'tiered_tier_info{cache="served"' in scrape(server.url)
+    server.close()
+    with pytest.raises(OSError):
+        scrape(server.url)
+    assert "tiered-metrics" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_tls_is_verified_and_plain_clients_are_refused(certificates: Certificates, registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry, certfile=certificates.server) as server:
+        assert server.url.startswith("https://")
+        assert "tiered_build_info" in scrape(server.url, certificates.context())
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            scrape(server.url, ssl.create_default_context())
+        with pytest.raises(OSError):
+            scrape(server.url.replace("https", "http"))
+        assert "tiered_build_info" in scrape(server.url, certificates.context())
+
+
+def test_with_client_ca_only_known_clients_are_answered(
+    certificates: Certificates, registry: CollectorRegistry
+) -> None:
+    options = {"certfile": certificates.server, "client_ca": certificates.authority}
+    with serve_metrics(registry=registry, **options) as server:  # type: ignore[arg-type]  # paths
+        assert "tiered_build_info" in scrape(server.url, certificates.context(client=True))
+        with pytest.raises(OSError):
+            scrape(server.url, certificates.context())
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_idle_clients_do_not_block_a_scrape(certificates: Certificates, registry: CollectorRegistry, tls: bool) -> None:
+    """Fault 35: connections that say nothing, in the handshake or after it, and one that says half a request."""
+    options: dict[str, Any] = {"certfile": certificates.server} if tls else {}
+    with serve_metrics(registry=registry, timeout=LIMIT, **options) as server:
+        idle = [socket.create_connection((server.addr, server.port)) for _ in range(CONNECTIONS - 1)]
+        idle[0].sendall(b"GET /met")
+        assert "tiered_build_info" in scrape(server.url, certificates.context() if tls else None)
+        for it in idle:
+            it.close()
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry, timeout=0.05) as server:
+        with socket.create_connection((server.addr, server.port), timeout=LIMIT) as idle:
+            assert idle.recv(1) == b""
+        assert "tiered_build_info" in scrape(server.url)
+
+
+def test_clients_beyond_the_limit_are_hung_up_on(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    with serve_metrics(registry=registry, timeout=LIMIT) as server:
+        idle = [socket.create_connection((server.addr, server.port), timeout=LIMIT) for _ in range(CONNECTIONS)]
+        eventually(lambda: server._server._free._value == 0)
+        with socket.create_connection((server.addr, server.port), timeout=LIMIT) as one_more:
+            assert one_more.recv(1) == b""
+        assert "hung up on" in caplog.text
+        for it in idle:
+            it.close()
+        eventually(lambda: server._server._free._value == CONNECTIONS)
+        assert "tiered_build_info" in scrape(server.url)
+
+
+def test_whoever_listens_to_the_world_is_told_so(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    serve_metrics(registry=registry, addr="0.0.0.0").close()
+    assert "without TLS" in caplog.text
+
+
+def test_what_cannot_work_is_a_config_error(tmp_path: Path, registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry) as server:
+        for options in (
+            {"port": server.port},
+            {"port": -1},
+            {"port": 70000},
+            {"addr": "256.0.0.1"},
+            {"certfile": tmp_path / "absent.pem"},
+            {"keyfile": tmp_path / "key.pem"},
+            {"client_ca": tmp_path / "ca.pem"},
+            {"timeout": 0},
+        ):
+            with pytest.raises(ConfigError):
+                serve_metrics(registry=registry, **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_forked_child_does_not_hold_the_port(registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry) as server:
+        if not (pid := os.fork()):
+            os._exit(0 if server._closed and server._server.socket.fileno() == -1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert "tiered_build_info" in scrape(server.url)
+
+
+# Mounted
+
+
+def test_it_is_mounted_into_a_wsgi_application(store: TieredBackend, registry: CollectorRegistry) -> None:
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    answers: list[str] = []
+    body = b"".join(wsgi_app(registry)(environ, lambda status, headers: answers.append(status)))
+    assert answers == ["200 OK"] and b'cache="served"' in body
+
+
+def test_it_is_mounted_into_an_asgi_application(store: TieredBackend, registry: CollectorRegistry) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
+    asyncio.run(asgi_app(registry)(scope, receive, send))
+    assert sent[0]["status"] == 200 and b'cache="served"' in sent[1]["body"]
+
+
+# Many processes, a port each
+
+SERVE = """
+import sys
+from prometheus_client import CollectorRegistry
+from tiered.observability.metrics import serve_metrics
+server = serve_metrics(targets=sys.argv[1], registry=CollectorRegistry())
+print(server.port, flush=True)
+sys.stdin.read()
+server.close()
+"""
+
+
+class Served:
+    """A process that serves until it is told to end, or killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.communicate(timeout=LIMIT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=LIMIT)
+
+
+def ports(directory: Path) -> set[int]:
+    groups = [json.loads(path.read_text()) for path in directory.iterdir()]
+    return {int(target.rpartition(":")[2]) for (group,) in groups for target in group["targets"]}
+
+
+def test_each_process_has_a_port_and_a_target_file_of_its_own(tmp_path: Path) -> None:
+    directory = tmp_path / "targets"
+    one, other = Served(directory), Served(directory)
+    try:
+        assert ports(directory) == {one.port, other.port} and one.port != other.port
+        for port in ports(directory):
+            assert "tiered_build_info" in scrape(f"http://127.0.0.1:{port}/metrics")
+        one.end()
+        assert ports(directory) == {other.port}
+    finally:
+        one.kill()
+        other.kill()
+    assert ports(directory) == {other.port}  # killed: nobody could remove it
+    third = Served(directory)
+    assert ports(directory) == {third.port}
+    third.end()
+    assert not list(directory.iterdir())
+
+
+def test_a_target_says_how_it_is_to_be_scraped(
+    certificates: Certificates, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    directory = tmp_path / "targets"
+    with serve_metrics(registry=registry, certfile=certificates.server, targets=directory) as server:
+        (path,) = directory.glob("*.json")
+        assert json.loads(path.read_text()) == [
+            {"targets": [f"127.0.0.1:{server.port}"], "labels": {"__scheme__": "https", "pid": str(os.getpid())}}
+        ]
+
+
+def test_a_forked_child_leaves_the_target_file_to_its_parent(tmp_path: Path, registry: CollectorRegistry) -> None:
+    directory = tmp_path / "targets"
+    with serve_metrics(registry=registry, targets=directory) as server:
+        if not (pid := os.fork()):
+            server.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert ports(directory) == {server.port}
+
+
+def test_targets_that_cannot_be_written_are_a_config_error(tmp_path: Path, registry: CollectorRegistry) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="targets="):
+        serve_metrics(registry=registry, targets=tmp_path / "file")
