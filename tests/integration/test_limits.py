@@ -103,7 +103,7 @@ def test_settings_reach_the_store_from_the_environment_and_a_file(
         assert rules.writes is not None and rules.writes.name == "signed" and set(rules.reads) == {0, 4, 8}
         assert rules.max_size == 2**20 and rules.compression._above == 1024 and store._chain.max_key_bytes == 100
         assert store._chain.codec.name == "json"
-        assert isinstance(store._chain.record, FileTier) and store._chain.record._max_pending == 7
+        assert isinstance(store._chain.record, FileTier) and store._chain.record.max_pending == 7
         with pytest.raises(InvalidValue, match="nested"):
             store.set("k", [[[[[[1]]]]]])
     monkeypatch.setenv("TIERED_PROTECT", "encrypt")
