@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
     from tiered.cli.migrate import add_migrate
+    from tiered.cli.rekey import add_rekey
     from tiered.cli.stat import add_stat
     from tiered.cli.top import add_top
     from tiered.cli.verify import add_verification
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add_doctor(commands, common)
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
+    add_rekey(commands, common)
     _add_demo(commands, output)
     add_bench(commands, common, _positive)
     add_chaos(commands, _positive)

@@ -27,7 +27,7 @@ from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_script import BATCH, Put, Script, batches
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import Arg, pack
+from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -70,6 +70,7 @@ class RedisTier(Forking):
         timeout: float = 0.1,
         max_connections: int = 32,
         max_ttl: float = 86_400.0,
+        max_reply_bytes: int = MAX_REPLY,
         insecure_tls: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -77,6 +78,7 @@ class RedisTier(Forking):
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
         whole(f"{name}: max_connections", max_connections, 1)
+        whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
         if not isinstance(prefix, str) or not prefix:
             raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
         self._prefix, self._clock = prefix, clock
@@ -84,6 +86,7 @@ class RedisTier(Forking):
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
+        where = where._replace(max_reply=max_reply_bytes)
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
