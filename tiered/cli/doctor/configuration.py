@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def check_missing(directory: Path) -> Finding:
     if os.access(above, os.W_OK | os.X_OK):
         text = f"{there}; the first use makes it, for its user only"
         return advice(check, text, "fine before the first start of the bot; else see whether the path is right")
-    fix = f"make it for the bot's user: sudo install -d -m 700 -o BOT_USER {directory}"
+    fix = f"make it for the bot's user: sudo install -d -m 700 -o BOT_USER {shlex.quote(str(directory))}"
     return problem(check, f"{there}, and {above} does not let this user make it", fix)
 
 
@@ -55,7 +56,9 @@ def check_secrets(settings: Mapping[str, Any], config: str | None, on_command_li
         yield advice("configuration.password", "the command line has a password in it, which others see in `ps`", fix)
     if config is not None and os.stat(config).st_mode & (stat.S_IRGRP | stat.S_IROTH):
         yield advice(
-            "configuration.password", f"{config} has a password in it and others can read it", f"chmod 600 {config}"
+            "configuration.password",
+            f"{config} has a password in it and others can read it",
+            f"chmod 600 {shlex.quote(config)}",
         )
     for tier in tier_urls(url):
         scheme, host = tier.partition("://")[0], _host(tier)
