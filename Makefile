@@ -35,6 +35,7 @@ test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the too
 
 mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, some minutes
 	@scripts/ensure-redis-server
+	@scripts/ensure-couchbase-mock
 	$(WITH_REDIS) $(BIN)/python -m tests.mutants
 
 soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the history and by verify
@@ -50,13 +51,9 @@ types: .venv/.ok  ## mypy, strict
 bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
-	$(WITH_REDIS) $(BIN)/python benchmarks/ratios.py
-	$(WITH_REDIS) $(BIN)/python benchmarks/asyncio_ratios.py
 	@scripts/ensure-couchbase-mock
-	$(BIN)/python benchmarks/couchbase_ratios.py
-	$(WITH_REDIS) $(BIN)/python -m benchmarks.mixed
-	$(BIN)/python benchmarks/memory_size.py
-	$(BIN)/python benchmarks/million.py
+	$(BIN)/python -m pip install --quiet -e '.[pictures]'
+	$(WITH_REDIS) $(BIN)/python -m benchmarks --json benchmarks.json --picture docs/images/performance.png
 
 bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
 	@scripts/ensure-redis-server

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from cashews import Cache
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.figures import report
 from benchmarks.ratios import bare, fsync_ms, over
 from tests.servers import RedisServer
 from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, TieredBackend
@@ -38,17 +38,7 @@ Timed = Callable[[], Awaitable[float]]
 async def compare(name: str, asked: float | None, ours: Timed, peer: Timed, *, least: bool = False) -> None:
     """Run both in turns and print the ratio; `least`: it is to be at least what was asked."""
     await ours(), await peer()
-    pairs = [(await ours(), await peer()) for _ in range(ROUNDS)]
-    ratios = sorted(a / b for a, b in pairs)
-    median = statistics.median(ratios)
-    mine, theirs = (statistics.median(column) * 1e6 for column in zip(*pairs, strict=True))
-    good = asked is None or (median >= asked if least else median <= asked)
-    verdict = "told" if asked is None else "ok" if good else "MISSED"
-    print(
-        f"{name:<58}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})  asked {'≥' if least else ''}{asked or '-':<6}"
-        f"{verdict:<8}{mine:>9.2f} / {theirs:.2f} µs",
-        flush=True,
-    )
+    report(name, asked, [(await ours(), await peer()) for _ in range(ROUNDS)], least=least)
 
 
 def tasks(call: Callable[[int], Awaitable[object]], count: int, number: int = 1) -> Timed:

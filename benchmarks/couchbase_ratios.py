@@ -8,7 +8,6 @@ tier has. The mock answers within a hundred microseconds or two; the slower a se
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from couchbase.cluster import Cluster
 from couchbase.options import ClusterOptions
 from couchbase.transcoder import RawBinaryTranscoder
 
+from benchmarks.figures import report
 from tests.couchbase_servers import REAL, CouchbaseMock, fresh
 from tiered import CouchbaseTier, MemoryTier, TieredBackend
 from tiered.entry import draft, namespace_seed
@@ -50,15 +50,7 @@ def compare(name: str, ours: Call, bare: Call, asked: float | None = ASKED) -> N
         first, second = (ours, bare) if turn % 2 else (bare, ours)
         took = (seconds(first, keys), seconds(second, keys))
         pairs.append(took if turn % 2 else took[::-1])
-    ratios = sorted(mine / theirs for mine, theirs in pairs)
-    mine, theirs = (statistics.median(column) * 1e6 for column in zip(*pairs, strict=True))
-    median = statistics.median(ratios)
-    verdict = "told" if asked is None else "ok" if median <= asked else "MISSED"
-    print(
-        f"{name:<34}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})  asked {asked or '-':<5}{verdict:<8}"
-        f"{mine:>8.1f} / {theirs:.1f} µs",
-        flush=True,
-    )
+    report(name, asked, pairs)
 
 
 def as_documented(address: Address) -> Cluster:

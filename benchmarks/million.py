@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.figures import report
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed
@@ -88,14 +89,7 @@ def compare_reads(million: FileTier, small: FileTier) -> None:
     read(million, big.draw(READS))  # both begin warm
     read(small, little.draw(READS))
     pairs = [(read(million, big.draw(READS)), read(small, little.draw(READS))) for _ in range(ROUNDS)]
-    ratios = sorted(a / b for a, b in pairs)
-    median = statistics.median(ratios)
-    at_million, at_small = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"{'read at a million / at ten thousand':<44}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})"
-        f"  asked {ASKED_RATIO:<6}{verdict(median <= ASKED_RATIO):<8}{at_million:>9.2f} / {at_small:.2f} µs",
-        flush=True,
-    )
+    report("read at a million entries / at ten thousand", ASKED_RATIO, pairs, scale=1)
 
 
 class Load:
@@ -135,15 +129,8 @@ def compare_stores(million: FileTier, small: FileTier) -> None:
     big, little = Load(million, MILLION), Load(small, SMALL)
     big.run(), little.run()  # both begin warm
     pairs = [(big.run(), little.run()) for _ in range(ROUNDS)]
-    ratios = sorted(a / b for a, b in pairs)
-    median = statistics.median(ratios)
-    rates = [statistics.median(column) for column in zip(*pairs, strict=True)]
-    print(
-        f"{'calls/s at a million / at ten thousand':<44}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})"
-        f"  asked {ASKED_RATE:<6}{verdict(median >= ASKED_RATE):<8}{rates[0]:>9,.0f} / {rates[1]:,.0f} calls/s,"
-        f" memory answers {big.hit_share():.0%} / {little.hit_share():.0%} of the gets",
-        flush=True,
-    )
+    report("calls/s at a million entries / at ten thousand", ASKED_RATE, pairs, least=True, scale=1, unit="calls/s")
+    print(f"  of the gets memory answered {big.hit_share():.0%} / {little.hit_share():.0%}")
 
 
 def compare_opening(directory: Path) -> None:

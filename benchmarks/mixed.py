@@ -65,9 +65,11 @@ class Worker:
         rng = random.Random(number)
         weights = list(accumulate((rank + 1) ** -0.99 for rank in range(KEYS)))
         drawn = rng.choices(range(KEYS), cum_weights=weights, k=DRAWS // of)
-        # Who draws a key to set sets the next one of its own: a key has one writer.
-        plan = [(key - key % of + number, True) if rng.random() < SETS else (key, False) for key in drawn]
-        self._plan = cycle([(f"user:{key % KEYS}", write) for key, write in plan])
+        whole = KEYS - KEYS % of  # a key has one writer: who draws one to set sets one of its own near by
+        plan = [
+            (min(key, whole - 1) // of * of + number, True) if rng.random() < SETS else (key, False) for key in drawn
+        ]
+        self._plan = cycle([(f"user:{key}", write) for key, write in plan])
         self._mine: dict[str, str] = {}
         self._writes = 0
         self.gets: list[float] = []
@@ -228,6 +230,14 @@ def table(results: dict[str, list[Round]]) -> Iterator[str]:
         yield f"{verdict['name']:<60}{verdict['ratio']:>7.2f}  asked {verdict['asked']}  {'ok' if verdict['met'] else 'MISSED'}"
 
 
+def as_dict(results: dict[str, list[Round]]) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "rounds": {name: [asdict(it) for it in them] for name, them in results.items()},
+        "verdicts": verdicts(results),
+    }
+
+
 def verdicts(results: dict[str, list[Round]]) -> list[dict[str, Any]]:
     """Ratios of rates, turn by turn; the best peer of each comparison counts."""
     found = []
@@ -253,8 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = measure(names, options.rounds, options.seconds)
     print("\n".join(table(results)))
     if options.json:
-        rounds = {name: [asdict(it) for it in them] for name, them in results.items()}
-        options.json.write_text(json.dumps({"rounds": rounds, "verdicts": verdicts(results)}, indent=1) + "\n")
+        options.json.write_text(json.dumps(as_dict(results), indent=1) + "\n")
     return int(any(it.stale for name, them in results.items() if name.startswith("tiered") for it in them))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import statistics
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.figures import report
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
@@ -56,16 +56,7 @@ def timed(call: Callable[[int], object], count: int, threads: int = 1) -> Timed:
 
 def compare(name: str, asked: float | None, ours: Timed, peer: Timed) -> None:
     """Run both in turns and print the ratio."""
-    pairs = [(ours(), peer()) for _ in range(ROUNDS)]
-    ratios = sorted(a / b for a, b in pairs)
-    median = statistics.median(ratios)
-    mine, theirs = (statistics.median(column) * 1e6 for column in zip(*pairs, strict=True))
-    verdict = "told" if asked is None else "ok" if median <= asked else "MISSED"
-    print(
-        f"{name:<50}{median:>7.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f})  asked {asked or '-':<6}{verdict:<8}"
-        f"{mine:>9.2f} / {theirs:.2f} µs",
-        flush=True,
-    )
+    report(name, asked, [(ours(), peer()) for _ in range(ROUNDS)])
 
 
 def over(keys: list[str], call: Callable[[str], object], threads: int = 1) -> Timed:

@@ -22,11 +22,11 @@ from tests.machine import tool
 from tests.servers import free_port
 from tests.waiting import eventually
 from tiered import CouchbaseTier
-from tiered.tiers.couchbase_link import Mutation
+from tiered.tiers.couchbase_batch import Mutation
 
 REAL = os.environ.get("TIERED_TEST_COUCHBASE", "")
 LACKS = "CouchbaseMock has no "
-JAR = Path(__file__).parent.parent / ".couchbase" / "CouchbaseMock.jar"
+JAR = Path(os.environ.get("TIERED_COUCHBASE_MOCK") or Path(__file__).parents[1] / ".couchbase" / "CouchbaseMock.jar")
 _OPTIONS = [
     "--host",
     "127.0.0.1",

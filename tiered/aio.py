@@ -126,14 +126,16 @@ class AsyncTieredBackend:
         values = dict(values)
         writes = self._store._drafts(values.items(), expiry(ttl, self._store._chain.clock.now()))
         results = await self._counted("set_many", writes, list(values.values()))
-        self._stats.sets += len(writes)
+        count = len(writes)
+        self._stats.sets += count
         return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
 
     async def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
         writes = self._store._tombstones(keys)
         results = await self._counted("delete", writes, [None] * len(writes))
-        self._stats.deletes += len(writes)
+        count = len(writes)
+        self._stats.deletes += count
         return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
 
     async def touch(self, key: str, ttl: Ttl) -> bool:
@@ -258,7 +260,8 @@ class AsyncTieredBackend:
 
     async def _write(self, write: Write, value: Any, *, op: str = "set") -> WriteOutcome | None:
         ((written, outcome),) = await self._counted(op, (write,), (value,))
-        self._stats.sets += bool(written.version)
+        count = bool(written.version)
+        self._stats.sets += count
         return outcome
 
     async def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:

@@ -109,7 +109,8 @@ class Loads:
         """Have `key` loaded again by `loader` on a thread in the background, unless that is under way."""
         job = job._replace(loader=loader, background=True)
         task = partial(_drive, self._refresh, key, job)
-        self._space.stats.refresh_skipped += not self._refresher.submit((self._space, key), task)
+        count = not self._refresher.submit((self._space, key), task)
+        self._space.stats.refresh_skipped += count
 
     def _refresh(self, key: str, job: Job) -> Steps[None]:
         load, mine = self._flights.enter(self._space, key)

@@ -49,7 +49,8 @@ class Performer:
                 with self._store._stats.operation(step.op) as it:
                     (result,) = results = await self._pool.commit(self._store, (step.write,), (step.value,))
                     it.degraded = self._store._is_degraded(results)
-                self._store._stats.sets += bool(result[0].version)
+                count = bool(result[0].version)
+                self._store._stats.sets += count
                 return result
             case Ask():
                 return await self._pool.ask(step.call, step.undo)

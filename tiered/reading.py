@@ -16,7 +16,7 @@ class Reader:
     """Reads of one chain. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
-        self._chain, self._memory = chain, chain.memory
+        self._chain, self._memory, self._promotions = chain, chain.memory, chain.memory_stats
         self._fetcher = Fetcher(chain)
         self._fetch_one, self._record = self._fetcher.fetch_one, chain.record.name
         self._joinable = min(chain.trust.staleness, chain.deadline)
@@ -154,9 +154,9 @@ class Reader:
             return tier == self._record
         if slot is not None:
             if self._memory.admit(space.part, key, slot):
-                self._chain.memory_stats.promoted += 1
+                self._promotions.promoted += 1
             else:
-                self._chain.memory_stats.outrun += 1
+                self._promotions.outrun += 1
         else:
             held = space.part.slots.get(key)
             # An absence without a version is newer than what was there before the read began.

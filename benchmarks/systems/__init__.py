@@ -16,6 +16,7 @@ _PLACES = {
     "tiered": ("tiered_chain", "TieredChain", "tiered"),
     "tiered-measured": ("tiered_chain", "TieredMeasured", "tiered"),
     "tiered-measured-fed": ("tiered_chain", "TieredFed", "tiered"),
+    "tiered-asyncio": ("tiered_asyncio", "TieredAsyncio", "tiered"),
     "hand-rolled": ("hand_rolled", "HandRolled", "tiered"),
     "hand-rolled+breaker": ("hand_rolled", "HandRolledWithBreaker", "tiered"),
     "dogpile": ("dogpile_proxy", "DogpileProxy", "dogpile"),
@@ -24,6 +25,8 @@ _PLACES = {
 }
 """Per name: its module here, its class, and the package that it needs."""
 SYSTEMS = tuple(_PLACES)
+TASK_SYSTEMS = ("tiered-asyncio", "cashews", "py-key-value")
+"""Those for asyncio."""
 
 
 class System(Protocol):

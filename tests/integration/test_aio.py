@@ -17,7 +17,7 @@ import pytest
 
 from tests.loops import FACTORIES, Gate, Loop, until
 from tests.waiting import LIMIT, eventually, started
-from tiered import AsyncTieredBackend, FileTier, InvalidKey, InvalidTtl, MemoryTier, TieredBackend, TieredError
+from tiered import AsyncTieredBackend, FileTier, InvalidKey, InvalidTtl, MemoryTier, TieredBackend, TieredError, pool
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
@@ -42,6 +42,13 @@ def plain(file: FileTier) -> Iterator[TieredBackend]:
 
 @pytest.fixture
 def store(plain: TieredBackend) -> AsyncTieredBackend:
+    return AsyncTieredBackend.over(plain)
+
+
+@pytest.fixture
+def patient(plain: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> AsyncTieredBackend:
+    """One whose threads may be held for as long as a test likes, without others coming to help."""
+    monkeypatch.setattr(pool, "PATIENCE", LIMIT)
     return AsyncTieredBackend.over(plain)
 
 
@@ -188,7 +195,7 @@ def test_a_hit_in_memory_does_not_suspend(store: AsyncTieredBackend) -> None:
         assert end.value.value == value
 
 
-def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, store: AsyncTieredBackend) -> None:
+def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     record: Any = plain._chain.record
     plain.set_many({f"k{n}": n for n in range(60)})
     forget(plain)
@@ -197,10 +204,10 @@ def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, store: As
     many.open()
 
     async def work() -> None:
-        first = asyncio.ensure_future(store.get("k0"))
+        first = asyncio.ensure_future(patient.get("k0"))
         await until(lambda: gate.reached)
-        others = [asyncio.ensure_future(store.get(f"k{n % 60}")) for n in range(1, 120)]
-        others.append(asyncio.ensure_future(store.get_many([f"k{n}" for n in range(60)])))
+        others = [asyncio.ensure_future(patient.get(f"k{n % 60}")) for n in range(1, 120)]
+        others.append(asyncio.ensure_future(patient.get_many([f"k{n}" for n in range(60)])))
         await asyncio.sleep(0)
         gate.open()
         assert await first == 0
@@ -213,20 +220,20 @@ def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, store: As
     assert gate.reached == 1 and [len(keys) for _, keys in many.calls] == [59]  # k0 had come meanwhile
 
 
-def test_writes_that_wait_are_one_commit_in_order(run: Loop, plain: TieredBackend, store: AsyncTieredBackend) -> None:
+def test_writes_that_wait_are_one_commit_in_order(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     record: Any = plain._chain.record
     gate = record.commit = Gate(record.commit)
 
     async def work() -> None:
-        first = asyncio.ensure_future(store.set("k0", 0))
+        first = asyncio.ensure_future(patient.set("k0", 0))
         await until(lambda: gate.reached)
         calls = [
-            *(store.set(f"k{n}", n) for n in range(1, 50)),
-            store.add("k7", "not"),
-            store.add("new", 1),
-            store.delete("k8"),
-            store.set_many({"k1": "again", "m": 1}),
-            store.delete("none"),
+            *(patient.set(f"k{n}", n) for n in range(1, 50)),
+            patient.add("k7", "not"),
+            patient.add("new", 1),
+            patient.delete("k8"),
+            patient.set_many({"k1": "again", "m": 1}),
+            patient.delete("none"),
         ]
         others = [asyncio.ensure_future(call) for call in calls]
         await asyncio.sleep(0)
@@ -244,7 +251,7 @@ def test_writes_that_wait_are_one_commit_in_order(run: Loop, plain: TieredBacken
         forget(plain)
 
 
-def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend, store: AsyncTieredBackend) -> None:
+def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     record: Any = plain._chain.record
     plain.set_many({f"k{n}": n for n in range(10)})
     forget(plain)
@@ -258,10 +265,10 @@ def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend
     gate = record.read = Gate(record.read)
 
     async def work() -> list[Any]:
-        first = asyncio.ensure_future(store.get("k0"))
+        first = asyncio.ensure_future(patient.get("k0"))
         await until(lambda: gate.reached)
-        others = [asyncio.ensure_future(store.get(f"k{n}")) for n in range(1, 10)]
-        others.append(asyncio.ensure_future(store.get_many(["k5", "k6"])))
+        others = [asyncio.ensure_future(patient.get(f"k{n}")) for n in range(1, 10)]
+        others.append(asyncio.ensure_future(patient.get_many(["k5", "k6"])))
         await asyncio.sleep(0)
         gate.open()
         await first
@@ -275,7 +282,7 @@ def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend
 
 
 def test_a_record_that_is_away_fails_each_with_an_error_of_its_own(
-    run: Loop, plain: TieredBackend, store: AsyncTieredBackend
+    run: Loop, plain: TieredBackend, patient: AsyncTieredBackend
 ) -> None:
     record: Any = plain._chain.record
 
@@ -286,16 +293,16 @@ def test_a_record_that_is_away_fails_each_with_an_error_of_its_own(
         raise Ambiguous("perhaps", tier="file", reason=Reason.TIMEOUT)
 
     async def work() -> None:
-        await store.set("k1", "old")
+        await patient.set("k1", "old")
         record.read = record.read_many = away
         record.commit = doubtful
-        writes = await asyncio.gather(*(store.set(f"k{n}", n) for n in range(20)), return_exceptions=True)
-        reads = await asyncio.gather(*(store.get(f"k{n}") for n in range(20)), return_exceptions=True)
+        writes = await asyncio.gather(*(patient.set(f"k{n}", n) for n in range(20)), return_exceptions=True)
+        reads = await asyncio.gather(*(patient.get(f"k{n}") for n in range(20)), return_exceptions=True)
         assert all(type(it) is Ambiguous and it.tier == "file" and str(it) == "file: perhaps" for it in writes)
         assert all(type(it) is StoreUnavailable and it.reason is Reason.CONNECTION for it in reads)
         assert len({id(it) for it in (*writes, *reads)}) == 40
         del record.read, record.read_many, record.commit
-        assert await store.get("k1") == "old"
+        assert await patient.get("k1") == "old"
 
     run(work())
 
@@ -440,11 +447,11 @@ def test_a_storm_of_cancellations_leaves_nothing(run: Loop, tmp_path: Path, redi
     run(work())
 
 
-def test_calls_of_a_loop_that_was_closed_are_forgotten(plain: TieredBackend, store: AsyncTieredBackend) -> None:
+def test_calls_of_a_loop_that_was_closed_are_forgotten(plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     record: Any = plain._chain.record
     read = record.read = Gate(record.read)
     loop = asyncio.new_event_loop()
-    pending = loop.create_task(store.get("k"))
+    pending = loop.create_task(patient.get("k"))
     while not read.reached:
         loop.run_until_complete(asyncio.sleep(0.001))
     pending.cancel()
@@ -453,18 +460,18 @@ def test_calls_of_a_loop_that_was_closed_are_forgotten(plain: TieredBackend, sto
     read.open()
 
     async def work() -> None:
-        await store.set("k", "v")
-        assert await store.get("k") == "v"
+        await patient.set("k", "v")
+        assert await patient.get("k") == "v"
 
     Loop()(work())
 
 
-def test_a_loop_that_is_closed_over_a_call_breaks_no_other(plain: TieredBackend, store: AsyncTieredBackend) -> None:
+def test_a_loop_that_is_closed_over_a_call_breaks_no_other(plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     """Closed without cancelling, as no `asyncio.run` does: its answer is dropped, a later loop is served by the same thread."""
     record: Any = plain._chain.record
     read = record.read = Gate(record.read)
     loop = asyncio.new_event_loop()
-    calls = [store.get("a"), store.get("b")]
+    calls = [patient.get("a"), patient.get("b")]
     for call in calls:
         loop.call_soon(call.send, None)  # begun, and then never gone on with
     loop.run_until_complete(asyncio.sleep(0.01))
@@ -473,8 +480,8 @@ def test_a_loop_that_is_closed_over_a_call_breaks_no_other(plain: TieredBackend,
     read.open()
     for call in calls:
         call.close()
-    Loop()(store.set("k", "v"))
-    assert Loop()(store.get("k")) == "v"
+    Loop()(patient.set("k", "v"))
+    assert Loop()(patient.get("k")) == "v"
 
 
 def test_two_loops_in_two_threads_share_commits_and_answers(store: AsyncTieredBackend) -> None:

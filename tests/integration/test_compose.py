@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import compose_spec
 import pytest
 from compose_spec.models import ComposeSpecification
+
+from tests import waiting
+from tests.couchbase_servers import fresh
+from tests.servers import RedisServer, free_port
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -99,6 +108,50 @@ def test_passwords_are_in_the_environment_file_alone_and_have_no_default() -> No
     assert "/.env" in (ROOT / ".gitignore").read_text().split()
 
 
+def test_what_the_bots_image_copies_is_there() -> None:
+    build = SERVICES["bot"]["build"]
+    assert (ROOT / build["context"]).samefile(ROOT)
+    recipe = (ROOT / build["dockerfile"]).read_text()
+    sources = [source for line in re.findall(r"^COPY (.*) \S+$", recipe, re.MULTILINE) for source in line.split()]
+    assert "compose/bot.py" in sources and all((ROOT / source).exists() for source in sources)
+    assert re.search(r"^USER \d+:\d+$", recipe, re.MULTILINE) and re.search(
+        r"^FROM python:\d+\.\d+\.\d+", recipe, re.MULTILINE
+    )
+
+
+def test_prometheus_finds_the_bot_and_grafana_finds_prometheus() -> None:
+    (group,) = json.loads((ROOT / "compose" / "targets" / "bot.json").read_text())
+    host, port = group["targets"][0].split(":")
+    assert host in SERVICES and f"127.0.0.1:{port}:{port}" in SERVICES[host]["ports"]
+    host = re.fullmatch(r"http://(\w+):9090", SERVICES["grafana"]["environment"]["PROMETHEUS_URL"])
+    assert host and host[1] in SERVICES
+
+
+def test_the_bot_works_on_its_chain_and_shows_its_metrics(
+    shared_redis_server: RedisServer, couchbase_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    own = {name: text for name, text in os.environ.items() if not name.startswith("TIERED_")}
+    chain = f"memory://,{shared_redis_server.url}?prefix={fresh()},{couchbase_url}?prefix={fresh()}&connect_timeout=10s"
+    environment = {**own, "TIERED_URL": chain, "TIERED_JOURNAL": str(tmp_path / "j"), "BOT_METRICS_PORT": str(port)}
+    bot = subprocess.Popen([sys.executable, str(ROOT / "compose" / "bot.py")], env=environment, cwd=tmp_path)
+    try:
+        eventually(lambda: sets(port) > 20, "a bot at work")
+    finally:
+        bot.send_signal(signal.SIGTERM)
+        assert bot.wait(waiting.LIMIT) == 0
+
+
+def sets(port: int) -> float:
+    """How many writes the bot's metrics tell of."""
+    try:
+        text = urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    except OSError:
+        return 0.0
+    found = re.findall(r'^tiered_operations_total\{[^}]*op="set"[^}]*\} (\S+)$', text, re.MULTILINE)
+    return sum(map(float, found))
+
+
 # couchbase-init, with a couchbase-cli that notes what it is asked
 
 
@@ -158,3 +211,19 @@ def test_init_fails_where_the_password_is_another(cli: dict[str, str], tmp_path:
     assert init(cli, tmp_path)[0] == 0
     code, _, asked = init({**cli, "COUCHBASE_ADMIN_PASSWORD": "wrong"}, tmp_path)
     assert code != 0 and "bucket-create" not in asked and "user-manage" not in asked
+
+
+# Monitoring
+
+
+def target_of(service: str, source: str) -> str:
+    (found,) = (it["target"] for it in mounts(service) if it["source"] == source)
+    return found
+
+
+def test_grafana_finds_what_it_is_provisioned_with() -> None:
+    provider = (ROOT / "grafana/provisioning/dashboards/tiered.yml").read_text()
+    assert f"path: {target_of('grafana', './grafana/dashboards')}\n" in provider
+    assert target_of("grafana", "./grafana/provisioning") == "/etc/grafana/provisioning"
+    used = re.findall(r"\$\{(\w+)\}", (ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert used and set(used) <= set(SERVICES["grafana"]["environment"])

@@ -32,6 +32,13 @@ ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 
 
+COUCHBASE = "tests/unit/test_couchbase_tier.py::test_"
+CLEARED = (COUCHBASE + "nobody_writes_where_a_clear_has_been",)
+BUMPED = (COUCHBASE + "a_write_that_is_overtaken_by_a_bump_goes_to_the_caches_of_the_new_generation",)
+HOSTS = ("tests/faults/test_couchbase_hosts.py",)
+LATE_WRITE = ("tests/faults/test_couchbase_outage.py::test_a_write_that_arrives_late_is_seen_by_all_tiers",)
+
+
 class Mutant(NamedTuple):
     rule: str
     name: str
@@ -44,6 +51,18 @@ class Mutant(NamedTuple):
 _R = "tiered/replication/"
 
 MUTANTS = [
+    Mutant("R7", "other hosts are not told what a cache lacks", "tiered/writing.py",
+           "self._chain.tell_hosts(guard, space, [key for key, _ in items])", "pass", HOSTS),
+    Mutant("R7", "a tier that is lost for all hosts is believed", "tiered/tiers/intent_journal.py",
+           "self.hosts.lost(tier)", "False", HOSTS),
+    Mutant("R8", "a change of the generation waits for nobody", "tiered/tiers/couchbase_generations.py",
+           "WAIT = 1.2 * LEASE", "WAIT = 0.0", CLEARED),
+    Mutant("R8", "an announced change lets others believe", "tiered/tiers/couchbase_generations.py",
+           "until=started if state.changing else started + LEASE", "until=started + LEASE", CLEARED),
+    Mutant("R8", "a commit keeps the generation that it began with", "tiered/tiers/couchbase_record.py",
+           "still = after if after.space(namespace) == state.space(namespace) else state", "still = state", BUMPED),
+    Mutant("R13", "a doubt ends while the record does not answer", "tiered/tiers/intent_tidying.py",
+           "if doubts and not self._answers():", "if False:", LATE_WRITE),
     Mutant("R8", "a record that came back old is believed", "tiered/tiers/intent_journal.py",
            "if run in (UNBELIEVED, known):", "if True:", RESTORED),
     Mutant("R8", "generations are counted, and so come twice", "tiered/tiers/renew.lua",

@@ -1,39 +1,15 @@
-"""Fixtures of the tests of metrics."""
+"""Fixtures of the tests of metrics; the stores that go by hand are those of the unit tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests.by_hand import Process, Server
-from tests.clocks import HandClock
 from tests.observability.exported import Exported
+from tests.unit.conftest import Start, server, start
 
-Start = Callable[..., Process]
+__all__ = ["Start", "exported", "server", "start"]
 
 
 @pytest.fixture
 def exported() -> Exported:
     return Exported()
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server(HandClock())
-
-
-@pytest.fixture
-def start(tmp_path: Path, server: Server) -> Iterator[Start]:
-    """Starts processes over one directory and one server; closed after the test."""
-    processes = list[Process]()
-
-    def start(**options: Any) -> Process:
-        processes.append(Process(tmp_path / "store", server, **options))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.store.close()

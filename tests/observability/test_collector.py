@@ -23,8 +23,8 @@ from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, StoreUna
 from tiered.observability.catalog import CATALOG
 from tiered.observability.histogram import BOUNDS, Histogram
 from tiered.observability.metrics import COLLECTOR, install
+from tiered.observability.operation import READ_OPS, WRITE_OPS
 from tiered.observability.readings import NAMESPACES, OTHERS
-from tiered.observability.stats import READ_OPS, WRITE_OPS
 from tiered.replication.breaker import State
 
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -21,7 +21,7 @@ PANELS = [pytest.param(panel, id=f"{it.name}: {panel.title}") for it in DASHBOAR
 
 @pytest.fixture(scope="module")
 def outage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
-    it = Outage(tmp_path_factory.mktemp("outage") / "run", seconds=(9, 14, 4))
+    it = Outage(tmp_path_factory.mktemp("outage") / "run", seconds=(7, 13, 3))
     try:
         it.run()
         yield it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiered import CouchbaseTier, FileTier, InvalidKey, MemoryTier, NotApplied, 
 from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed, version_of
 from tiered.errors import Reason
+from tiered.testing.chaos import Faults, FaultyTier
 from tiered.testing.contract import value
 from tiered.tiers import couchbase_generations
 from tiered.tiers.base import Write
@@ -353,6 +355,23 @@ def test_a_cache_whose_node_came_back_with_another_history_is_another(mocked: Co
     second = mocked.probe()
     assert second != first and mocked.probe() == second
     assert mocked.get("n:1", "k1") == value("k1").seal(2)
+
+
+def test_a_record_that_may_have_lost_writes_gives_its_caches_a_new_generation(
+    mocked: CouchbaseTier, tmp_path: Path
+) -> None:
+    remote: Any = FaultyTier(MemoryTier(name="cache"), Faults())
+    with TieredBackend([remote, mocked], journal=tmp_path / "journal") as store:
+        store.set_many({f"k{n}": 1 for n in range(100)})
+        store._keeper.look()
+        generation = mocked.generation("default")
+        store._keeper.look()
+        assert mocked.generation("default") == generation
+        partition = next(iter(mocked._link._histories))
+        mocked._link._histories[partition] += 1
+        store.set_many({f"k{n}": 2 for n in range(100)})
+        eventually(lambda: mocked.generation("default") > generation)
+        assert store.get_many(["k1", "k2"]) == {"k1": 2, "k2": 2}
 
 
 def test_a_put_that_comes_too_late_is_refused(tier: CouchbaseTier) -> None:

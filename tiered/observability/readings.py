@@ -11,7 +11,8 @@ from tiered.chain import Chain, Space
 from tiered.errors import Reason
 from tiered.observability.catalog import Value
 from tiered.observability.histogram import Histogram
-from tiered.observability.stats import OTHER, READ_OPS, STALE_BOUNDS, WRITE_OPS, TierStats
+from tiered.observability.operation import READ_OPS, WRITE_OPS
+from tiered.observability.stats import OTHER, STALE_BOUNDS, TierStats
 from tiered.replication.breaker import State
 from tiered.replication.guard import Guard
 from tiered.verification.report import FAULTS

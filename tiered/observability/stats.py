@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from time import monotonic
 
-from tiered.errors import Reason, StoreError
+from tiered.errors import Reason
 from tiered.observability.histogram import Histogram
+from tiered.observability.operation import READ_OPS, WRITE_OPS, Operation, OperationStats
 
 OTHER = "other"
 CACHE_OPS = ("get", "get_many", "put", OTHER)
 RECORD_OPS = ("read", "read_many", "commit")
 """What tiers are asked, and whatever else: leases, claims, probes."""
-READ_OPS = ("get", "get_many")
-WRITE_OPS = ("set", "add", "set_many", "delete", "update")
-"""Operations of a store. `update` includes `touch` and `increment`; what `get_or_set` stores is a `set`."""
 STALE_BOUNDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
 
 
@@ -96,8 +93,10 @@ class TierStats:
     def count_replay(self, items: Sequence[tuple[str, bytes]], applied: int) -> None:
         """`items` were replayed, and others told of them."""
         self.replayed += applied
-        self.replayed_in_vain += len(items) - applied
-        self.told += len(items)
+        count = len(items) - applied
+        self.replayed_in_vain += count
+        count = len(items)
+        self.told += count
         size = sum(len(frame) for _, frame in items)
         self.written_bytes += size
 
@@ -112,53 +111,6 @@ class TierStats:
             reasons[str(reason)] += count
         numbers = {it.name: getattr(self, it.name) for it in fields(self) if it.type == "int"}
         return {**numbers, "errors": dict(reasons), "repairs": dict(self.repairs), "bumps": dict(self.bumps)}
-
-
-class OperationStats:
-    """The calls of one operation, by how they ended, and how long they took."""
-
-    __slots__ = ("degraded", "duration", "errors", "ok")
-
-    def __init__(self) -> None:
-        self.duration = Histogram()
-        self.reset()
-
-    def reset(self) -> None:
-        self.ok = self.degraded = self.errors = 0
-        self.duration.reset()
-
-    def succeeded(self, seconds: float, *, degraded: bool = False) -> None:
-        """`degraded`: a tier did not take a write, which is queued for it."""
-        if degraded:
-            self.degraded += 1
-        else:
-            self.ok += 1
-        self.duration.observe(seconds)
-
-    def failed(self, seconds: float) -> None:
-        self.errors += 1
-        self.duration.observe(seconds)
-
-
-class Operation:
-    """One call under way, for a `with`: counted and timed at its end if it went well or a tier failed it."""
-
-    __slots__ = ("_began", "_keys", "_op", "_stats", "degraded")
-
-    def __init__(self, stats: StoreStats, op: str, keys: int) -> None:
-        self._stats, self._op, self._keys, self.degraded = stats, stats.operations[op], keys, False
-
-    def __enter__(self) -> Operation:
-        self._began = monotonic()
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
-        seconds = monotonic() - self._began
-        if error is None:
-            self._op.succeeded(seconds, degraded=self.degraded)
-        elif isinstance(error, StoreError):
-            self._stats.read_errors += self._keys
-            self._op.failed(seconds)
 
 
 @dataclass(slots=True)

@@ -108,7 +108,8 @@ class Coherence(Forking):
             self._start_anew(space)
             return
         stats = self.stats
-        stats.received += len(told.versions)
+        count = len(told.versions)
+        stats.received += count
         memory, flights = self._chain.memory, space.flights
         with memory.lock:
             for key, version in told.versions:

@@ -77,7 +77,8 @@ class Guard:
             return UNANSWERED
         self._went_well("get", began)
         if frame is not None:
-            self.stats.read_bytes += len(frame)
+            count = len(frame)
+            self.stats.read_bytes += count
         return frame if self.belief == belief else UNANSWERED
 
     def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
@@ -86,9 +87,11 @@ class Guard:
         answers: list[Answer] = [UNANSWERED] * len(keys)
         asked = [i for i, key in enumerate(keys) if (space.name, key) not in owed] if owed else range(len(keys))
         if not self.breaker.closed or not asked:
-            self.stats.skipped += len(keys)
+            count = len(keys)
+            self.stats.skipped += count
             return answers
-        self.stats.skipped += len(keys) - len(asked)
+        count = len(keys) - len(asked)
+        self.stats.skipped += count
         began = self._now()
         try:
             frames = self.tier.get_many(space.scope, [keys[i] for i in asked])
@@ -122,7 +125,8 @@ class Guard:
                 if self.owed:
                     self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        self.stats.queued += len(items) if tell else 0
+        count = len(items) if tell else 0
+        self.stats.queued += count
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
         return False
 
@@ -183,7 +187,8 @@ class Guard:
         if tell:
             stats.applied += applied
             stats.superseded += refused
-            stats.told += len(items)
+            count = len(items)
+            stats.told += count
         else:
             stats.promoted += applied
             stats.outrun += refused

@@ -106,7 +106,8 @@ class Leases:
                 if lender.expires:
                     self.heartbeat.add(lease)
                 return lease
-        space.stats.unleased += bool(self._lenders)
+        count = bool(self._lenders)
+        space.stats.unleased += count
         return lease
 
     def wait(self, space: Space, key: str, until: float) -> Steps[Lease]:

@@ -40,7 +40,8 @@ class Replay:
         try:
             return self._without_journal(guard, debts) if journal is None else self._pay(guard, debts, journal)
         except StoreError:
-            guard.stats.replays_failed += len(debts)
+            count = len(debts)
+            guard.stats.replays_failed += count
             raise
 
     def _pay(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> int:

@@ -155,6 +155,10 @@ class CouchbaseTier(Forking):
     def bump(self) -> None:
         self._record.change(None)
 
+    def lineage(self) -> str:
+        """Which data these are: others if a node may have lost what it had acknowledged."""
+        return self._cache.identity()
+
     def after_fork_in_child(self) -> None:
         self._link.abandon()
         self._record.forget()

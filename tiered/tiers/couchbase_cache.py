@@ -10,8 +10,9 @@ from tiered.clock import Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Page
+from tiered.tiers.couchbase_batch import BATCH, BATCH_BYTES, Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, hollowed, id_of, native_expiry, pack, unpack
-from tiered.tiers.couchbase_link import BATCH, Held, Link, Mutation
+from tiered.tiers.couchbase_link import Link
 from tiered.tiers.couchbase_listing import Listings
 
 ATTEMPTS = 50
@@ -19,7 +20,6 @@ CLAIM_SECONDS = 600
 LATE = 10.0
 """Seconds after which what was committed or read is not put any more (R6): half a minute before the shortest retention
 ends, whatever the way takes."""
-BATCH_BYTES = 8 * 2**20
 
 Item = tuple[str, bytes]
 
@@ -68,8 +68,12 @@ class CouchbaseCache:
         return removed
 
     def probe(self) -> str:
-        """The identity of the data: another one if the bucket was emptied, or a node came back with another history."""
+        """Asks every node, then for the `identity`."""
         self._link.ping()
+        return self.identity()
+
+    def identity(self) -> str:
+        """Of the data: another one if the bucket was emptied, or a node came back with another history."""
         id = f"{self._prefix}!cache"
         try:
             while True:

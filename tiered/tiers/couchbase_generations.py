@@ -18,7 +18,8 @@ from typing import Any
 
 from tiered.clock import Clock
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
-from tiered.tiers.couchbase_link import Held, Link, Mutation
+from tiered.tiers.couchbase_batch import Held, Mutation
+from tiered.tiers.couchbase_link import Link
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tiered.tiers.couchbase_batch import Mutation
 from tiered.tiers.couchbase_documents import id_of, native_expiry
-from tiered.tiers.couchbase_link import Link, Mutation
+from tiered.tiers.couchbase_link import Link
 
 
 class CouchbaseLeases:

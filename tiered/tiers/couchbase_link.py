@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from couchbase.durability import DurabilityLevel, ServerDurability
 from couchbase.exceptions import (
-    CasMismatchException,
     CouchbaseException,
-    DocumentExistsException,
     DocumentNotFoundException,
     FeatureUnavailableException,
     UnsupportedOperation,
@@ -19,39 +17,21 @@ from couchbase.kv_range_scan import PrefixScan
 
 from tiered.clock import Clock
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers import couchbase_batch as batch
+from tiered.tiers.couchbase_batch import BATCH, CONDITION, Held, Mutation
 from tiered.tiers.couchbase_connection import Connection
 from tiered.tiers.couchbase_errors import store_error
 from tiered.tiers.couchbase_prober import Prober
 from tiered.tiers.couchbase_url import Address
 
-BATCH = 200
-"""Documents of one round trip, at most."""
 RENEW_AFTER = 2
 """Probes that fail before a new connection is tried."""
-_CONDITION = (CasMismatchException, DocumentExistsException, DocumentNotFoundException)
 _DURABILITY = {
     "majority": DurabilityLevel.MAJORITY,
     "majority_and_persist_active": DurabilityLevel.MAJORITY_AND_PERSIST_TO_ACTIVE,
     "persist_to_majority": DurabilityLevel.PERSIST_TO_MAJORITY,
 }
 _Result = TypeVar("_Result")
-
-
-class Held(NamedTuple):
-    """A document as it is."""
-
-    body: bytes
-    cas: int
-
-
-class Mutation(NamedTuple):
-    """A document as it is to be: unconditionally (`cas` None), if there is none (0), or if it is still the one of `cas`."""
-
-    id: str
-    body: bytes
-    expiry: int
-    """Seconds from now, 0 = never."""
-    cas: int | None = None
 
 
 class Link:
@@ -62,7 +42,8 @@ class Link:
     ) -> None:
         self.name = name
         self.replaced = False
-        """Whether a write came to a node with another history than before: it may have lost what it acknowledged."""
+        """Whether a write came to a node with another history than before: it may have lost what it acknowledged, unless
+        that was on other nodes, too."""
         self._histories: dict[int, int] = {}
         self._connection = Connection(address, name=name, timeout=timeout, connect_timeout=connect_timeout, clock=clock)
         self._prober = Prober(name, self._probe, clock)
@@ -88,7 +69,7 @@ class Link:
         wanted = list(dict.fromkeys(ids))
         for start in range(0, len(wanted), BATCH):
             part = wanted[start : start + BATCH]
-            found |= self._run(lambda collection, part=part: _held(collection.get_multi(part)))  # type: ignore[misc]  # bound now
+            found |= self._run(lambda collection, part=part: batch.fetch(collection, part))  # type: ignore[misc]  # bound now
         return [found.get(id) for id in ids]
 
     def mutate(self, it: Mutation) -> int:
@@ -105,7 +86,7 @@ class Link:
                     result = collection.insert(it.id, it.body, **options)
                 else:
                     result = collection.replace(it.id, it.body, cas=it.cas, **options)
-            except _CONDITION:
+            except CONDITION:
                 return 0
             return self._cas(result)
 
@@ -116,15 +97,13 @@ class Link:
         if len(mutations) == 1:
             return [self.mutate(mutations[0])]
         done: dict[str, int] = {}
-        for method in ("upsert_multi", "insert_multi", "replace_multi"):
-            mine = [it for it in mutations if _method(it) == method]
-            for start in range(0, len(mine), BATCH):
-                try:
-                    done |= self._mutate_part(method, mine[start : start + BATCH])
-                except NotApplied as error:
-                    if not any(done.values()):
-                        raise
-                    raise self._partly(error) from error
+        for part in batch.batches(mutations):
+            try:
+                done |= self._mutate(part)
+            except NotApplied as error:
+                if not any(done.values()):
+                    raise
+                raise self._partly(error) from error
         return [done[it.id] for it in mutations]
 
     def remove(self, id: str, cas: int) -> bool:
@@ -133,7 +112,7 @@ class Link:
         def ask(collection: Any) -> bool:
             try:
                 collection.remove(id, cas=cas, **self._durable)
-            except _CONDITION:
+            except CONDITION:
                 return False
             return True
 
@@ -207,7 +186,7 @@ class Link:
 
     def _cas(self, result: Any) -> int:
         """Of what was written; the token beside it says in which history its part of the bucket is."""
-        token = result.mutation_token()
+        token = None if self._durable else result.mutation_token()
         if (
             token is not None
             and self._histories.setdefault(token.partition_id, token.partition_uuid) != token.partition_uuid
@@ -224,21 +203,12 @@ class Link:
         )
         return StoreUnavailable(message, tier=self.name, reason=Reason.MISUSE)
 
-    def _mutate_part(self, method: str, part: Sequence[Mutation]) -> dict[str, int]:
-        per_key = {it.id: {"expiry": timedelta(seconds=it.expiry)} for it in part}
-        for it in part:
-            if it.cas:
-                per_key[it.id]["cas"] = it.cas  # type: ignore[assignment]  # options of one document
-        bodies = {it.id: it.body for it in part}
-
+    def _mutate(self, part: Sequence[Mutation]) -> dict[str, int]:
         def ask(collection: Any) -> dict[str, int]:
-            result = getattr(collection, method)(bodies, per_key_options=per_key, **self._durable)
-            done = {id: self._cas(one) for id, one in result.results.items()}
-            refused = {id: 0 for id, error in result.exceptions.items() if isinstance(error, _CONDITION)}
-            failed = [error for id, error in result.exceptions.items() if id not in refused]
-            if failed:
-                raise self._worst(failed, bool(done))
-            return done | refused
+            answers = batch.mutate(collection, part, self._durable)
+            if answers.failed:
+                raise self._worst(answers.failed, bool(answers.done))
+            return {id: self._cas(one) for id, one in answers.done.items()} | dict.fromkeys(answers.refused, 0)
 
         return self._run(ask, write=True)
 
@@ -256,15 +226,3 @@ class Link:
         if tries and tries % RENEW_AFTER == 0:
             self._connection.renew()
         self._connection.ping()
-
-
-def _method(it: Mutation) -> str:
-    return "upsert_multi" if it.cas is None else "replace_multi" if it.cas else "insert_multi"
-
-
-def _held(result: Any) -> dict[str, Held]:
-    """What a `get_multi` found; raises the first error that is not an absence."""
-    for error in result.exceptions.values():
-        if not isinstance(error, DocumentNotFoundException):
-            raise error
-    return {id: Held(one.value, one.cas) for id, one in result.results.items()}

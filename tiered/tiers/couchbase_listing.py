@@ -8,8 +8,9 @@ from itertools import chain, count, islice
 from threading import Lock
 
 from tiered.errors import Reason, StoreUnavailable
+from tiered.tiers.couchbase_batch import Held
 from tiered.tiers.couchbase_documents import DIGEST, unpack
-from tiered.tiers.couchbase_link import Held, Link
+from tiered.tiers.couchbase_link import Link
 
 MOST = 64
 """Scans that are open at a time; past it the oldest is given up."""

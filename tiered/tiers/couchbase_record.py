@@ -9,10 +9,11 @@ from tiered.clock import Clock
 from tiered.entry import HEADER_SIZE, expires_at_of, is_tombstone, namespace_seed
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Page, Write, Written
+from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, sealed, unpack
 from tiered.tiers.couchbase_generations import Generations, State
 from tiered.tiers.couchbase_hosts import CouchbaseHosts
-from tiered.tiers.couchbase_link import Held, Link, Mutation
+from tiered.tiers.couchbase_link import Link
 from tiered.tiers.couchbase_listing import Listings
 
 ATTEMPTS = 50

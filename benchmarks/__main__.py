@@ -1,0 +1,99 @@
+"""Every figure in one run, side by side with its peer, and a picture: `make bench`, about ten minutes on a quiet machine.
+
+python -m benchmarks --parts ratios,mixed --json figures.json --picture docs/images/performance.png
+
+Ratios are of medians of turns taken one after the other. Times of a busy machine mean little, ratios more; a bare fdatasync
+above 1 ms makes everything durable meaningless.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import machine
+from benchmarks.figures import FIGURES
+
+
+def ratios() -> None:
+    from benchmarks import ratios
+
+    ratios.main()
+
+
+def tasks() -> None:
+    from benchmarks import asyncio_ratios
+
+    asyncio.run(asyncio_ratios.main())
+
+
+def couchbase() -> None:
+    from benchmarks import couchbase_ratios
+
+    couchbase_ratios.main()
+
+
+def metrics() -> None:
+    from benchmarks import metrics
+
+    metrics.main()
+
+
+def memory() -> None:
+    from benchmarks import memory_size
+
+    memory_size.main()
+
+
+def million() -> None:
+    from benchmarks import million
+
+    million.main()
+
+
+PARTS = {part.__name__: part for part in (ratios, tasks, couchbase, metrics, memory, million)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--parts", default=",".join([*PARTS, "mixed"]), help="default: all")
+    parser.add_argument("--json", type=Path, help="every turn of every figure")
+    parser.add_argument("--picture", type=Path, help="of the load on whole stores and of the ratios (needs matplotlib)")
+    options = parser.parse_args()
+    names = options.parts.split(",")
+    if unknown := set(names) - {*PARTS, "mixed"}:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join([*PARTS, 'mixed'])}")
+    where = machine.describe()
+    print(where)
+    for name in names:
+        if name in PARTS:
+            print(f"\n{name}")
+            PARTS[name]()
+    rounds = {}
+    if "mixed" in names:
+        from benchmarks import mixed
+
+        print("\nmixed: 95 % get, 5 % set, Zipf over 20,000 keys, 2,000 in memory")
+        rounds = mixed.measure([it for it in mixed.installed() if "breaker" not in it], rounds=5, seconds=2.0)
+        print("\n".join(mixed.table(rounds)))
+    if options.json:
+        whole = {
+            "machine": where,
+            "figures": [it.as_dict() for it in FIGURES],
+            "mixed": mixed.as_dict(rounds) if rounds else {},
+        }
+        options.json.write_text(json.dumps(whole, indent=1) + "\n")
+    if options.picture:
+        from benchmarks.picture import draw
+
+        draw(options.picture, FIGURES, rounds, where)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
