@@ -80,7 +80,7 @@ def test_every_rule_has_a_scenario_or_is_known_to_be_spare() -> None:
         (Keeper, ("look", "_readmit", "_pay", "_flush")),
         (Coherence, ("_hear", "_lose", "_start_anew")),
         (Chain, ("learn", "confirm", "prolong")),
-        (Space("n", MemoryTier()), ("generation", "scope", "flights")),
+        (Space("n", MemoryTier(), PLAIN), ("generation", "scope", "flights")),
         (MemoryTier, ("admit", "drop", "drop_older", "empty")),
         (Mark, ("version", "generation")),
         (Absence, ("version", "pending")),
