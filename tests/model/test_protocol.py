@@ -15,6 +15,7 @@ from tests.model.protocol.necessity import NEEDED, REMAINS, SPARE, remaining, wi
 from tests.model.protocol.rules import Rules
 from tests.model.protocol.scenarios import NIGHTLY, SCENARIOS
 from tiered.chain import Chain, Space
+from tiered.codecs.rules import PLAIN
 from tiered.replication.breaker import State
 from tiered.replication.coherence import Coherence
 from tiered.replication.guard import Guard
