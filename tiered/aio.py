@@ -21,19 +21,13 @@ from tiered.tiers.base import Tier, Write
 from tiered.writing import Result
 
 if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
 _BELOW: Any = object()
 _NOWHERE = Found(None, "", 0)
 _Result = TypeVar("_Result")
-
-
-class _Memory(TieredBackend):
-    """A store as far as memory goes."""
-
-    def _below(self, key: str) -> Found:
-        return _NOWHERE
 
 
 class AsyncTieredBackend:
@@ -49,7 +43,10 @@ class AsyncTieredBackend:
 
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
         self._store, self._pool = store, pool
-        self._memory = store._view(_Memory, store._space.name)
+        self._memory = store._view(store._space.name)
+        # As far as memory goes. An attribute, since a class of its own would cost every hit a quarter: the interpreter
+        # remembers for one class at a time where `get` finds what it needs.
+        self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
         self._hit, self._stats = self._memory.get, store._stats
         self._performer = Performer(pool, store, self.lookup)
 
@@ -228,6 +225,11 @@ class AsyncTieredBackend:
         options: dict[str, Any] = {"all_namespaces": all_namespaces, "examples": examples, "on_progress": on_progress}
         return await self._on_a_thread(partial(self._store.repair, dry_run=dry_run, **options))
 
+    async def rekey(self, *, all_namespaces: bool = False, on_progress: OnProgress | None = None) -> RekeyReport:
+        """`TieredBackend.rekey`; `on_progress` is called on a thread."""
+        options: dict[str, Any] = {"all_namespaces": all_namespaces, "on_progress": on_progress}
+        return await self._on_a_thread(partial(self._store.rekey, **options))
+
     async def replay(self) -> dict[str, int]:
         """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.
 
@@ -287,3 +289,7 @@ class AsyncTieredBackend:
             self._store.close()
         finally:
             self._pool.close()
+
+
+def _nowhere(key: str) -> Found:
+    return _NOWHERE

@@ -89,6 +89,8 @@ def test_every_scheme_of_the_redis_tier_can_be_in_a_chain() -> None:
         ("file://data", "file:./data"),
         ("file://data/x", "file:///data/x"),
         ("file:", "directory"),
+        ("file:~\0", "NUL"),
+        ("redis+cluster:,//u:p@[::\x11]", "malformed"),
     ],
 )
 def test_what_cannot_work_is_refused_with_advice(url: str, says: str, tmp_path: Path, monkeypatch: Any) -> None:
@@ -141,6 +143,16 @@ def test_toml_with_a_url_and_the_environment_over_it(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TIERED_SHARED", "yes")
     monkeypatch.setenv("TIERED_DEADLINE", "2s")
     assert settings_from(str(path)) == {**wanted, "namespace": "b", "shared": True, "deadline": 2.0}
+
+
+def test_a_misspelt_variable_is_refused_and_another_programs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIERED_FAULTS", "TIERED_PORT", "TIERED_SERVICE_HOST", "TIERED_CONFIG", "TIERED_VERSION"):
+        monkeypatch.setenv(name, "x")
+    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
+    monkeypatch.setenv("TIERED_STALENES", "s3cret")
+    with pytest.raises(ConfigError, match="did you mean TIERED_STALENESS") as caught:
+        settings_from({"url": "memory://"})
+    assert "s3cret" not in str(caught.value)
 
 
 def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiered.chain import Space
+from tiered.codecs.rules import PLAIN
 from tiered.entry import MAX_VERSION
 from tiered.replication.guard import UNANSWERED, Guard
 from tiered.testing.contract import value
@@ -13,7 +14,7 @@ from tiered.tiers.memory import MemoryTier
 
 @pytest.fixture
 def space() -> Space:
-    space = Space("n", MemoryTier())
+    space = Space("n", MemoryTier(), PLAIN)
     space.enter(1)
     return space
 

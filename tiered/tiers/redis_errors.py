@@ -6,13 +6,19 @@ import re
 
 import redis
 from redis import exceptions
+from redis.sentinel import MasterNotFoundError
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.redis_wire import TooLong
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
+_ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*", re.DOTALL)
+"""Redis shows the beginning of a command that it does not know: a password, a key, a value. redis-py shows clients."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
+    (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
@@ -40,6 +46,8 @@ class Late(Exception):
 
 def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> StoreError:
     """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
+    if _ECHO.search(str(error)):
+        error.args = (_ECHO.sub("", str(error)),)  # it becomes the cause of ours, and tracebacks show causes
     kind: type[StoreError] = StoreUnavailable
     if write:
         answered = not sent or (isinstance(error, (*_REPLIES, Late)) and not _in_a_script(str(error)))
@@ -52,6 +60,8 @@ def reason_of(error: BaseException) -> Reason:
     text = str(error)
     if isinstance(error, Restarted):
         return Reason.RESTARTED
+    if isinstance(error, TooLong):
+        return Reason.TOO_LARGE
     if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
         return Reason.TIMEOUT
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
@@ -74,13 +84,24 @@ def _in_a_script(text: str) -> bool:
 def _words(error: BaseException) -> str:
     if isinstance(error, Restarted):
         return "the server was restarted or replaced; its data is not believed until a probe has looked at it"
+    if isinstance(error, TooLong):
+        return f"{error}; raise it, or ask for less at once"
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
+    if isinstance(error, MasterNotFoundError):
+        text = _without_clients(text)
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
             advice = better
     return f"{type(error).__name__}: {text}{advice}"
+
+
+def _without_clients(text: str) -> str:
+    """redis-py shows the whole client of each sentinel that failed; its address and the error are enough."""
+    told, _, clients = text.partition(" : ")
+    failed = ", ".join(f"{host}:{port} {error}" for host, port, error in _SENTINEL.findall(clients))
+    return f"{told} ({failed})" if failed else told
