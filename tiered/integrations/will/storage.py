@@ -12,7 +12,7 @@ from will.backends.storage.base import BaseStorageBackend
 from will.utils import error, show_valid, warn
 
 from tiered.arguments import KEEP, Ttl, _Keep
-from tiered.errors import ConfigError, Corrupt, InvalidValue, TieredError
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Reason, StoreUnavailable, TieredError
 from tiered.integrations.will.chain import redis_url, settings_of
 from tiered.integrations.will.expire import seconds_left
 from tiered.integrations.will.failed_loads import FailedLoads
@@ -105,10 +105,15 @@ class TieredStorage(BaseStorageBackend):  # type: ignore[misc]  # Will has no ty
         return True
 
     def size(self) -> str:
-        """How many keys there are and how large their values, counted one by one."""
+        """How many keys there are and how large their values, counted one by one, where the store of record can list them."""
         count = total = 0
-        for _, value in self._store.items():
-            count, total = count + 1, total + len(_bytes(value))
+        try:
+            for _, value in self._store.items():
+                count, total = count + 1, total + len(_bytes(value))
+        except StoreUnavailable as error:
+            if error.reason is not Reason.MISUSE:
+                raise
+            return f"unknown ({error})"
         return f"{count:,} keys, {_size(total)}"
 
     def update(self, key: Any, fn: Callable[[Any], Any], *, default: Any = None, expire: Any = KEEP) -> Any:
