@@ -21,7 +21,9 @@ CHAINS = [
 def chain(kind: str, redis_url: str, directory: Path, request: pytest.FixtureRequest | None = None) -> str:
     places = {"memory": "memory://", "redis": redis_url, "file": f"file:{directory}/data"}
     if "couchbase" in kind and request is not None:  # a server that few need
-        places["couchbase"] = f"{request.getfixturevalue('couchbase_url')}?prefix={fresh()}&timeout=2s"
+        places["couchbase"] = (
+            f"{request.getfixturevalue('couchbase_url')}?prefix={fresh()}&timeout=10s&connect_timeout=10s"
+        )
     return ",".join(places[name] for name in kind.split("+"))
 
 
