@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants soak lint types bench bench-outage bench-metrics dashboards pictures clean
+.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage bench-metrics dashboards pictures clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -42,11 +42,25 @@ soak: .venv/.ok  ## ten minutes of every fault in random order, judged by the hi
 	@scripts/ensure-redis-server
 	$(WITH_REDIS) $(BIN)/tiered chaos --seconds 600
 
+FUZZ_RUNS := 1000000
+fuzz: .venv/.ok  ## frames, codecs, URLs, configurations: millions of inputs guided by coverage; FUZZ_RUNS of each
+	$(BIN)/python -m pip install --quiet -e '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz all $(FUZZ_RUNS)
+
 lint: .venv/.ok  ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: .venv/.ok  ## mypy, strict
 	$(BIN)/mypy
+
+audit: .venv/.ok  ## known vulnerabilities among the dependencies, where the registry tells
+	$(BIN)/python scripts/audit-dependencies
+
+secrets: .venv/.ok  ## what looks like a secret in the files that git tracks
+	$(BIN)/python scripts/scan-secrets
+
+bench-codecs: .venv/.ok  ## what compression, signatures and encryption cost at 1 KiB
+	$(BIN)/python benchmarks/codecs.py
 
 bench: .venv/.ok  ## the parts against their bare peers, as ratios
 	@scripts/ensure-redis-server

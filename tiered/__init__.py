@@ -17,6 +17,7 @@ from tiered.errors import (
     StoreError,
     StoreUnavailable,
     TieredError,
+    TooLarge,
     Untrusted,
 )
 from tiered.results import Lookup, WriteOutcome
@@ -45,6 +46,7 @@ __all__ = [
     "StoreUnavailable",
     "TieredBackend",
     "TieredError",
+    "TooLarge",
     "Untrusted",
     "WriteOutcome",
 ]

@@ -21,6 +21,7 @@ from tiered.tiers.base import Tier, Write
 from tiered.writing import Result
 
 if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
@@ -227,6 +228,11 @@ class AsyncTieredBackend:
         """`TieredBackend.repair`; `on_progress` is called on a thread."""
         options: dict[str, Any] = {"all_namespaces": all_namespaces, "examples": examples, "on_progress": on_progress}
         return await self._on_a_thread(partial(self._store.repair, dry_run=dry_run, **options))
+
+    async def rekey(self, *, all_namespaces: bool = False, on_progress: OnProgress | None = None) -> RekeyReport:
+        """`TieredBackend.rekey`; `on_progress` is called on a thread."""
+        options: dict[str, Any] = {"all_namespaces": all_namespaces, "on_progress": on_progress}
+        return await self._on_a_thread(partial(self._store.rekey, **options))
 
     async def replay(self) -> dict[str, int]:
         """Put now what cache tiers are owed and what is pending for them, of every namespace; how many keys, per tier.

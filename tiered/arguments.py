@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -101,6 +102,13 @@ def choice(option: str, value: object, known: Sequence[str]) -> None:
     """Refuse a `value` that is none of `known`, with a `ConfigError` that names `option`."""
     if value not in known:
         raise ConfigError(f"{option} must be one of {', '.join(map(repr, known))}, not {_shown(value)}")
+
+
+def expanded(path: str) -> str:
+    """`path` with ~ for a home directory written out; `ConfigError` for what no path can be."""
+    if "\0" in path:
+        raise ConfigError("a path cannot have a NUL character in it")
+    return os.path.expanduser(path)
 
 
 def tier_name(name: object) -> str:

@@ -31,8 +31,10 @@ from tiered.arguments import (
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.codecs import codec_for
-from tiered.codecs.base import Codec
-from tiered.entry import Draft, open_frame, tombstone
+from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
+from tiered.codecs.keys import Keyring, Source, keyring_of
+from tiered.codecs.rules import rules
+from tiered.entry import Draft
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
 from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
@@ -49,6 +51,7 @@ from tiered.updating import Updates
 from tiered.writing import Result, Writer
 
 if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
@@ -74,6 +77,11 @@ class TieredBackend:
     cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
     `name` (by default the namespace) is what metrics call this store; `trace=True` makes OpenTelemetry spans of what tiers
     are asked (docs/metrics.md).
+
+    `keys` ("env:NAME", "file:PATH", a mapping, a callable) encrypt what is stored, or with `protect="sign"` sign it; other
+    frames are then refused, or with `migrate` still read (docs/security.md). Payloads of more than `compress_above` bytes
+    are compressed. `max_key_bytes`, `max_value_bytes` and `max_depth` (of the codecs that have a name) are limits for
+    writing and reading.
     """
 
     def __init__(
@@ -94,6 +102,12 @@ class TieredBackend:
         name: str | None = None,
         trace: bool = False,
         serve_unproven: bool | None = None,
+        keys: Keyring | Source | None = None,
+        protect: str | None = None,
+        migrate: bool = False,
+        compress_above: int | None = None,
+        max_key_bytes: int = 1024,
+        max_depth: int = MAX_DEPTH,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         number("deadline", deadline, 0.001, MAX_TTL, " seconds")
@@ -103,14 +117,25 @@ class TieredBackend:
         number("load_patience", load_patience, 0.001, inf, " seconds")
         choice("read_order", read_order, READ_ORDERS)
         choice("feed", feed, FEEDS)
+        whole("max_key_bytes", max_key_bytes, 1)
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         if trace:
             from tiered.observability.tracing import traced
 
             tiers = [traced(tier) for tier in tiers]
+        codec = codec_for(codec, max_depth)
         chain = Chain(
             tiers,
-            codec=codec_for(codec),
+            codec=codec,
+            rules=rules(
+                compress_above=compress_above,
+                max_size=max_value_bytes,
+                keys=None if keys is None else keyring_of(keys),
+                protect=protect,
+                migrate=migrate,
+                authentic=needs_authentication(codec),
+            ),
+            max_key_bytes=min(max_key_bytes, 1024),
             shared=shared,
             staleness=staleness,
             deadline=deadline,
@@ -384,7 +409,7 @@ class TieredBackend:
 
         self._chain.check_open() if dry_run else self._ready()
         names = work.namespaces(self._chain, self._space.name, every=all_namespaces)
-        mender = work.Mender(self._chain, self._bury, dry_run=dry_run)
+        mender = work.Mender(self._chain, self._commit_in, dry_run=dry_run)
         replayed, failed = ({}, {}) if dry_run else self._replay()
         options: dict[str, Any] = {"examples": examples, "on_progress": on_progress}
         return work.repair(self._chain, names, mender, replayed=replayed, failed=failed, **options)
@@ -400,6 +425,20 @@ class TieredBackend:
         for error in failed.values():
             raise error
         return replayed
+
+    def rekey(self, *, all_namespaces: bool = False, on_progress: OnProgress | None = None) -> RekeyReport:
+        """Write again what the store of record holds under another key than the current one, or not as `protect` says.
+
+        While the store is in use; interrupted, the next run continues. Raises `ConfigError` without `keys`.
+        """
+        from tiered.rekeying import Rekeyer
+        from tiered.verification import work
+
+        self._ready(write=True)
+        rekeyer = Rekeyer(self._chain, self._commit_in, on_progress)
+        for name in work.namespaces(self._chain, self._space.name, every=all_namespaces):
+            rekeyer.run(name)
+        return rekeyer.report
 
     def close(self) -> None:
         """Stop the background thread and close every tier. Idempotent."""
@@ -445,11 +484,12 @@ class TieredBackend:
                 failed[guard.name] = error
         return replayed, failed
 
-    def _bury(self, namespace: str, writes: Sequence[Write]) -> None:
+    def _commit_in(self, namespace: str, writes: Sequence[Write]) -> list[Result]:
+        """For writes whose values nobody has at hand."""
         space = self._chain.space(namespace)
         if not space.ready:
             self._keeper.enter(space)
-        self._writer.write(space, writes, [None] * len(writes))
+        return self._writer.write(space, writes, None)
 
     def _view(self, kind: type[_Backend], namespace: str) -> _Backend:
         """Another object over the same chain."""
@@ -556,7 +596,8 @@ class TieredBackend:
     def _drafts(self, items: Iterable[tuple[str, Any]], expires_at: int) -> list[Write]:
         """What is to be committed, with everything checked that can be before any I/O."""
         limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
-        codec, writes = self._chain.codec, list[Write]()
+        codec, frames, writes = self._chain.codec, self._space.frames, list[Write]()
+        plain = frames.plain
         encode, codec_id = codec.encode, codec.id
         for key, value in items:
             # Most keys are right at a glance, here and in `_find`, without a call.
@@ -568,15 +609,17 @@ class TieredBackend:
                     f"the value takes {len(payload)} bytes, more than the limit of {most} (max_value_bytes); split it or"
                     " raise the limit"
                 )
-            draft = _new(
-                Draft, (0, codec_id, expires_at, expires_at, payload, crc32(payload, crc32(key.encode(), seed)))
-            )
+            if plain:
+                checksum = crc32(payload, crc32(key.encode(), seed))
+                draft = _new(Draft, (0, codec_id, expires_at, expires_at, payload, checksum, None))
+            else:
+                draft = frames.draft(key, payload, codec_id, expires_at)
             writes.append(_new(Write, (key, draft, None)))
         return writes
 
     def _tombstones(self, keys: Iterable[str]) -> list[Write]:
-        seed, now = self._space.seed, self._chain.clock.now()
-        return [Write(key, tombstone(seed, key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
+        frames, now = self._space.frames, self._chain.clock.now()
+        return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
 
     def _write(self, write: Write, value: Any, *, op: str = "set") -> tuple[Written, Any]:
         result = self._counted(op, (write,), (value,))[0]
@@ -605,7 +648,7 @@ class TieredBackend:
             self._ready()
             page = self._chain.record.scan(self._space.name, prefix, cursor, PAGE)
             for key, frame in page.items:
-                entry = open_frame(frame, self._space.seed, key)
+                entry = self._space.entry(frame, key)
                 if not entry.absent(self._chain.clock.now()):
                     yield key, entry
             if (cursor := page.cursor) is None:

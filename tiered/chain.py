@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
-from tiered.entry import Entry, namespace_seed
-from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError
+from tiered.codecs.frames import OVERHEAD, Frames
+from tiered.codecs.rules import PLAIN, Rules
+from tiered.entry import Covered, Entry
+from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError, TooLarge
 from tiered.forks import Forking, register
 from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
@@ -21,7 +23,7 @@ from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
 from tiered.replication.trust import Trust
-from tiered.tiers.base import Hosts, Mark, Record, Tier
+from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 
 if TYPE_CHECKING:
@@ -48,9 +50,10 @@ INFINITE = math.inf
 class Space:
     """One namespace of a chain in this process: its part of memory, what is under way, its generation."""
 
-    def __init__(self, name: str, memory: MemoryTier) -> None:
+    def __init__(self, name: str, memory: MemoryTier, rules: Rules) -> None:
         self.name = name
-        self.seed = namespace_seed(name)
+        self.frames, self.max_frame_bytes = Frames(name, rules), rules.max_size + OVERHEAD
+        self.seed, self.open = self.frames.seed, self.frames.read
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
@@ -72,6 +75,15 @@ class Space:
         self.stats.reset()
         self.generation, self.scope, self.ready, self.subscribed = 0, "", False, False
 
+    def entry(self, frame: bytes, key: str) -> Entry:
+        """The entry in `frame`; raises `CodecError`."""
+        if len(frame) > self.max_frame_bytes:
+            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
+        try:
+            return self.open(frame, self.seed, key)
+        except Covered:
+            return self.frames.open(frame, key)
+
     def enter(self, generation: int) -> None:
         """From here on `generation` holds. With the memory's lock."""
         self.generation, self.scope = generation, f"{self.name}:{generation}"
@@ -85,17 +97,21 @@ class Chain(Forking):
         tiers: Sequence[Tier],
         *,
         codec: Codec,
+        rules: Rules = PLAIN,
         shared: bool,
         staleness: float,
         deadline: float,
         clock: Clock,
         journal: str | os.PathLike[str] | None = None,
+        max_key_bytes: int = 1024,
         serve_unproven: bool | None = None,
         measured: bool = False,
         fed: bool = False,
         name: str = "default",
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        if isinstance(self.record, LateVersions):
+            self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
         self.fed = fed and bool(self.guards)
         if (measured or fed) and self.guards and journal is None and self.record.journal is None:
             raise ConfigError(f"{self.record.name}: {NO_MARKS}")
@@ -111,7 +127,7 @@ class Chain(Forking):
         self.serve_unproven = own if serve_unproven is None else serve_unproven
         """Whether reads are answered from above while the record cannot be asked."""
         self.has_memory = any(tier is self.memory for tier in tiers)
-        self.codec, self.clock, self.deadline = codec, clock, deadline
+        self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
@@ -121,7 +137,7 @@ class Chain(Forking):
         self.record_stats = TierStats.of(RECORD_OPS)
         self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
         self.closed = False
-        self.max_key_bytes = min(self.record.max_key_bytes, 1024)
+        self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
         self._spaces: dict[str, Space] = {}
         self._spaces_lock = Lock()  # guards the table of namespaces
@@ -133,7 +149,7 @@ class Chain(Forking):
         with self._spaces_lock:
             found = self._spaces.get(name)
             if found is None:
-                found = self._spaces[name] = Space(name, self.memory)
+                found = self._spaces[name] = Space(name, self.memory, self.rules)
             return found
 
     def spaces(self) -> list[Space]:

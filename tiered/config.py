@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
-from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, number, tier_name, whole
+from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, tier_name, whole
 from tiered.codecs import codec_for
+from tiered.codecs.base import MAX_DEPTH, needs_authentication
+from tiered.codecs.keys import keyring_of
+from tiered.codecs.rules import rules
 from tiered.errors import ConfigError
 from tiered.tiers.base import Tier
 from tiered.urls import pieces
@@ -34,20 +37,29 @@ OPTIONS: dict[str, Reader] = {
     "load_patience": lambda text: seconds(text),
     "read_order": str,
     "feed": str,
-    "journal": lambda text: os.path.expanduser(text),
+    "journal": lambda text: expanded(text),
     "name": str,
     "trace": lambda text: boolean(text),
     "serve_unproven": lambda text: boolean(text),
+    "keys": str,
+    "protect": str,
+    "migrate": lambda text: boolean(text),
+    "compress_above": lambda text: size(text),
+    "max_key_bytes": lambda text: size(text),
+    "max_depth": lambda text: count(text),
 }
 """The settings beside `url`, and how each is read from a string."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "namespace": (str,),
     "journal": (str, os.PathLike),
+    "protect": (str,),
     "shared": (str, bool),
     "serve_unproven": (str, bool),
+    "migrate": (str, bool),
     "name": (str,),
     "trace": (str, bool),
 }
+"""What the others may be in a file; numbers and durations are numbers or str."""
 
 _TOPOLOGIES = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 REDIS = ("redis", "rediss", "unix", *_TOPOLOGIES)
@@ -79,14 +91,7 @@ def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
 
     Raises `ConfigError` before the first tier is built, and closes what it built if a later tier cannot be opened.
     """
-    if not isinstance(url, str):
-        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
-    parts = _parts(url)
-    if not parts:
-        raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
-    split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
-    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
-    _check_chain(specs)
+    specs = _specs(url)
     built: dict[int, Tier] = {}
     try:
         for place in sorted(range(len(specs)), key=lambda place: specs[place].scheme == "file"):  # these write first
@@ -140,6 +145,8 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
     url = settings.pop("url", None)
     if url is None:
         raise ConfigError(f'no chain: give --url, set TIERED_URL, or write url = "{_EXAMPLE}" in the configuration')
+    if settings.get("keys") is not None:
+        settings["keys"] = keyring_of(settings["keys"])  # read once
     _check_options(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
 
@@ -147,12 +154,21 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
 def _check_options(settings: Mapping[str, Any]) -> None:
     """What the constructor would refuse, before a directory was made for nothing."""
     check_namespace(settings.get("namespace", "default"))
-    codec_for(settings.get("codec"))
+    codec = codec_for(settings.get("codec"), settings.get("max_depth", MAX_DEPTH))
+    rules(
+        compress_above=settings.get("compress_above"),
+        max_size=settings.get("max_value_bytes", 1),
+        keys=settings.get("keys"),
+        protect=settings.get("protect"),
+        migrate=settings.get("migrate", False),
+        authentic=needs_authentication(codec),
+    )
     number("deadline", settings.get("deadline", 1.0), 0.001, MAX_TTL, " seconds")
     number("staleness", settings.get("staleness", 1.0), 0.001, math.inf, " seconds")
     choice("read_order", settings.get("read_order", "declared"), READ_ORDERS)
     choice("feed", settings.get("feed", "write"), FEEDS)
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
+    whole("max_key_bytes", settings.get("max_key_bytes", 1), 1)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
     if not isinstance(unproven := settings.get("serve_unproven"), bool | None):
@@ -209,7 +225,7 @@ def _number(text: str, whole: str) -> float:
 
 
 def _setting(name: str, value: Any) -> Any:
-    if name not in OPTIONS or (name == "codec" and not isinstance(value, str)):
+    if name not in OPTIONS or (name in ("codec", "keys") and not isinstance(value, str)):
         return value
     kinds = _KINDS.get(name, (str, int, float))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -218,6 +234,19 @@ def _setting(name: str, value: Any) -> Any:
         return OPTIONS[name](str(value))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def _specs(url: str) -> list[_Spec]:
+    """The tiers of a chain URL, checked; nothing is built."""
+    if not isinstance(url, str):
+        raise ConfigError(f'a chain is a str such as "{_EXAMPLE}", not {type(url).__name__}')
+    parts = _parts(url)
+    if not parts:
+        raise ConfigError(f'the chain is empty; give tier URLs such as "{_EXAMPLE}"')
+    split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
+    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
+    _check_chain(specs)
+    return specs
 
 
 def _parts(chain: str) -> list[str]:
@@ -310,6 +339,7 @@ def _redis(parts: SplitResult) -> _Spec:
         "timeout": seconds,
         "max_ttl": seconds,
         "max_connections": count,
+        "max_reply_bytes": size,
         "insecure_tls": boolean,
     }
     from tiered.tiers import redis_url
@@ -368,8 +398,8 @@ def _file(parts: SplitResult) -> _Spec:
         raise ConfigError(f"file://{host} names a host; write {meant}")
     if not parts.path:
         raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
-    options, _ = _options(parts, {"name": tier_name, "sync": str})
-    directory = unquote(os.path.expanduser(parts.path))
+    options, _ = _options(parts, {"name": tier_name, "sync": str, "max_pending": count})
+    directory = unquote(expanded(parts.path))
 
     def build(shared: bool) -> Tier:
         from tiered.tiers.file import FileTier

@@ -10,6 +10,7 @@
     ├── RecursiveLoad              a loader that needs its own key
     └── CodecError
         ├── Corrupt                stored bytes that are damaged, cut off or foreign
+        ├── TooLarge               stored bytes that are more, or nested deeper, than this store permits
         └── Untrusted              stored bytes that are not signed or encrypted as configured
 
 No message contains a value or a password.
@@ -97,6 +98,10 @@ class CodecError(TieredError):
 
 class Corrupt(CodecError):
     """Damaged, truncated or foreign bytes."""
+
+
+class TooLarge(CodecError):
+    """Bytes beyond a limit of this store: of a value, or of what a compressed one would become."""
 
 
 class Untrusted(CodecError):

@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, open_frame
-from tiered.errors import Corrupt, Reason, StoreError, StoreUnavailable
+from tiered.entry import MAX_VERSION, Covered
+from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, TooLarge, Untrusted
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -173,13 +173,14 @@ class Fetcher:
                 it.unanswered.append(key)
             else:
                 try:
-                    found[key] = open_(space, key, answer, name, started, until)
-                except Corrupt:
+                    opened = open_(space, key, answer, name, started, until)
+                    self._refuse_replayed(space, key, opened, started)
+                except CodecError:
                     stats.corrupt += 1
                     # Damage may have left the version intact, and then no put would replace it.
                     (it.missed if it.guard.discard(space, key, answer) else it.unanswered).append(key)
                 else:
-                    good[key] = answer
+                    found[key], good[key] = opened, answer
         count = answers.count(None)
         stats.misses += count
         count = len(good)
@@ -279,9 +280,11 @@ class Fetcher:
         stats.read_bytes += count
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
-        except Corrupt as error:
+        except CodecError as error:
             stats.corrupt += 1
-            message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
+            message = f"the stored entry cannot be used: {error}"
+            if isinstance(error, Corrupt):
+                message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
             raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
         if found[0] is None:
             stats.misses += 1
@@ -290,8 +293,14 @@ class Fetcher:
         return found
 
     def _open(self, space: Space, key: str, frame: bytes, tier: str, started: float, until: float) -> Found:
-        flags, codec, version, expires_at, _, payload = entry = open_frame(frame, space.seed, key)
         chain = self._chain
+        if len(frame) > space.max_frame_bytes:
+            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
+        try:
+            entry = space.open(frame, space.seed, key)
+        except Covered:
+            entry = space.frames.open(frame, key)
+        flags, codec, version, expires_at, _, payload = entry
         if (flags or expires_at) and entry.absent(chain.clock.now()):
             slot = None
         elif codec == chain.codec.id:
@@ -306,6 +315,12 @@ class Fetcher:
         order.sample = space, key
         for guard in order.passed:
             guard.passed_at = now
+
+    def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float) -> None:
+        """A frame that was right once, put back by somebody: memory held something newer before this read began."""
+        held = space.part.slots.get(key)
+        if held is not None and held[3] > opened[2] and held[5] <= started:
+            raise Untrusted("older than what this process has seen")
 
     def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
         """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""

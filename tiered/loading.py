@@ -11,7 +11,7 @@ from typing import Any
 
 from tiered.arguments import Ttl
 from tiered.chain import Chain, Space
-from tiered.entry import open_frame, version_of
+from tiered.entry import version_of
 from tiered.errors import CodecError, RecursiveLoad, StoreError
 from tiered.fetching import Found
 from tiered.reading import Reader
@@ -221,7 +221,7 @@ class Loads:
             frame = self._chain.record.read(self._space.name, key)[1]
             if frame is None:
                 return None
-            entry, now = open_frame(frame, self._space.seed, key), self._chain.clock.now()
+            entry, now = self._space.entry(frame, key), self._chain.clock.now()
             lately = 0 < entry.expires_at <= now < min(entry.expires_at + job.stale, entry.keep_until)
             if entry.tombstone or not lately:
                 return None

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
 from tiered.chain import Chain, Space
-from tiered.entry import open_frame
 from tiered.errors import InvalidValue, NotApplied, Reason
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import Write, Written
@@ -94,7 +93,7 @@ class Updates:
         _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return _Current()
-        entry = open_frame(frame, self._space.seed, key)
+        entry = self._space.entry(frame, key)
         if entry.absent(self._chain.clock.now()):
             return _Current()
         return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)

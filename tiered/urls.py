@@ -10,6 +10,8 @@ from tiered.errors import ConfigError
 _ADDRESS = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[^\[\]]*)(:[^\[\]]*)?")
 """A host, in brackets if it is an IPv6 address, and perhaps a port."""
 
+_MALFORMED = "a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0"
+
 
 def pieces(url: str) -> SplitResult:
     """`urlsplit`, but any list of hosts and IPv6 addresses passes; `ConfigError` for brackets that enclose no address.
@@ -18,8 +20,15 @@ def pieces(url: str) -> SplitResult:
     """
     head, slashes, rest = url.partition("//")
     if not slashes or not head.endswith(":"):
-        return urlsplit(url)
+        return _split(url)
     end = min((rest.index(mark) for mark in "/?#" if mark in rest), default=len(rest))
     if not all(map(_ADDRESS.fullmatch, rest[:end].rpartition("@")[2].split(","))):
-        raise ConfigError("a tier URL has a malformed host; an IPv6 address is written redis://[::1]:6379/0")
-    return urlsplit(f"{head}//host{rest[end:]}")._replace(netloc=rest[:end])
+        raise ConfigError(_MALFORMED)
+    return _split(f"{head}//host{rest[end:]}")._replace(netloc=rest[:end])
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its text shows what may be part of a password
+        raise ConfigError(_MALFORMED) from None

@@ -29,8 +29,11 @@ class Writer:
     def __init__(self, chain: Chain, feeder: Feeder | None = None) -> None:
         self._chain, self._feeder = chain, feeder
 
-    def write(self, space: Space, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
-        """Commit `writes` of `values` and publish them; raises `NotApplied` or `Ambiguous`, no tier half-written."""
+    def write(self, space: Space, writes: Sequence[Write], values: Sequence[Any] | None) -> list[Result]:
+        """Commit `writes` of `values` and publish them; raises `NotApplied` or `Ambiguous`, no tier half-written.
+
+        Memory does not get to hold what has no `values`.
+        """
         chain = self._chain
         started, since = chain.clock.monotonic(), monotonic()
         events = space.flights.events
@@ -62,7 +65,13 @@ class Writer:
             )
 
     def _into_memory(
-        self, space: Space, writes: Sequence[Write], values: Sequence[Any], commit: Commit, events: int, started: float
+        self,
+        space: Space,
+        writes: Sequence[Write],
+        values: Sequence[Any] | None,
+        commit: Commit,
+        events: int,
+        started: float,
     ) -> list[bool]:
         """Overtake what is under way, then admit or drop, in one step under the lock (R2). True where memory holds it."""
         memory, flights, part = self._chain.memory, space.flights, space.part
@@ -87,9 +96,11 @@ class Writer:
         return held
 
     def _slots(
-        self, writes: Sequence[Write], values: Sequence[Any], commit: Commit, started: float
+        self, writes: Sequence[Write], values: Sequence[Any] | None, commit: Commit, started: float
     ) -> list[tuple[Any, ...] | None]:
         """What memory is to hold of each write; nothing of a delete, or of a condition that did not hold."""
+        if values is None:
+            return [None] * len(writes)
         slot_of, until = self._chain.slot, self._chain.trust.record_until(started)
         return [
             slot_of(key, value, draft[4], version, draft[2], started, until) if version and not draft[0] else None

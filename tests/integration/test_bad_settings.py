@@ -34,6 +34,8 @@ BAD_CHAINS: list[tuple[Any, str]] = [
     ("redis://localhost?prefix=,file:data", "prefix"),
     ("unix://,file:data", "absolute path of a socket"),
     ("memory://,file:data?sync=fast", "sync must be"),
+    ("memory://,file:data?max_pending=0", "max_pending"),
+    ("redis://localhost?max_reply_bytes=7,file:data", "max_reply_bytes"),
     ("memory://,file:data?snyc=full", "did you mean 'sync'"),
     ("memory://,file:data#2", "%23"),
     ("file:data,redis://localhost?timeout=0", "timeout must be"),
@@ -45,6 +47,16 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     *(({"staleness": limit}, "staleness") for limit in (0, -1, math.nan, "soon", None)),
     ({"codec": "pickel"}, "codec"),
     *(({"max_value_bytes": limit}, "max_value_bytes") for limit in (0, -1, 1.5, "much", None)),
+    *(({"max_key_bytes": limit}, "max_key_bytes") for limit in (0, -1, 1.5, "much", None)),
+    *(({"max_depth": limit}, "max_depth") for limit in (0, 201, 1.5, "much", None)),
+    *(({"compress_above": limit}, "compress_above") for limit in (-1, 1.5, "much")),
+    *(
+        ({"keys": keys}, "keys: ")
+        for keys in ("", "hunter2", "env:NOT_SET_AT_ALL", "file:/nowhere", 7, {}, {"k": b"x"})
+    ),
+    *(({"protect": it, "keys": {"k": bytes(32)}}, "protect") for it in ("rot13", "none", 7, [])),
+    *(({"migrate": it, "keys": {"k": bytes(32)}}, "migrate") for it in ("perhaps", None, 2)),
+    *((options, "needs keys") for options in ({"codec": "pickle"}, {"protect": "sign"}, {"migrate": True})),
     *(({"shared": answer}, "shared") for answer in ("perhaps", None, 2)),
 ]
 

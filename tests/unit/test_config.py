@@ -89,6 +89,8 @@ def test_every_scheme_of_the_redis_tier_can_be_in_a_chain() -> None:
         ("file://data", "file:./data"),
         ("file://data/x", "file:///data/x"),
         ("file:", "directory"),
+        ("file:~\0", "NUL"),
+        ("redis+cluster:,//u:p@[::\x11]", "malformed"),
     ],
 )
 def test_what_cannot_work_is_refused_with_advice(url: str, says: str, tmp_path: Path, monkeypatch: Any) -> None:

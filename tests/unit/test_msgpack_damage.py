@@ -238,7 +238,7 @@ def test_running_out_of_memory_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> No
     def no_memory(payload: bytes) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(msgpack, "_decode_exactly", no_memory)
+    monkeypatch.setattr(CODEC, "_decode_exactly", no_memory)
     with pytest.raises(Corrupt, match="MemoryError"):
         CODEC.decode(b"\xc0")
 

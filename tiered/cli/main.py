@@ -62,6 +62,10 @@ def _run(args: argparse.Namespace) -> int:
             from tiered.cli.chaos import chaos
 
             return chaos(args)
+        if args.command == "keygen":
+            from tiered.cli.rekey import keygen
+
+            return keygen(args)
         return _demo(args) if args.command == "demo" else _store_command(args)
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
         return _fail(error, USAGE)
@@ -161,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
     from tiered.cli.chaos import add_chaos
     from tiered.cli.migrate import add_migrate
+    from tiered.cli.rekey import add_rekey
     from tiered.cli.verify import add_verification
 
     output = argparse.ArgumentParser(add_help=False)
@@ -184,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store_commands(commands, common)
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
+    add_rekey(commands, common)
     _add_demo(commands, output)
     add_chaos(commands, _positive)
     return parser

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from tiered.codecs.base import Codec
+from collections.abc import Callable
+
+from tiered.arguments import whole
+from tiered.codecs.base import MAX_DEPTH, MOST_DEPTH, Codec
+from tiered.codecs.json import JsonCodec
 from tiered.codecs.msgpack import MsgpackCodec
+from tiered.codecs.pickle import DillCodec, PickleCodec
+from tiered.codecs.raw import RawCodec
+from tiered.codecs.registered import Registered, Registry, register
 from tiered.errors import ConfigError
 
-_BY_NAME = {MsgpackCodec.name: MsgpackCodec}
+__all__ = [
+    "DillCodec",
+    "JsonCodec",
+    "MsgpackCodec",
+    "PickleCodec",
+    "RawCodec",
+    "Registered",
+    "Registry",
+    "codec_for",
+    "register",
+]
+
+_BY_NAME: dict[str, Callable[[int], Codec]] = {
+    "msgpack": lambda depth: MsgpackCodec(max_depth=depth),
+    "json": lambda depth: JsonCodec(max_depth=depth),
+    "raw": lambda _: RawCodec(),
+    "pickle": lambda _: PickleCodec(),
+    "dill": lambda _: DillCodec(),
+}
 
 
-def codec_for(codec: str | Codec | None) -> Codec:
-    """The codec of that name, `codec` itself if it is one, or the default for None."""
+def codec_for(codec: str | Codec | None, max_depth: int = MAX_DEPTH) -> Codec:
+    """The codec of that name with values of at most `max_depth` levels, `codec` itself if it is one, or the default."""
+    if whole("max_depth", max_depth, 1) > MOST_DEPTH:
+        raise ConfigError(f"max_depth must be at most {MOST_DEPTH}, not {max_depth}")
     if codec is None:
-        return MsgpackCodec()
+        return MsgpackCodec(max_depth=max_depth)
     if isinstance(codec, str):
         if codec not in _BY_NAME:
             raise ConfigError(f"unknown codec {codec!r}; known: {', '.join(_BY_NAME)}")
-        return _BY_NAME[codec]()
+        return _BY_NAME[codec](max_depth)
     return codec

@@ -10,6 +10,8 @@ from uuid import UUID
 
 MAX_DEPTH = 64
 """How many containers may lie inside one another, the outermost included."""
+MOST_DEPTH = 200
+"""What that can be raised to: encoding and decoding are recursive."""
 
 _ATOMS = frozenset({str, bytes, int, float, bool, type(None), complex, datetime, date, time, timedelta, Decimal, UUID})
 _FROZEN = frozenset({tuple, frozenset})
@@ -27,6 +29,11 @@ class Codec(Protocol):
 
     def decode(self, payload: bytes) -> Any:
         """The value of `payload`; raises `Corrupt`. Never executes what is stored."""
+
+
+def needs_authentication(codec: Codec) -> bool:
+    """Whether `codec` may only see payloads that a key vouches for: one says so that can run what it reads."""
+    return bool(getattr(codec, "needs_authentication", False))
 
 
 def immutable(value: Any) -> bool:

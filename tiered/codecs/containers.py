@@ -8,11 +8,12 @@ from typing import Any
 from msgspec import Raw
 from msgspec.msgpack import Encoder, Ext
 
-from tiered.codecs.base import MAX_DEPTH
+from tiered.codecs.registered import Registry
 from tiered.codecs.scalars import BODIES
 from tiered.errors import InvalidValue
 
 TUPLE, SET, FROZENSET, DICT = range(1, 5)
+REGISTERED = 14
 
 ATOMS: frozenset[type] = frozenset({str, bytes, int, float, bool, type(None)})
 """What MessagePack keeps as it is: only int and str may still turn out to be beyond it."""
@@ -60,7 +61,7 @@ def shallow(value: Any, room: int) -> bool:
     return True
 
 
-def pack(value: Any, room: int, kept: frozenset[type]) -> Any:
+def pack(value: Any, room: int, kept: frozenset[type], registry: Registry) -> Any:
     """`value` in terms of what MessagePack keeps without loss; types in `kept` are taken to be that.
 
     Raises `InvalidValue`, saying why but not where.
@@ -70,17 +71,20 @@ def pack(value: Any, room: int, kept: frozenset[type]) -> Any:
         return value
     if kind in BODIES:
         return _pack_scalar(value, kind)
-    if kind not in _CONTAINERS:
+    if kind not in _CONTAINERS and kind not in registry.by_kind:
         raise InvalidValue(_not_storable(kind))
     if room <= 0:
-        raise InvalidValue(f"is nested deeper than {MAX_DEPTH} levels, or contains itself; store the parts separately")
+        limit = f"{registry.max_depth} levels (max_depth)"
+        raise InvalidValue(f"is nested deeper than {limit}, or contains itself; store the parts separately")
+    if kind in registry.by_kind:
+        return Ext(REGISTERED, _encode(_pack_items(registry.parts(value), room, kept, registry)))
     if kind is list:
-        return _pack_items(value, room, kept)
+        return _pack_items(value, room, kept, registry)
     if kind is dict:
-        return _pack_dict(value, room, kept)
+        return _pack_dict(value, room, kept, registry)
     if kind is tuple:
-        return Ext(TUPLE, _encode(_pack_items(value, room, kept)))
-    return Ext(SET if kind is set else FROZENSET, _encode(_pack_set(value, room, kept)))
+        return Ext(TUPLE, _encode(_pack_items(value, room, kept, registry)))
+    return Ext(SET if kind is set else FROZENSET, _encode(_pack_set(value, room, kept, registry)))
 
 
 def unpack(code: int, items: list[Any]) -> Any:
@@ -101,7 +105,7 @@ def unpack_exactly(code: int, items: Any) -> Any:
 def _not_storable(kind: type) -> str:
     return (
         f"is a {kind.__module__:.80}.{kind.__qualname__:.80}, which would not come back as what it is; "
-        "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID"
+        "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID, or register its class"
     )
 
 
@@ -112,27 +116,27 @@ def _pack_scalar(value: Any, kind: type) -> Any:
     return Ext(code, body(value))
 
 
-def _pack_items(items: Iterable[Any], room: int, kept: frozenset[type]) -> list[Any]:
-    return [item if type(item) in kept else pack(item, room - 1, kept) for item in items]
+def _pack_items(items: Iterable[Any], room: int, kept: frozenset[type], registry: Registry) -> list[Any]:
+    return [item if type(item) in kept else pack(item, room - 1, kept, registry) for item in items]
 
 
-def _pack_dict(value: dict[Any, Any], room: int, kept: frozenset[type]) -> Any:
+def _pack_dict(value: dict[Any, Any], room: int, kept: frozenset[type], registry: Registry) -> Any:
     if _has_str_keys(value):
-        return {key: item if type(item) in kept else pack(item, room - 1, kept) for key, item in value.items()}
+        return {k: item if type(item) in kept else pack(item, room - 1, kept, registry) for k, item in value.items()}
     parts = [part for pair in value.items() for part in pair]
-    return Ext(DICT, _encode(_pack_items(parts, room, kept)))
+    return Ext(DICT, _encode(_pack_items(parts, room, kept, registry)))
 
 
 def _has_str_keys(value: dict[Any, Any]) -> bool:
     return all(type(key) is str for key in value)
 
 
-def _pack_set(value: Iterable[Any], room: int, kept: frozenset[type]) -> list[Any]:
+def _pack_set(value: Iterable[Any], room: int, kept: frozenset[type], registry: Registry) -> list[Any]:
     # Sorted, so that equal sets have equal payloads: the order of a set differs from process to process.
     kinds = set(map(type, value))
     if len(kinds) == 1 and kinds <= _SORTABLE:
-        return _pack_items(sorted(value), room, kept)
-    return [Raw(payload) for payload in sorted(map(_encode, _pack_items(value, room, kept)))]
+        return _pack_items(sorted(value), room, kept, registry)
+    return [Raw(payload) for payload in sorted(map(_encode, _pack_items(value, room, kept, registry)))]
 
 
 def _make_dict(items: list[Any]) -> dict[Any, Any]:

@@ -11,15 +11,16 @@ order, a plain map that has a key twice (the last counts) or a key that is no st
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 from msgspec.msgpack import Decoder, Encoder
 
 from tiered.codecs.base import MAX_DEPTH
-from tiered.codecs.containers import ATOMS, pack, plain, shallow, unpack, unpack_exactly
+from tiered.codecs.containers import ATOMS, REGISTERED, pack, plain, shallow, unpack, unpack_exactly
 from tiered.codecs.refusal import refusal
+from tiered.codecs.registered import Opaque, Registered, Registry
 from tiered.codecs.scalars import RESTORERS, restore_exactly
 from tiered.errors import Corrupt, InvalidValue
 
@@ -42,88 +43,110 @@ _DAMAGE = (
 
 
 class MsgpackCodec:
-    """Typed MessagePack. Thread-safe, as long as nobody changes a value while it is encoded."""
+    """Typed MessagePack. Thread-safe, as long as nobody changes a value while it is encoded.
+
+    Objects of the classes in `types` can be stored, too (codecs/registered.py); values nest at most `max_depth` levels.
+    """
 
     id = 1
     name = "msgpack"
 
-    def __init__(self) -> None:
-        self.decode_trusted: Callable[[bytes], Any] = _decode_trusted
+    def __init__(self, types: Iterable[type | Registered] = (), *, max_depth: int = MAX_DEPTH) -> None:
+        registry = Registry(types, max_depth)
+        self._depth = max_depth
+        self._form = _Form(registry)
+        self._strict = _Form(Opaque(max_depth)) if registry.by_kind else self._form
+        self._decode_exactly = self._form.decode_exactly
+        self.decode_trusted: Callable[[bytes], Any] = self._form.decode_trusted
         """`decode` for payloads that this process has checked already: as fast as it gets."""
 
     def encode(self, value: Any) -> bytes:
         """The payload of `value`; raises `InvalidValue` for what could not come back the same."""
         try:
-            if type(value) in ATOMS or plain(value, MAX_DEPTH):
+            if type(value) in ATOMS or plain(value, self._depth):
                 return _encode(value)
         except (OverflowError, UnicodeEncodeError, RuntimeError):  # RuntimeError: a dict that another thread changed
             pass
-        return _encode_typed(value)
+        return self._form.encode(value)
 
     def decode(self, payload: bytes) -> Any:
         """The value of `payload`; raises `Corrupt`."""
         try:
-            value = _decode_exactly(payload)
-            if type(value) in ATOMS or (len(payload) <= MAX_DEPTH and 255 not in payload):
+            value = self._decode_exactly(payload)
+            if type(value) in ATOMS or (len(payload) <= self._depth and 255 not in payload):
                 return value
-            _check(value, payload)
+            self._check(value, payload)
         except _DAMAGE as error:
             # Not chained: these errors quote what is stored.
             raise Corrupt(f"not a payload of this codec: {_kind_of(error)}") from None
         return value
 
+    def _check(self, value: Any, payload: bytes) -> None:
+        """Refuse what the decoder took but `encode` never writes, as far as a glance at the bytes cannot rule it out."""
+        deep = len(payload.translate(None, _NOT_A_HEADER)) > self._depth
+        timed = 255 in payload and _TIMESTAMP.search(payload)
+        if self._strict is not self._form and (deep or timed):
+            self._strict.check(payload)  # objects hide how deep they are, and may have changed since they were stored
+        elif deep and not shallow(value, self._depth):
+            raise Corrupt(f"not a payload of this codec: nested deeper than {self._depth} levels (max_depth)")
+        elif timed and self._form.encode(value) != payload:
+            raise ValueError("a timestamp extension")
+
+
+class _Form:
+    """The general way, for every value."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry, self._depth = registry, registry.max_depth
+        self.decode_trusted = Decoder(ext_hook=self._restore).decode
+        self.decode_exactly = Decoder(ext_hook=self._restore_exactly).decode
+
+    def encode(self, value: Any) -> bytes:
+        """The payload of `value`; raises `InvalidValue`, saying where."""
+        try:
+            try:
+                return _encode(pack(value, self._depth, ATOMS, self._registry))
+            except OverflowError:  # an int of more than 64 bits is somewhere in it
+                return _encode(pack(value, self._depth, _NO_INT, self._registry))
+        except RecursionError:
+            raise
+        except (ValueError, OverflowError, RuntimeError):
+            raise InvalidValue(refusal(value, self._depth, self._reason)) from None
+
+    def check(self, payload: bytes) -> None:
+        """Raise ValueError if `encode` would not write this."""
+        if self.encode(self.decode_exactly(payload)) != payload:
+            raise ValueError("a timestamp extension, or not how values are written")
+
+    def _reason(self, value: Any, room: int) -> str | None:
+        """Why `value` cannot be stored with `room` levels left; None if it can."""
+        try:
+            _encode(pack(value, room, _NO_INT, self._registry))
+        except UnicodeEncodeError:
+            return "has a lone surrogate, which no encoding can store"
+        except InvalidValue as error:
+            return str(error)
+        except (ValueError, OverflowError):
+            return "is too large for MessagePack (4 GiB)"
+        except RuntimeError:  # another thread changed it again
+            return None
+        return None
+
+    def _restore(self, code: int, body: memoryview) -> Any:
+        restore = RESTORERS.get(code)
+        if restore is not None:
+            return restore(bytes(body))
+        parts = self.decode_trusted(body)
+        return self._registry.restore(parts) if code == REGISTERED else unpack(code, parts)
+
+    def _restore_exactly(self, code: int, body: memoryview) -> Any:
+        if code in RESTORERS:
+            return restore_exactly(code, bytes(body))
+        parts = self.decode_exactly(body)
+        return self._registry.restore(parts) if code == REGISTERED else unpack_exactly(code, parts)
+
 
 _encode = Encoder().encode
-
-
-def _encode_typed(value: Any) -> bytes:
-    try:
-        try:
-            return _encode(pack(value, MAX_DEPTH, ATOMS))
-        except OverflowError:  # an int of more than 64 bits is somewhere in it
-            return _encode(pack(value, MAX_DEPTH, _NO_INT))
-    except RecursionError:
-        raise
-    except (ValueError, OverflowError, RuntimeError):
-        raise InvalidValue(refusal(value, MAX_DEPTH, _reason)) from None
-
-
-def _reason(value: Any, room: int) -> str | None:
-    """Why `value` cannot be stored with `room` levels left; None if it can."""
-    try:
-        _encode(pack(value, room, _NO_INT))
-    except UnicodeEncodeError:
-        return "has a lone surrogate, which no encoding can store"
-    except InvalidValue as error:
-        return str(error)
-    except (ValueError, OverflowError):
-        return "is too large for MessagePack (4 GiB)"
-    except RuntimeError:  # another thread changed it again
-        return None
-    return None
-
-
-def _restore(code: int, body: memoryview) -> Any:
-    restore = RESTORERS.get(code)
-    return unpack(code, _decode_trusted(body)) if restore is None else restore(bytes(body))
-
-
-def _restore_exactly(code: int, body: memoryview) -> Any:
-    if code in RESTORERS:
-        return restore_exactly(code, bytes(body))
-    return unpack_exactly(code, _decode_exactly(body))
-
-
-_decode_trusted = Decoder(ext_hook=_restore).decode
-_decode_exactly = Decoder(ext_hook=_restore_exactly).decode
-
-
-def _check(value: Any, payload: bytes) -> None:
-    """Refuse what the decoder took but `encode` never writes, as far as a glance at the bytes cannot rule it out."""
-    if len(payload.translate(None, _NOT_A_HEADER)) > MAX_DEPTH and not shallow(value, MAX_DEPTH):
-        raise ValueError("nested too deeply")
-    if 255 in payload and _TIMESTAMP.search(payload) and _encode_typed(value) != payload:
-        raise ValueError("a timestamp extension")
 
 
 def _kind_of(error: BaseException) -> str:

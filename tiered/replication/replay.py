@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from tiered.chain import Chain
-from tiered.entry import Draft, tombstone
+from tiered.entry import Draft
 from tiered.errors import Reason, StoreError, StoreUnavailable
 from tiered.replication.guard import Guard
 from tiered.replication.owed import Debt
@@ -151,4 +151,4 @@ class Replay:
         return [(key, it.frame) for key, it in zip(keys, commit.written, strict=True)]
 
     def _grave(self, namespace: str, key: str) -> Draft:
-        return tombstone(self._chain.space(namespace).seed, key, self._chain.clock.now())
+        return self._chain.space(namespace).frames.tombstone(key, self._chain.clock.now())

@@ -12,7 +12,7 @@ a `Reason`. All methods may be called by many threads at the same time. Construc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -177,6 +177,18 @@ class Record(Tier, Protocol):
 
     def bump(self) -> None:
         """Give every namespace a new generation, keeping its entries: what cache tiers hold becomes invisible."""
+
+
+Stamp = Callable[[str, str, bytes, int], bytes]
+"""(namespace, key, frame, version): a frame that was sealed under version 0, under its version."""
+
+
+@runtime_checkable
+class LateVersions(Protocol):
+    """A record whose server tells the version of an entry only when it has it: it stores frames under version 0 and returns
+    them under theirs, by `stamp`, which a chain sets to what knows how its frames are sealed."""
+
+    stamp: Stamp
 
 
 class Journal(Protocol):

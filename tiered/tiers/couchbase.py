@@ -14,7 +14,7 @@ from tiered.arguments import MAX_TTL, number, tier_name
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import Forking, forget, register
-from tiered.tiers.base import Commit, Journal, Page, TierHealth, Write
+from tiered.tiers.base import Commit, Journal, Page, Stamp, TierHealth, Write
 from tiered.tiers.couchbase_cache import CouchbaseCache
 from tiered.tiers.couchbase_leases import CouchbaseLeases
 from tiered.tiers.couchbase_link import Link
@@ -130,6 +130,15 @@ class CouchbaseTier(Forking):
         forget(self)
 
     # As the store of record
+
+    @property
+    def stamp(self) -> Stamp:
+        """What puts frames that are stored without a version under theirs (`LateVersions`)."""
+        return self._record.stamp
+
+    @stamp.setter
+    def stamp(self, stamp: Stamp) -> None:
+        self._record.stamp = stamp
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
         return self._record.read(namespace, key)

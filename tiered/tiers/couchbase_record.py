@@ -8,7 +8,7 @@ from functools import lru_cache
 from tiered.clock import Clock
 from tiered.entry import HEADER_SIZE, expires_at_of, is_tombstone, namespace_seed
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
-from tiered.tiers.base import RETENTION_MS, Commit, Page, Write, Written
+from tiered.tiers.base import RETENTION_MS, Commit, Page, Stamp, Write, Written
 from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, sealed, unpack
 from tiered.tiers.couchbase_generations import Generations, State
@@ -30,19 +30,22 @@ class CouchbaseRecord:
         self._generations = Generations(link, f"{prefix}!generations", clock)
         self._listings = Listings(link)
         self.hosts = CouchbaseHosts(self._generations)
+        self.stamp: Stamp = _stamped
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
         state = self._generations.state()
         start = self._start(namespace, state)
         held = self._link.fetch(id_of(start, key, self._limit))
-        return state.generation(namespace), None if held is None else _frame(namespace, key, held)
+        return state.generation(namespace), None if held is None else self._frame(namespace, key, held)
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         state = self._generations.state()
         start = self._start(namespace, state)
         found = self._link.fetch_many([id_of(start, key, self._limit) for key in keys])
         pairs = zip(keys, found, strict=True)
-        return state.generation(namespace), [None if it is None else _frame(namespace, key, it) for key, it in pairs]
+        return state.generation(namespace), [
+            None if it is None else self._frame(namespace, key, it) for key, it in pairs
+        ]
 
     def commit(self, namespace: str, writes: Sequence[Write], now: int) -> Commit:
         """A clear by another process that is over before this ends counts as one that came after it."""
@@ -69,7 +72,7 @@ class CouchbaseRecord:
         else:
             found = self._listings.reopen(cursor)
         page, following = self._listings.page(found, limit)
-        return Page([(key, _frame(namespace, key, held)) for key, held in page], following)
+        return Page([(key, self._frame(namespace, key, held)) for key, held in page], following)
 
     def generation(self, namespace: str) -> int:
         """Asks, so that what depends on how old it is knows."""
@@ -83,6 +86,9 @@ class CouchbaseRecord:
     def forget(self) -> None:
         self._generations.forget()
         self._listings.forget()
+
+    def _frame(self, namespace: str, key: str, held: Held) -> bytes:
+        return self.stamp(namespace, key, unpack(held.body).frame, held.cas)
 
     def _start(self, namespace: str, state: State) -> str:
         return f"{self._prefix}:{namespace}:{state.space(namespace)}:"
@@ -116,7 +122,7 @@ class _Commit:
 
     def _check_sizes(self) -> None:
         for write in self._writes:
-            size = len(write.key.encode()) + len(write.draft.payload) + HEADER_SIZE + 4
+            size = len(write.key.encode()) + write.draft.size + 4
             if size > MAX_BODY:
                 message = f"a value of {len(write.draft.payload)} bytes makes a document of more than 20 MiB; split it"
                 raise NotApplied(message, tier=self._link.name, reason=Reason.TOO_LARGE)
@@ -195,8 +201,8 @@ def _must_look(write: Write) -> bool:
     return bool(write.expect) or write.draft.tombstone
 
 
-def _frame(namespace: str, key: str, held: Held) -> bytes:
-    return sealed(unpack(held.body).frame, seed_of(namespace), key, held.cas)
+def _stamped(namespace: str, key: str, frame: bytes, version: int) -> bytes:
+    return sealed(frame, seed_of(namespace), key, version)
 
 
 def _not_applied(error: StoreError) -> NotApplied:

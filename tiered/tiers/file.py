@@ -28,14 +28,17 @@ from tiered.tiers.file_readers import Readers
 from tiered.tiers.file_store import Database, copy
 from tiered.tiers.file_writer import Writer
 
+# Whoever can write to the file can put a text or a number where a frame belongs: CAST makes bytes of those, too.
 _READ = (
-    "SELECT n.generation, e.frame FROM namespaces n LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
+    "SELECT n.generation, CAST(e.frame AS BLOB) FROM namespaces n LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
     " WHERE n.name = ?"
 )
-_GET = "SELECT e.frame FROM namespaces n JOIN entries e ON e.space = n.space AND e.key = ? WHERE n.name = ?"
+_GET = (
+    "SELECT CAST(e.frame AS BLOB) FROM namespaces n JOIN entries e ON e.space = n.space AND e.key = ? WHERE n.name = ?"
+)
 _GENERATION = "SELECT coalesce((SELECT generation FROM namespaces WHERE name = ?), (SELECT generation FROM store))"
 _SCAN = (
-    "SELECT e.key, e.frame FROM namespaces n JOIN entries e ON e.space = n.space"
+    "SELECT e.key, CAST(e.frame AS BLOB) FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
 _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope

@@ -14,7 +14,7 @@ from tiered.tiers.file_writer import Writer
 
 # One statement, so one snapshot: an absence is as old as the version beside it.
 _ABSENCE = (
-    "SELECT coalesce(n.generation, s.generation), e.frame, s.version,"
+    "SELECT coalesce(n.generation, s.generation), CAST(e.frame AS BLOB), s.version,"
     " EXISTS (SELECT 1 FROM pending WHERE namespace = ?1 AND key = ?2)"
     " FROM store s LEFT JOIN namespaces n ON n.name = ?1 LEFT JOIN entries e ON e.space = n.space AND e.key = ?2"
 )

@@ -38,7 +38,7 @@ _MARK = _for_each_count(
     "ON CONFLICT DO UPDATE SET version = excluded.version, generation = excluded.generation",
 )
 _CONFIRM = "DELETE FROM pending WHERE tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?"
-_DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING frame"
+_DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame AS BLOB)"
 
 
 class Session:
@@ -231,7 +231,7 @@ class Session:
         return Written(version, frame, held is not None)
 
     def _held(self, space: int, key: str) -> bytes | None:
-        sql = "SELECT frame FROM entries WHERE space = ? AND key = ?"
+        sql = "SELECT CAST(frame AS BLOB) FROM entries WHERE space = ? AND key = ?"
         row = self.connection.execute(sql, (space, key)).fetchone()
         return row[0] if row else None
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.entry import HEADER_SIZE, expires_at_of, keep_until_of, version_of
+from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.errors import NotApplied, Reason, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.slru import SegmentedLRU
@@ -316,7 +316,7 @@ class MemoryTier:
         """There is no tier below: what does not fit at all must not be acknowledged."""
         if write.draft.tombstone:
             return
-        size = HEADER_SIZE + len(write.draft.payload) + getsizeof(write.key) + ENTRY_OVERHEAD
+        size = write.draft.size + getsizeof(write.key) + ENTRY_OVERHEAD
         if size > self.max_bytes or not self.max_entries:
             limit = f"max_bytes={self.max_bytes}, max_entries={self.max_entries}"
             message = f"the entry takes {size} bytes, but the tier has {limit}; raise them, or add a tier below"

@@ -26,7 +26,7 @@ from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_script import BATCH, Put, Script, batches
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import Arg
+from tiered.tiers.redis_wire import MAX_REPLY, Arg
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -69,6 +69,7 @@ class RedisTier(Forking):
         timeout: float = 0.1,
         max_connections: int = 32,
         max_ttl: float = 86_400.0,
+        max_reply_bytes: int = MAX_REPLY,
         insecure_tls: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -76,6 +77,7 @@ class RedisTier(Forking):
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
         whole(f"{name}: max_connections", max_connections, 1)
+        whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
         if not isinstance(prefix, str) or not prefix:
             raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
         self._prefix, self._clock = prefix, clock
@@ -83,6 +85,7 @@ class RedisTier(Forking):
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
+        where = where._replace(max_reply=max_reply_bytes)
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)

@@ -8,9 +8,12 @@ import redis
 from redis import exceptions
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.tiers.redis_wire import TooLong
 
 _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.BusyLoadingError)
 """Errors that the server sent, whatever redis-py derives them from: the command was not run."""
+_ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*", re.DOTALL)
+"""Redis shows the beginning of a command that it does not know: a password, a key, a value. redis-py shows clients."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
@@ -40,6 +43,8 @@ class Late(Exception):
 
 def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> StoreError:
     """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
+    if _ECHO.search(str(error)):
+        error.args = (_ECHO.sub("", str(error)),)  # it becomes the cause of ours, and tracebacks show causes
     kind: type[StoreError] = StoreUnavailable
     if write:
         answered = not sent or (isinstance(error, (*_REPLIES, Late)) and not _in_a_script(str(error)))
@@ -52,6 +57,8 @@ def reason_of(error: BaseException) -> Reason:
     text = str(error)
     if isinstance(error, Restarted):
         return Reason.RESTARTED
+    if isinstance(error, TooLong):
+        return Reason.TOO_LARGE
     if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
         return Reason.TIMEOUT
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
@@ -74,6 +81,8 @@ def _in_a_script(text: str) -> bool:
 def _words(error: BaseException) -> str:
     if isinstance(error, Restarted):
         return "the server was restarted or replaced; its data is not believed until a probe has looked at it"
+    if isinstance(error, TooLong):
+        return f"{error}; raise it, or ask for less at once"
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
     if isinstance(error, BlockingIOError):

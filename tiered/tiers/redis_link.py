@@ -278,7 +278,7 @@ class Link:
         connection: Any = self._target.make(**self._target.arguments)
         try:
             connection.connect()
-            return Wire(connection, self._timeout)
+            return Wire(connection, self._timeout, self._target.max_reply)
         except BaseException:
             connection.disconnect()
             raise

@@ -15,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiered.errors import ConfigError
+from tiered.tiers.redis_wire import MAX_REPLY
 from tiered.urls import pieces
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
@@ -39,10 +40,12 @@ class Target(NamedTuple):
     """What must live as long as the connections."""
     seeds: tuple[Address, ...] = ()
     """Where a Redis Cluster is asked for its nodes; empty for one server."""
+    max_reply: int = MAX_REPLY
+    """Bytes of the longest reply."""
 
     def at(self, address: Address) -> Target:
         """One node of the cluster."""
-        return Target(self.make, {**self.arguments, "host": address[0], "port": address[1]}, self.owner)
+        return self._replace(arguments={**self.arguments, "host": address[0], "port": address[1]}, seeds=())
 
 
 def target(

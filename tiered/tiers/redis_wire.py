@@ -18,10 +18,18 @@ from redis.exceptions import InvalidResponse
 
 Arg = bytes | str | int
 BUFFER = 65_536
+MAX_REPLY = 256 * 2**20
+"""Bytes of a reply: whoever can write to Redis must not be able to fill the memory of who reads."""
 PATIENCE = 10
 """A reply that keeps coming may take this many times the timeout, and no longer."""
 
 _MORE = object()
+
+
+class TooLong(redis.RedisError):
+    """A reply of more bytes than this client takes; the connection is of no use any more."""
+
+
 pack: Any = hiredis.pack_command
 
 
@@ -29,12 +37,12 @@ class Wire:
     """A connection after its handshake. For one thread at a time; broken after any error that is not a reply."""
 
     __slots__ = (
-        *("_buffer", "_connection", "_feed", "_gets", "_recv_into", "_send", "_timeout"),
+        *("_buffer", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout"),
         *("believed_until", "run", "sock"),
     )
 
-    def __init__(self, connection: Any, timeout: float) -> None:
-        self._connection, self._timeout = connection, timeout
+    def __init__(self, connection: Any, timeout: float, most: int = MAX_REPLY) -> None:
+        self._connection, self._timeout, self._most = connection, timeout, most
         self.run: str | None = None
         """The server run that it leads to (interned); None before it was greeted."""
         self.believed_until = 0.0
@@ -68,7 +76,7 @@ class Wire:
 
     def reply(self) -> Any:
         """The next reply; the server's error is returned, not raised."""
-        reply, started = self._gets(False), 0.0
+        reply, started, received = self._gets(False), 0.0, 0
         while reply is _MORE:
             count = self._recv_into(self._buffer)
             if not count:
@@ -76,6 +84,9 @@ class Wire:
             self._feed(self._buffer, 0, count)
             reply = self._gets(False)
             if reply is _MORE:  # a second chunk: only now is it worth a look at the clock
+                received += count
+                if received > self._most:
+                    raise TooLong(f"a reply of more than {self._most} bytes (max_reply_bytes)")
                 now = time.monotonic()
                 started = started or now
                 if now - started > PATIENCE * self._timeout:

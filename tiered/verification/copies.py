@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tiered.entry import Entry, namespace_seed, open_frame
-from tiered.errors import Corrupt
+from tiered.codecs.frames import Frames
+from tiered.codecs.rules import PLAIN, Rules
+from tiered.entry import Entry
+from tiered.errors import CodecError
 from tiered.verification.report import Kind
 
 
@@ -14,11 +16,11 @@ class Place(NamedTuple):
     """A namespace under comparison."""
 
     name: str
-    seed: int
+    frames: Frames
 
     @classmethod
-    def of(cls, name: str) -> Place:
-        return cls(name, namespace_seed(name))
+    def of(cls, name: str, rules: Rules = PLAIN) -> Place:
+        return cls(name, Frames(name, rules))
 
 
 class Copy(NamedTuple):
@@ -42,8 +44,8 @@ def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None
     if frame is None:
         return None
     try:
-        entry = open_frame(frame, place.seed, key)
-    except Corrupt:
+        entry = place.frames.open(frame, key)
+    except CodecError:
         return Copy(0, False, frame)
     return Copy(entry.version, entry.absent(now), frame, entry)
 

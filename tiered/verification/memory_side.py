@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from tiered.chain import Chain, Space
-from tiered.errors import Corrupt
+from tiered.errors import CodecError
 from tiered.tiers.memory import Slot
 from tiered.verification.copies import Copy, Place
 from tiered.verification.tally import Tally
@@ -72,6 +72,6 @@ class MemorySide:
     def _equal(self, value: Any, recorded: Copy) -> bool:
         try:
             other = self._chain.decode(recorded.entry)  # type: ignore[arg-type]  # only called with an entry
-        except Corrupt:
+        except CodecError:
             return False
         return type(other) is type(value) and bool(other == value)

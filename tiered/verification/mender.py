@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from tiered.chain import Chain
-from tiered.entry import tombstone
 from tiered.errors import StoreError
 from tiered.tiers.base import Enumerable, Write
 from tiered.verification.cache_side import CacheSide
@@ -95,7 +94,7 @@ class Mender:
         if gone:
             now = self._chain.clock.now()
             # Only if it is still absent: the key may have been written since.
-            self._bury(place.name, [Write(key, tombstone(place.seed, key, now), expect=0) for key in gone])
+            self._bury(place.name, [Write(key, place.frames.tombstone(key, now), expect=0) for key in gone])
         behind = [it.key for it in found if it.kind is not Kind.RESURRECTABLE]
         if behind:
             since = monotonic()

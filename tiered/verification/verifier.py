@@ -62,7 +62,7 @@ class Verifier:
 
     def run(self, namespace: str) -> None:
         """Compare one namespace."""
-        place = Place.of(namespace)
+        place = Place.of(namespace, self._chain.rules)
         self._suspects = {side.name: Suspects() for side in self._sides}
         self._walk_record(place)
         for side in self._sides:

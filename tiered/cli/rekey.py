@@ -1,0 +1,73 @@
+"""`tiered rekey` and `tiered keygen`: a new key, and everything written again with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from tiered.cli.progress_line import ProgressLine
+
+if TYPE_CHECKING:
+    from tiered.rekeying import RekeyReport
+    from tiered.verification.progress import Progress
+
+OK, PROBLEMS = 0, 1
+
+EXAMPLES = """examples:
+  tiered keygen >> keys           then move the new line to the top, and let every process have it
+  TIERED_KEYS=file:keys tiered rekey --all
+
+A run that was interrupted is continued by the next one. Exit code 0 if nothing is left that needs
+another key, 1 if something is, 2 if it cannot run like this, 3 if the store cannot be reached."""
+
+
+def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Register the commands."""
+    rekey = commands.add_parser(
+        "rekey",
+        parents=[common],
+        help="write again what is not encrypted with the current key",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rekey.add_argument("--all", action="store_true", help="all namespaces, not only --namespace")
+    rekey.set_defaults(run=_rekey)
+    keygen = commands.add_parser("keygen", help="print a new key, as a line for a key file")
+    keygen.add_argument("id", nargs="?", metavar="ID", help="of the key (default: today's date)")
+
+
+def keygen(args: argparse.Namespace) -> int:
+    """Print a new key."""
+    from tiered.codecs.keys import new_key
+
+    print(new_key(args.id or time.strftime("%Y-%m-%d")))
+    return OK
+
+
+def _rekey(store: Any, args: argparse.Namespace) -> int:
+    line = ProgressLine()
+
+    def show(progress: Progress) -> None:
+        step = f"{progress.namespace}: {progress.step}" if args.all else progress.step
+        line.update(step, progress.done, progress.total)
+
+    try:
+        report: RekeyReport = store.rekey(all_namespaces=args.all, on_progress=show)
+    finally:
+        line.clear()
+    print(json.dumps(report.as_dict()) if args.json else _told(report))
+    return OK if report.ok else PROBLEMS
+
+
+def _told(report: RekeyReport) -> str:
+    lines = [f"{report.rewritten:,} written again with {report.key or 'no key'}, {report.current:,} were so already"]
+    if report.expired:
+        lines.append(f"{report.expired:,} had expired and were removed")
+    if report.overtaken:
+        lines.append(f"{report.overtaken:,} were written by others meanwhile: run it once more")
+    if report.unreadable:
+        lines.append(f"{report.unreadable:,} do not open with the keys at hand, the first of them:")
+        lines += [f"  {namespace!a}: {key!a}" for namespace, key in report.examples]
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""Secret keys by id, from the environment, a file, a mapping or a callable, and read again while running."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import NamedTuple
+
+from tiered.arguments import expanded
+from tiered.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+KEY_BYTES = 32
+MOST_KEYS = 64
+MOST_TEXT = 64 * 1024
+REFRESH = 30.0
+"""Seconds after which a source is read again, so that a new key is used without a restart."""
+RETRY = 1.0
+"""Seconds between two looks for a key that is not there."""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_HELP = "write id:base64 of 32 random bytes, one a line, the first one for writing; `tiered keygen` makes one"
+
+Material = str | Mapping[str, bytes]
+Source = Material | Callable[[], Material]
+
+
+class Key(NamedTuple):
+    """A secret and its id; neither printed nor logged."""
+
+    id: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"<Key {self.id}>"
+
+
+class Keyring:
+    """The keys of a store: the first is written with, all are read with. Thread-safe.
+
+    `source` is "env:NAME" or "file:PATH", where the text is (`parse`), a mapping of ids to 32 bytes, or a callable that
+    returns such a text or mapping. All but a mapping are read again every `refresh` seconds, and when a frame names a key
+    that is not known; while that fails, the keys of before stay. Raises `ConfigError` if they cannot be read at first.
+    """
+
+    def __init__(self, source: Source, *, refresh: float = REFRESH, clock: Callable[[], float] = monotonic) -> None:
+        self._read, self._fixed = _reader(source), isinstance(source, Mapping)
+        self._refresh, self._clock = refresh, clock
+        self._lock = Lock()  # guards the exchange of keys
+        self._failing = False
+        self.epoch = 0
+        """Changes with the keys."""
+        self._keys = _checked(self._read())
+        self.current = next(iter(self._keys.values()))
+        """The key to write with."""
+        self._looked = clock()
+
+    def refresh(self) -> None:
+        """Read the source again if it is time; for moments when nobody waits behind a lock."""
+        if not self._fixed and self._clock() - self._looked > self._refresh:
+            self.reload()
+
+    def find(self, id_: str) -> Key | None:
+        """The key of that id, after another look at the source if need be; None if there is none."""
+        found = self._keys.get(id_)
+        if found is None and not self._fixed and self._clock() - self._looked > RETRY:
+            self.reload()
+            found = self._keys.get(id_)
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all keys, the one to write with first."""
+        return list(self._keys)
+
+    def reload(self) -> None:
+        """Read the source again now; if that fails, log it once and keep the keys."""
+        self._looked = self._clock()
+        try:
+            keys = _checked(self._read())
+        except ConfigError as error:
+            if not self._failing:
+                logger.warning("keys could not be read again, those of before stay in use: %s", error)
+            self._failing = True
+            return
+        if self._failing:
+            logger.info("keys can be read again")
+        self._failing = False
+        with self._lock:
+            if list(keys.values()) != list(self._keys.values()):
+                self._keys, self.current = keys, next(iter(keys.values()))
+                self.epoch += 1
+                logger.info("keys were read again: writing with %s, reading with %s", self.current.id, ", ".join(keys))
+
+    def __repr__(self) -> str:
+        return f"<Keyring {', '.join(self.ids)}>"
+
+
+def keyring_of(keys: Keyring | Source) -> Keyring:
+    """`keys` as a `Keyring`."""
+    return keys if isinstance(keys, Keyring) else Keyring(keys)
+
+
+def new_key(id_: str) -> str:
+    """A line for a key file: a new random key under `id_`."""
+    _check_id(id_)
+    return f"{id_}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
+
+
+def parse(text: str) -> dict[str, bytes]:
+    """The keys in `text`: id:base64, separated by commas or white space; # comments out the rest of a line.
+
+    Raises `ConfigError`; no message holds more than an id that is well-formed.
+    """
+    if len(text) > MOST_TEXT:
+        raise ConfigError(f"keys: more than {MOST_TEXT} characters; {_HELP}")
+    keys: dict[str, bytes] = {}
+    for line in text.splitlines():
+        for word in re.split(r"[,\s]+", line.partition("#")[0].strip()):
+            if word:
+                id_, secret = _parse_one(word)
+                if id_ in keys:
+                    raise ConfigError(f"keys: the id {id_} is there twice")
+                keys[id_] = secret
+    return keys
+
+
+def _parse_one(word: str) -> tuple[str, bytes]:
+    id_, colon, secret = word.partition(":")
+    if not colon or not _ID.fullmatch(id_):
+        raise ConfigError(f"keys: what is no id:base64 is among them; {_HELP}")
+    try:
+        return id_, base64.b64decode(secret, validate=True)
+    except (ValueError, binascii.Error):
+        raise ConfigError(f"keys: the key {id_} is no base64; {_HELP}") from None
+
+
+def _checked(material: Material) -> dict[str, Key]:
+    if isinstance(material, str):
+        material = parse(material)
+    if not isinstance(material, Mapping) or not material or len(material) > MOST_KEYS:
+        raise ConfigError(f"keys: give 1 to {MOST_KEYS} of them; {_HELP}")
+    return {_check_id(id_): Key(id_, _check_secret(id_, secret)) for id_, secret in material.items()}
+
+
+def _check_id(id_: object) -> str:
+    if not isinstance(id_, str) or not _ID.fullmatch(id_):
+        raise ConfigError("keys: an id is 1 to 32 ASCII letters, digits, '.', '_' and '-'")
+    return id_
+
+
+def _check_secret(id_: str, secret: object) -> bytes:
+    if not isinstance(secret, bytes) or len(secret) != KEY_BYTES:
+        raise ConfigError(f"keys: the key {id_} must have {KEY_BYTES} bytes; {_HELP}")
+    return secret
+
+
+def _reader(source: Source) -> Callable[[], Material]:
+    if callable(source):
+        return lambda: _called(source)
+    if isinstance(source, Mapping):
+        return lambda: source
+    kind, _, where = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if kind == "env" and where:
+        return lambda: _from_environment(where)
+    if kind == "file" and where:
+        return lambda: _from_file(Path(expanded(where)))
+    # The value is not shown: somebody may have given the key itself.
+    raise ConfigError("keys: give env:NAME or file:PATH, a mapping of ids to 32 bytes, or a callable")
+
+
+def _called(source: Callable[[], Material]) -> Material:
+    try:
+        return source()
+    except Exception as error:
+        # Whatever a key service raises; its text is not shown, it may hold what it was asked for.
+        raise ConfigError(f"keys: the callable failed with {type(error).__name__}") from error
+
+
+def _from_environment(name: str) -> str:
+    text = os.environ.get(name)
+    if text is None:
+        raise ConfigError(f"keys: the environment has no {name}; {_HELP}")
+    return text
+
+
+def _from_file(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+                raise ConfigError(f"keys: {path} may be read or changed by others; chmod 600 {path}")
+            return file.read(MOST_TEXT + 1)
+    except OSError as error:
+        raise ConfigError(f"keys: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"keys: {path} is no UTF-8 text; {_HELP}") from None
