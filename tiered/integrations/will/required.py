@@ -58,6 +58,13 @@ Bots that share a Redis need different ones.""",
         "obtain_at": """How large one value may be, as in 20mb (the default); Will's message_history only grows.""",
     },
     {
+        "name": "TIERED_KEYS",
+        "obtain_at": """Where the keys are with which tiered encrypts all that it stores: env:NAME or file:PATH.
+1. pip install 'tiered[crypto]'
+2. tiered keygen may > keys; chmod 600 keys
+3. Set it to "file:" and the path of that file.""",
+    },
+    {
         "name": "TIERED_JOURNAL",
         "obtain_at": """A directory on this host's disk, for a Redis cache above another Redis: docs/journal.md of tiered.""",
     },
