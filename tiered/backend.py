@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from zlib import crc32
 
 from tiered.arguments import (
@@ -35,7 +35,7 @@ from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
 from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.entry import Draft
-from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable
+from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable, without_tier
 from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
 from tiered.observability.observed import OBSERVED
@@ -467,6 +467,11 @@ class TieredBackend:
         chain = " → ".join(tier.name for tier in self._tiers)
         return f"<TieredBackend {self._space.name!r}: {chain}{', closed' if self._chain.closed else ''}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a TieredBackend cannot be sent to another process; build one there (a forked child may use this)"
+        )
+
     # Private, in the order of use
 
     def _forget_all(self) -> None:
@@ -524,7 +529,8 @@ class TieredBackend:
                 kind = NotApplied if write else StoreUnavailable
                 if isinstance(error, kind):
                     raise
-                raise kind(f"nothing was done: {error}", tier=error.tier, reason=error.reason) from error
+                told = without_tier(error, error.tier)
+                raise kind(f"nothing was done: {told}", tier=error.tier, reason=error.reason) from error
             self._coherence.start()
 
     def _from_memory(self, keys: Iterable[str]) -> tuple[list[str], dict[str, Any], list[str]]:

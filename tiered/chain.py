@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from sys import getsizeof
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
@@ -22,6 +22,7 @@ from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, 
 from tiered.replication.guard import Guard
 from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
+from tiered.replication.places import Places
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
@@ -131,7 +132,7 @@ class Chain(Forking):
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
-        self.record_calls = BoundedSemaphore(RECORD_CALLS)
+        self.record_calls = Places(RECORD_CALLS)
         """So many calls may fall through a failing cache tier to the record at once."""
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats.of(RECORD_OPS)
@@ -159,7 +160,7 @@ class Chain(Forking):
 
     def after_fork_in_child(self) -> None:
         """Memory is empty, the counters stand at zero, and nothing that the parent had proven is believed."""
-        self._spaces_lock, self.record_calls = Lock(), BoundedSemaphore(RECORD_CALLS)
+        self._spaces_lock, self.record_calls = Lock(), Places(RECORD_CALLS)
         if self.memory is self.record:
             self.memory.lock = Lock()  # its entries are nowhere else
         else:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -103,6 +103,17 @@ def tiers_from_url(url: str, *, shared: bool = True) -> list[Tier]:
     return [built[place] for place in range(len(specs))]
 
 
+def tier_urls(chain: str) -> list[str]:
+    """The tier URLs of a chain."""
+    return _parts(chain)
+
+
+def directory_of(url: str) -> str | None:
+    """Where the file tier of this tier URL is; None for another tier."""
+    parts = pieces(url)
+    return unquote(os.path.expanduser(parts.path)) if parts.scheme == "file" else None
+
+
 def settings_from(source: Source | None) -> dict[str, Any]:
     """`url` and constructor options from a TOML file (its `[tiered]` table, or its top level) or a mapping.
 
@@ -113,15 +124,22 @@ def settings_from(source: Source | None) -> dict[str, Any]:
         if "url" in settings:
             raise ConfigError("url and tiers both describe the chain; give one of them")
         settings["url"] = _url_of(settings.pop("tiers"))
-    for name in ("url", *OPTIONS):
-        if value := os.environ.get(f"TIERED_{name.upper()}"):
-            settings[name] = value
     known = ("url", "tiers", *OPTIONS)
+    settings |= _variables(("url", *OPTIONS))
     for name, value in settings.items():
         if name not in known:
             raise ConfigError(f"unknown setting {name!r}{_meant(name, known)}; known: {', '.join(known)}")
         settings[name] = _setting(name, value)
     return settings
+
+
+def _variables(known: Sequence[str]) -> dict[str, str]:
+    """The settings of the environment. TIERED_ may begin other names, too, but hardly those of a misspelt setting."""
+    given = {name.removeprefix("TIERED_").lower(): it for name, it in os.environ.items() if name.startswith("TIERED_")}
+    for name in set(given) - set(known):
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+            raise ConfigError(f"TIERED_{name.upper()} is no setting; did you mean TIERED_{close[0].upper()}?")
+    return {name: value for name, value in given.items() if name in known and value}
 
 
 def tiers_from_settings(source: Source | None, options: Mapping[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
@@ -144,7 +162,9 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
         settings[name] = _setting(name, value) if isinstance(value, str) else value
     url = settings.pop("url", None)
     if url is None:
-        raise ConfigError(f'no chain: give --url, set TIERED_URL, or write url = "{_EXAMPLE}" in the configuration')
+        raise ConfigError(
+            f'no chain: give url (--url in a shell), as in "{_EXAMPLE}", in the configuration or as TIERED_URL'
+        )
     if settings.get("keys") is not None:
         settings["keys"] = keyring_of(settings["keys"])  # read once
     _check_options(settings)

@@ -76,6 +76,11 @@ class StoreError(TieredError):
         self.reason = reason
 
 
+def without_tier(error: BaseException, tier: str) -> str:
+    """The message for a line that begins with the name of `tier` itself."""
+    return str(error).removeprefix(f"{tier}: ")
+
+
 class StoreUnavailable(StoreError):
     """A read could not be answered. It says nothing about whether the key exists."""
 

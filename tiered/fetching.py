@@ -109,16 +109,17 @@ class Fetcher:
         failed: dict[str, StoreError] | None,
         error: StoreError,
     ) -> None:
-        """What caches that are in service and owe nothing say, or memory, if it is newer; else the record's `error`.
+        """What caches in service say, or memory, if it is newer; else the record's `error`.
 
-        A debt is believed in: a write of this process, or one whose mark it has seen, is never passed over.
+        A debt is believed in: a write of this process, or one whose mark it has seen, is never passed over. But a tier that has
+        what it is owed may say so, although nobody could settle it.
         """
         chain = self._chain
         for guard in chain.guards:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started)
-                self._sort(space, it, left, guard.get_many(space, left), started, found)
+                self._sort(space, it, left, guard.get_paid(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)

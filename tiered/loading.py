@@ -18,7 +18,7 @@ from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
-from tiered.replication.singleflight import Copy, Load, SingleFlight
+from tiered.replication.singleflight import Copy, Load, SingleFlight, Turn
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Look, Produce, Read, Refresh, Steps, drive
 from tiered.terms import Job
@@ -85,12 +85,22 @@ class Loads:
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
-            load, mine = self._flights.enter(self._space, key, alone=timeouts > 1)
-            if mine:
-                copy = yield from self._lead(load, job, until)
-            elif (stale := (yield from self._look_for_stale(key, job))) is not None:
-                return stale()
-            else:
+            turn, interrupt = Turn(), None
+            try:
+                load, mine = self._flights.enter(self._space, key, turn, alone=timeouts > 1)
+                if mine:
+                    copy = yield from self._lead(load, job, until)
+            finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
+                while turn.load is not None:
+                    try:
+                        self._flights.leave(turn)
+                    except BaseException as error:  # a signal handler's
+                        interrupt = error
+            if interrupt is not None:
+                raise interrupt
+            if not mine:
+                if (stale := (yield from self._look_for_stale(key, job))) is not None:
+                    return stale()
                 self._space.stats.joined += 1
                 timeouts += not (yield from self._flights.wait(load))
                 copy = load.copy
@@ -113,10 +123,14 @@ class Loads:
         self._space.stats.refresh_skipped += count
 
     def _refresh(self, key: str, job: Job) -> Steps[None]:
-        load, mine = self._flights.enter(self._space, key)
+        turn = Turn()  # in a thread of our own, which no signal handler interrupts
+        load, mine = self._flights.enter(self._space, key, turn)
         if not mine:
             return
-        yield from self._lead(load, job, 0.0)
+        try:
+            yield from self._lead(load, job, 0.0)
+        finally:
+            self._flights.leave(turn)
         if load.error is not None:
             self._space.stats.refresh_errors += 1
             raise load.error
@@ -139,8 +153,6 @@ class Loads:
                 job.later(partial(leases.release, lease))
         except Exception as error:
             load.error = error
-        finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
-            self._flights.leave(load)
         return load.copy
 
     def _produce(self, load: Load, job: Job, lease: Lease) -> Steps[Copy]:

@@ -9,7 +9,10 @@ TierOutcome = Literal["ok", "queued", "skipped"]
 
 
 class WriteOutcome(NamedTuple):
-    """An acknowledged write: its version, and per tier "ok", "queued" (it will be replayed) or "skipped"."""
+    """An acknowledged write: its version, and per tier "ok", "queued" (it will be replayed) or "skipped".
+
+    Memory skips what it does not keep: there is no room for it, or something newer may have come first.
+    """
 
     version: int
     tiers: Mapping[str, TierOutcome]

@@ -112,6 +112,9 @@ class Writer:
     ) -> dict[str, TierOutcome]:
         if self._feeder is not None:  # the marks are in the record, and the keys are owed
             self._feeder.wake()
+            applied = sum(it.version > 0 for it in commit.written)
+            for guard in self._chain.guards:
+                guard.queue(applied)
             return dict.fromkeys(self._chain.marks, "queued")
         items = [(w.key, it.frame) for w, it in zip(writes, commit.written, strict=True) if it.version]
         tiers: dict[str, TierOutcome] = {}

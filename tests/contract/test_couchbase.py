@@ -25,7 +25,7 @@ def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tier_at(url: str) -> CouchbaseTier:
-    return with_scans(CouchbaseTier(url, prefix=fresh(), timeout=5.0, connect_timeout=10.0))
+    return with_scans(CouchbaseTier(url, prefix=fresh(), timeout=30.0, connect_timeout=30.0))
 
 
 class TestCouchbaseTier(RecordContract, EnumerableContract):

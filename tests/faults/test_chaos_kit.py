@@ -19,7 +19,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
 from tiered.replication.guard import Guard
@@ -573,7 +573,8 @@ def test_tiered_chaos_on_a_redis_of_its_own() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert "every promise held" in result.stdout and result.stderr == ""
     assert "repeat: tiered chaos --seed 5 --seconds 3" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    told, command = result.stdout.splitlines()[:-1], result.stdout.splitlines()[-1]
+    assert max(map(len, told)) <= 80 < len(command)  # what is to be copied is one line
 
 
 @pytest.mark.faults
@@ -603,6 +604,12 @@ def test_tiered_chaos_on_the_users_stack(tmp_path: Path, redis_server: RedisServ
         assert not list(store.namespace(told["namespace"]).keys())
 
 
+def test_a_redis_that_is_away_from_the_start_is_exit_3_and_no_campaign(tmp_path: Path) -> None:
+    """It would end with tiers that disagree, and nobody could say why."""
+    result = tiered_chaos("--url", f"memory://,redis://127.0.0.1:{free_port()}/0,file:{tmp_path}", "--seconds", "1")
+    assert result.returncode == 3 and "check that the server runs" in result.stderr and "check " not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -610,6 +617,8 @@ def test_tiered_chaos_on_the_users_stack(tmp_path: Path, redis_server: RedisServ
         (("--url", "memory://,file:./x"), "redis://"),
         (("--url", "memory://,redis://localhost,file:./x", "--faults", "old"), "--url"),
         (("--seconds", "0"), "greater than zero"),
+        (("--keep", "."), "--keep .: File exists"),
+        (("--keep", "/dev/null/x"), "--keep /dev/null/x: Not a directory"),
     ],
 )
 def test_what_cannot_run_is_a_usage_error_that_says_what_to_do(args: Sequence[str], says: str) -> None:

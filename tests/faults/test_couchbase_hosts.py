@@ -28,7 +28,7 @@ def open_host(couchbase_url: str, redis_server: RedisServer, tmp_path: Path) -> 
     with ExitStack() as stack:
 
         def build(name: str, *, redis_url: str = redis_server.url, entries: int = 1000) -> TieredBackend:
-            record = CouchbaseTier(couchbase_url, prefix=prefix, timeout=5.0, connect_timeout=10.0)
+            record = CouchbaseTier(couchbase_url, prefix=prefix, timeout=30.0, connect_timeout=30.0)
             tiers = [MemoryTier(max_entries=entries), RedisTier(redis_url), record]
             return stack.enter_context(TieredBackend(tiers, journal=tmp_path / name))
 

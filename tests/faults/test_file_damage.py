@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.strace import program
-from tiered import FileTier, TieredBackend
-from tiered.errors import ConfigError, StoreError, TieredError
+from tiered import FileTier, RedisTier, TieredBackend
+from tiered.errors import ConfigError, NotApplied, Reason, StoreError, TieredError
 
 pytestmark = pytest.mark.faults
 
@@ -163,3 +163,37 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="another program"):
         FileTier(tmp_path)
     assert (tmp_path / "tiered.sqlite3").read_bytes() == before
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_honest_failure_of_writes_to_a_directory_that_was_removed_in_use(tmp_path: Path, again: bool) -> None:
+    """The file lives on without a name, and takes writes that nobody would find again."""
+    directory = tmp_path / "store"
+    with TieredBackend([FileTier(directory)]) as store:
+        store.set("k", "v")
+        directory.rename(tmp_path / "moved away")
+        if again:
+            with TieredBackend([FileTier(directory)]) as other:  # as a process that starts later
+                assert other.get("k") is None
+        with pytest.raises(NotApplied, match="removed or replaced") as caught:
+            store.set("k", "lost")
+        assert caught.value.reason is Reason.MISUSE
+        assert not store.health()["file"]["ok"]
+        shutil.rmtree(directory, ignore_errors=True)
+        (tmp_path / "moved away").rename(directory)
+        store.set("k", "kept")
+    with TieredBackend([FileTier(directory)]) as store:
+        assert store.get("k") == "kept"
+
+
+def test_honest_failure_without_the_journal_that_was_removed_in_use(tmp_path: Path, redis_url: str) -> None:
+    tiers = [RedisTier(redis_url, timeout=5.0), RedisTier(redis_url, name="record", timeout=5.0)]
+    with TieredBackend(tiers, journal=tmp_path / "journal") as store:
+        store.set("k", "v")
+        (tmp_path / "journal").rename(tmp_path / "moved away")
+        with pytest.raises(NotApplied, match="removed or replaced"):
+            store.set("k", "unannounced")
+        assert store.get("k") == "v"
+        (tmp_path / "moved away").rename(tmp_path / "journal")
+        store.set("k", "announced")
+        assert store.get("k") == "announced"

@@ -61,7 +61,7 @@ def test_failover_no_call_fails_and_nothing_old_is_read_afterwards(
         assert outcome.tiers["redis"] == "queued" and outcome.tiers["file"] == "ok"
         assert store.get(f"k{n}") == "new"
     store.delete("k0")
-    assert store.health()["redis"]["breaker"] == "open"
+    assert store.health()["redis"]["breaker"] != "closed"  # half-open, if the probe has just begun
     redis_server.thaw() if fault == "freeze" else redis_server.start()
     eventually(lambda: in_service(store))
     assert store.get("k0") is None

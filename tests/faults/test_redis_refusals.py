@@ -163,7 +163,12 @@ def test_as_the_record_a_write_is_certainly_not_applied_and_the_error_says_what_
                 write(store)
             message = str(caught.value)
             assert (caught.value.tier, caught.value.reason) == ("redis", reason)
-            assert message.startswith("redis: ") and says in message and "script" not in message
+            assert (
+                message.startswith("redis: ")
+                and message.count("redis: ") == 1
+                and says in message
+                and "script" not in message
+            )
             assert "s3cret" not in message and "wr0ng" not in message
             try:
                 assert store.get("k") is None
@@ -178,4 +183,4 @@ def test_a_redis_that_wants_another_password_is_told_in_the_log_once(
         for _ in range(20):
             store.set("k", 1)
     told = [record.getMessage() for record in caplog.records if "check the password" in record.getMessage()]
-    assert len(told) == 1 and "wr0ng" not in told[0]
+    assert len(told) == 1 and "wr0ng" not in told[0] and told[0].count("redis: ") == 1

@@ -71,7 +71,7 @@ def test_messages_of_a_master_that_the_others_have_left_prove_nothing(
 
     with store(master) as left, store(other) as moved, redis.Redis(port=master.port) as client:
         left.set("k", 0)
-        eventually(lambda: left._coherence.connected)
+        eventually(lambda: left._chain.coherence_stats.connected)
         client.replicaof(LOCAL, str(free_port()))
         for number in (1, 2, 3):
             moved.set("k", number)

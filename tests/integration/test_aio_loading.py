@@ -143,14 +143,21 @@ def test_when_the_one_who_loads_is_gone_another_takes_over(
 ) -> None:
     async def work() -> None:
         first, second = Loader(), Loader("of the second")
-        leader = asyncio.ensure_future(
-            asyncio.wait_for(store.get_or_set("k", first), 0.05 if how == "timed out" else None)
-        )
+        limits: list[asyncio.Timeout] = []
+
+        async def lead() -> Any:
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
+                return await store.get_or_set("k", first)
+
+        leader = asyncio.ensure_future(lead())
         await until(lambda: first.calls)
         others = [asyncio.ensure_future(store.get_or_set("k", second)) for _ in range(5)]
         await until(lambda: count(plain, "joined") >= 5)
         if how == "cancelled":
             leader.cancel()
+        else:
+            limits[0].reschedule(0.0)
         with pytest.raises(asyncio.CancelledError if how == "cancelled" else TimeoutError):
             await leader
         await until(lambda: second.calls)

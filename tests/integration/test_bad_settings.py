@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,8 @@ def test_the_constructor_refuses_what_is_no_number(options: dict[str, Any], says
 def test_what_is_no_tier_is_refused(tiers: Any) -> None:
     with pytest.raises(ConfigError, match="tier"):
         TieredBackend(tiers)
+
+
+def test_a_store_that_is_sent_to_another_process_says_where_to_build_one() -> None:
+    with TieredBackend([MemoryTier()]) as store, pytest.raises(TypeError, match="build one there"):
+        pickle.dumps(store)

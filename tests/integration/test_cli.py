@@ -76,6 +76,11 @@ def test_demo_kills_its_redis_and_the_bot_does_not_notice() -> None:
     assert report["written"]["redis ok"] > 0 and report["written"]["redis queued"] > 0
 
 
+def test_demo_tells_of_the_kill_before_what_follows_from_it() -> None:
+    told = tiered("demo", "--seconds", "2", "--users", "50").stdout
+    assert 0 < told.index("Redis is killed") < told.index("out of service") and "queued: replayed" in told
+
+
 def test_demo_leaves_the_redis_of_the_user_running_and_as_it_was(redis_server: RedisServer, tmp_path: Path) -> None:
     where = ("--redis-url", redis_server.url, "--directory", str(tmp_path / "data"))
     result = tiered("demo", "--seconds", "3", "--users", "300", "--json", *where)

@@ -23,11 +23,20 @@ def test_snippet_runs_as_pasted(code: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_the_tier_of_the_page_meets_the_contract(tmp_path: Path) -> None:
+def contract_of_the_page(place: Path, newer: str = ">") -> subprocess.CompletedProcess[str]:
     page = (ROOT / "docs" / "writing-a-tier.md").read_text()
     for name, fence in (("dict_tier.py", "python"), ("test_dict_tier.py", "python test_dict_tier.py")):
         (code,) = re.findall(rf"```{fence}\n(.*?)```", page, re.DOTALL)
-        (tmp_path / name).write_text(code)
+        (place / name).write_text(code.replace("version_of(frame) >", f"version_of(frame) {newer}"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_dict_tier.py"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True)
+
+
+def test_the_tier_of_the_page_meets_the_contract(tmp_path: Path) -> None:
+    result = contract_of_the_page(tmp_path)
     assert result.returncode == 0 and " passed" in result.stdout, result.stdout + result.stderr
+
+
+def test_a_tier_that_does_not_meet_the_contract_is_shown_the_values(tmp_path: Path) -> None:
+    result = contract_of_the_page(tmp_path, newer=">=")
+    assert result.returncode == 1 and "assert True is False" in result.stdout, result.stdout + result.stderr

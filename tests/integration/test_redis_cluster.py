@@ -13,6 +13,7 @@ import pytest
 from tests.redis_topologies import RedisCluster, eventually
 from tests.servers import free_port
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
+from tiered.cli.doctor.redis import check_redis
 from tiered.entry import Draft, draft, namespace_seed, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.contract import TierContract
@@ -406,3 +407,14 @@ def test_a_url_that_cannot_work_is_refused_at_once(url: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
         RedisTier(url)
     assert "s3cret" not in str(caught.value)
+
+
+def test_doctor_looks_at_every_master(cluster: RedisCluster) -> None:
+    tier = RedisTier(cluster.url, timeout=SLOW, connect_timeout=SLOW)
+    try:
+        findings = list(check_redis(tier, record=False))
+    finally:
+        tier.close()
+    for check in ("redis.version", "redis.eviction", "redis.clock"):
+        assert len({finding.text for finding in findings if finding.check == check}) == 3, findings
+    assert findings[-1].check == "redis.permissions" and findings[-1].level == "ok", findings[-1]

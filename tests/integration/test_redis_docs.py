@@ -22,6 +22,7 @@ from tiered.errors import Ambiguous, StoreError
 PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
 URLS: dict[str, str] = dict(re.findall(r"^\| ([^|]+?) \| `([^`]+)` \|$", PAGE, re.MULTILINE))
 (ACL,) = re.findall(r"```acl\n(.*?)\n```", PAGE)
+(TO_VERIFY,) = re.findall(r"`repair`, besides: `([^`]+)`", PAGE)
 (IN_A_CLUSTER,) = re.findall(r"In a cluster, on every node, besides: `([^`]+)`", PAGE)
 SLOW = 5.0
 FRAME = draft(namespace_seed("n"), "k", b"v", 1).seal(1)
@@ -137,6 +138,22 @@ def test_the_least_rights_are_enough_for_a_chain_and_none_is_too_many(
         used = {name.removeprefix("cmdstat_") for name in raw.info("commandstats")}
     granted = set(re.findall(r"\+([a-z|]+)", ACL))
     assert granted <= used and used - granted <= {"auth", "acl|log", "config|resetstat", "info"}
+
+
+def test_verify_and_repair_need_two_rights_more(redis_server: RedisServer, tmp_path: Path) -> None:
+    url = f"redis://bot:PASSWORD@127.0.0.1:{redis_server.port}/0"
+    with redis.Redis(port=redis_server.port) as raw:
+        raw.execute_command(ACL)
+        with TieredBackend([RedisTier(url, timeout=SLOW, connect_timeout=SLOW), FileTier(tmp_path)]) as store:
+            store.set_many({"whole": 1, "damaged": 2})
+            assert store.verify().unreachable == ("redis",)
+            raw.execute_command(f"ACL SETUSER bot {TO_VERIFY}")
+            raw.acl_log_reset()
+            (name,) = raw.scan_iter("tiered:default:*:damaged")
+            raw.set(name, b"rubbish")
+            assert store.verify().tier("redis").faults
+            assert store.repair(dry_run=False).ok and store.verify().converged
+        assert raw.acl_log() == []
 
 
 def test_a_user_without_the_keys_or_the_channels_is_told(redis_server: RedisServer) -> None:

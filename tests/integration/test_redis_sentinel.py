@@ -151,3 +151,14 @@ def test_a_url_that_cannot_work_is_refused_at_once(url: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
         RedisTier(url)
     assert "s3cret" not in str(caught.value)
+
+
+def test_where_no_sentinel_answers_each_is_named_with_its_error_and_nothing_of_the_driver() -> None:
+    ports = [free_port(), free_port()]
+    addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+    tier = RedisTier(f"redis+sentinel://:s3cret@{addresses}/mymaster/0", timeout=SLOW, connect_timeout=SLOW)
+    told = str(tier.health().detail)
+    assert "'mymaster'" in told and "sentinels run" in told and len(told) < 300
+    assert all(f"127.0.0.1:{port} ConnectionError" in told for port in ports)
+    assert not [part for part in ("<", "redis.client", "s3cret") if part in told]
+    tier.close()

@@ -15,6 +15,7 @@ from tests.model.protocol.necessity import NEEDED, REMAINS, SPARE, remaining, wi
 from tests.model.protocol.rules import Rules
 from tests.model.protocol.scenarios import NIGHTLY, SCENARIOS
 from tiered.chain import Chain, Space
+from tiered.codecs.rules import PLAIN
 from tiered.replication.breaker import State
 from tiered.replication.coherence import Coherence
 from tiered.replication.guard import Guard
@@ -80,7 +81,7 @@ def test_every_rule_has_a_scenario_or_is_known_to_be_spare() -> None:
         (Keeper, ("look", "_readmit", "_pay", "_flush")),
         (Coherence, ("_hear", "_lose", "_start_anew")),
         (Chain, ("learn", "confirm", "prolong")),
-        (Space("n", MemoryTier()), ("generation", "scope", "flights")),
+        (Space("n", MemoryTier(), PLAIN), ("generation", "scope", "flights")),
         (MemoryTier, ("admit", "drop", "drop_older", "empty")),
         (Mark, ("version", "generation")),
         (Absence, ("version", "pending")),

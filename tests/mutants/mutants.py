@@ -27,6 +27,7 @@ ANOTHER_RUN = (
 )
 REPLACED = ("tests/faults/test_replaced_masters.py",)
 RESTORED = ("tests/faults/test_restored_record.py",)
+INTERRUPTED = ("tests/faults/test_interrupts.py",)
 INTENTS = ("tests/unit/test_intents.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
@@ -69,6 +70,10 @@ MUTANTS = [
            "math.max(clock, tonumber", "math.max(0, tonumber", RESTORED),
     Mutant("R8", "a clear that may have been made leaves memory", "tiered/backend.py",
            "            self._forget_all()\n            raise", "            raise", STRESS),
+    Mutant("place", "a file without a name takes writes", "tiered/tiers/file_writer.py",
+           "if self._database.replaced():", "if False:", ("tests/faults/test_file_damage.py",)),
+    Mutant("signals", "an interrupted load stays in the table", "tiered/loading.py",
+           "                while turn.load is not None:", "                while turn.load is not None and (turn.load.copy or turn.load.error):", INTERRUPTED),
     Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",
            "if mine or self._overdue(guard.name) else 0", "if mine else 0", UNIT),
     Mutant("replay", "a probe that ends in an unknown error stays half-open", _R + "keeper.py",
@@ -140,7 +145,8 @@ MUTANTS = [
            "            if commit.generation != space.generation:\n                chain.learn(space, commit.generation)\n",
            "            commit = commit._replace(generation=space.generation)\n", (*UNIT, *STRESS)),
     Mutant("R9", "what a cache tier could not say is not owed", "tiered/fetching.py",
-           "                if key in frames:\n                    tier", "                if False:\n                    tier", (*FOUND, *UNIT)),
+           "                if key in frames:\n                    tier", "                if False:\n                    tier",
+           ("tests/unit/test_read_together.py",)),
     Mutant("R10", "the breaker closes before the replay", _R + "keeper.py",
            "            replayed = self._replay.run(guard)\n        except",
            "            guard.breaker.close()\n            replayed = 0\n        except", UNIT),
@@ -149,8 +155,8 @@ MUTANTS = [
     Mutant("R11", "a read is joined however old", "tiered/reading.py",
            "if started - flight.started > self._joinable:", "if False:", STRESS),
     Mutant("R12", "a skipped put owes nothing", _R + "guard.py",
-           "        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])\n        return False",
-           "        self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])\n        return False", (*UNIT, *FOUND)),
+           "        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])\n        if tell",
+           "        self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])\n        if tell", (*UNIT, *FOUND)),
     Mutant("R12", "settling an old sight of a debt settles it all", _R + "owed.py",
            "if held is not None and held[2] == debt.ticket:", "if held is not None:", PARTS),
     Mutant("R12", "confirmed whether or not Redis has answered", "tiered/writing.py",

@@ -14,11 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from tests.prometheus import GRAFANA, Prometheus
 from tests.servers import RedisServer
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.observability.metrics import serve_metrics
 
 SCRAPE = 0.5
+EXPECTED = frozenset({"TieredBreakerOpen", "TieredInvalidationDisconnected", "TieredReplayStuck"})
+"""What fires when Redis is away."""
 HURRY = 60
 """So much faster than in the shipped rules does time go in the rules of a run."""
 RATE = "5s"
@@ -150,7 +152,7 @@ class Outage:
         told("Redis is killed")
         self.killed = time.time()
         self.redis.kill()
-        self._pass("away", self.away)
+        self._pass("away", self.away, until=EXPECTED)
         told("Redis is back, empty")
         self.restarted = time.time()
         self.redis.start()
@@ -159,10 +161,11 @@ class Outage:
         self._pass("back", self.back)
         self.ended = time.time()
 
-    def _pass(self, phase: str, seconds: float) -> None:
+    def _pass(self, phase: str, seconds: float, until: frozenset[str] = frozenset()) -> None:
+        """At least so many seconds, and until these alerts have fired, for as long as a test may wait."""
         fired = self.seen[phase] = set()
         ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or (not until <= fired and time.monotonic() < ends + LIMIT):
             fired |= self.prometheus.firing()
             time.sleep(SCRAPE)
 

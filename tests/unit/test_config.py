@@ -145,6 +145,16 @@ def test_toml_with_a_url_and_the_environment_over_it(tmp_path: Path, monkeypatch
     assert settings_from(str(path)) == {**wanted, "namespace": "b", "shared": True, "deadline": 2.0}
 
 
+def test_a_misspelt_variable_is_refused_and_another_programs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIERED_FAULTS", "TIERED_PORT", "TIERED_SERVICE_HOST", "TIERED_CONFIG", "TIERED_VERSION"):
+        monkeypatch.setenv(name, "x")
+    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
+    monkeypatch.setenv("TIERED_STALENES", "s3cret")
+    with pytest.raises(ConfigError, match="did you mean TIERED_STALENESS") as caught:
+        settings_from({"url": "memory://"})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
     path = tmp_path / "tiered.toml"
     path.write_text(

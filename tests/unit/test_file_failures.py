@@ -13,7 +13,7 @@ import pytest
 
 from tests.file_tier import connection, files, open_tier, put
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
-from tiered.tiers import file_place, file_store
+from tiered.tiers import file_place, file_store, file_turn
 from tiered.tiers.file import FileTier
 
 
@@ -48,6 +48,21 @@ def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.Mo
     assert caught.value.reason is Reason.BUSY
     other.close()
     assert put(tier, "k") > 0
+
+
+def test_a_turn_to_write_is_waited_for_by_short_naps(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own naps are up to a tenth of a second; among busy processes a write then takes seconds."""
+    other, naps = sqlite3.connect(tier._path, isolation_level=None), list[float]()
+    other.execute("BEGIN IMMEDIATE")
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 20:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(file_turn, "sleep", nap)
+    assert put(tier, "k") > 0 and len(naps) == 20 and max(naps) < 0.001
+    other.close()
 
 
 class FailingCommit:

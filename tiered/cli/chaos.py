@@ -115,11 +115,9 @@ def _plan(args: argparse.Namespace, scratch: Path, server: ChaosRedis | None) ->
     if server is not None:
         url = f"memory://?max_entries=12,redis://127.0.0.1:{server.port}/0,file://{quote(str(scratch / 'data'))}"
     possible = [fault for fault in FAULTS if server is not None or fault not in SERVER_FAULTS]
-    directory = Path(args.keep) if args.keep else scratch / "history"
-    directory.mkdir(parents=True, exist_ok=not args.keep)
     return Plan(
         stack=Stack.of(url, max_ttl=max(120.0, 4 * args.seconds)),
-        directory=directory,
+        directory=_made(Path(args.keep or scratch / "history")),
         namespace=f"chaos-{os.getpid()}-{args.seed}",
         seed=args.seed,
         server=server,
@@ -131,6 +129,17 @@ def _plan(args: argparse.Namespace, scratch: Path, server: ChaosRedis | None) ->
         longest=args.longest,
         options={"read_order": args.read_order, "feed": args.feed},
     )
+
+
+def _made(directory: Path) -> Path:
+    """A new one: the histories of two runs in one place would be judged as one."""
+    from tiered.errors import ConfigError
+
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"--keep {directory}: {error.strerror}; give one that is not there yet") from error
+    return directory
 
 
 def _repeat(args: argparse.Namespace) -> str:
@@ -175,4 +184,4 @@ def _print(report: Report, repeat: str, screen: Any) -> None:
         screen.say("OK: every promise held.", colour="good")
     else:
         screen.say("FAILED: a promise was broken.", colour="bad")
-    screen.say(f"repeat: {repeat}")
+    screen.say(f"repeat: {repeat}", wrap=False)

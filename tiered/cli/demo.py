@@ -111,9 +111,9 @@ def _outage(bots: list[Bot], elapsed: float, seconds: float, stage: _Stage) -> N
         return
     phase = bots[0].phase
     if phase == "before" and elapsed > KILL_AT * seconds:
-        _enter("outage", bots)
-        stage.redis.kill()
         stage.screen.say(f"{elapsed:6.1f} s Redis is killed (SIGKILL). {_noticed(bots, 'before')}")
+        _enter("outage", bots)
+        stage.redis.kill()  # told before: what tiered says about it comes at once
     elif phase == "outage" and elapsed > RETURN_AT * seconds:
         _enter("after", bots)
         try:
@@ -184,4 +184,4 @@ def _described(redis: DemoRedis | None, url: str | None, origin: str, data: Path
         return f"memory → Redis (our own, port {redis.port}, killed in the middle) → file {data}"
     if url:
         return f"memory → Redis (yours, {redact(url)}, never stopped) → file {data}"
-    return f"memory → file {data}; WITHOUT Redis: {origin}"
+    return f"memory → file {data}; WITHOUT Redis, so without an outage: {origin}"

@@ -17,7 +17,7 @@ def find_redis(directory: Path, url: str | None) -> tuple[DemoRedis | None, str 
     local = Path(".redis/usr/bin/redis-server")
     binary = shutil.which("redis-server") or (str(local.resolve()) if os.access(local, os.X_OK) else None)
     if binary is None:
-        return None, None, "no --redis-url, no REDIS_URL and no redis-server here"
+        return None, None, "no --redis-url, no REDIS_URL and no redis-server here; install one to see it killed"
     redis = DemoRedis(binary, directory)
     try:
         redis.start()

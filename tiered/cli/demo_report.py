@@ -71,6 +71,7 @@ def _print_tiers(report: dict[str, Any], screen: Screen) -> None:
     for name in sorted({pair.rpartition(" ")[0] for pair in written}):
         counts = [written.get(f"{name} {outcome}", 0) for outcome in ("ok", "queued", "skipped")]
         screen.say(f"{name:<14}" + "".join(f"{count:>11,}" for count in counts))
+    screen.say("queued: replayed when the tier is back; skipped: not kept in memory")
 
 
 def _print_verdict(report: dict[str, Any], screen: Screen) -> None:

@@ -27,10 +27,13 @@ class Screen:
         self._last = time.monotonic()
         self.handler = _Notes()
 
-    def say(self, text: str = "", *, colour: str = "") -> None:
-        """A line of its own, after what tiered logged meanwhile; `colour` is "good", "bad" or none."""
+    def say(self, text: str = "", *, colour: str = "", wrap: bool = True) -> None:
+        """A line of its own, after what tiered logged meanwhile; `colour` is "good", "bad" or none.
+
+        A command to be copied is not to be wrapped.
+        """
         self._show_notes()
-        self._print(text, colour)
+        self._print(text, colour, wrap)
 
     def progress(self, text: str) -> None:
         """The live line; without a terminal, one every few seconds. Also prints what tiered logged meanwhile."""
@@ -49,14 +52,15 @@ class Screen:
         for note in self.handler.take():
             self._print(f"         tiered says: {note}", "")
 
-    def _print(self, text: str, colour: str) -> None:
+    def _print(self, text: str, colour: str, wrap: bool = True) -> None:
         if self._quiet:
             return
         if self._progress_shown:
             print("\r\x1b[K", end="")
             self._progress_shown = False
         for line in text.split("\n"):
-            wrapped = textwrap.wrap(line, self._width(), subsequent_indent=" " * 9, break_on_hyphens=False)
+            width = self._width() if wrap else max(1, len(line))
+            wrapped = textwrap.wrap(line, width, subsequent_indent=" " * 9, break_on_hyphens=False)
             print(self._painted("\n".join(wrapped), colour) if wrapped else "", flush=True)
 
     def _width(self) -> int:

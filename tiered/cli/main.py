@@ -11,19 +11,29 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiered.cli.get import add_get, print_json
+from tiered.cli.opening import open_store
+
 OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
 
 EXAMPLES = """examples:
-  tiered demo                     a bot on real parts; Redis is killed in the middle
+  tiered demo                                     a bot on real parts; Redis is killed in the middle
   export TIERED_URL=memory://,redis://localhost:6379/0,file:./data
   tiered set user:7 '{"name": "Ada"}' --type json --ttl 3600
   tiered get user:7
+  tiered get user:7 --explain                     which tier answers, and what each has
   tiered ls user: --json
   tiered del user:7
-  tiered verify                                       compare every cache tier with the store of record
 
+  tiered doctor                                   is everything as it should be? what to do if not
+  tiered top http://127.0.0.1:9464/metrics        what a running bot does, live; stat: a line a second
+  tiered verify                                   compare every cache tier with the store of record
+  tiered bench                                    how fast this chain is, tier by tier
+  tiered completion bash                          for TAB
+
+`tiered COMMAND --help` has more examples. Colours: not with NO_COLOR set, nor where the output is no terminal.
 exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
-            3 the store cannot be reached
+            3 the store, a tier or an endpoint cannot be reached
 """
 
 
@@ -62,11 +72,10 @@ def _run(args: argparse.Namespace) -> int:
             from tiered.cli.chaos import chaos
 
             return chaos(args)
-        if args.command == "keygen":
-            from tiered.cli.rekey import keygen
-
-            return keygen(args)
-        return _demo(args) if args.command == "demo" else _store_command(args)
+        if args.command == "demo":
+            return _demo(args)
+        code: int = args.standalone(args) if hasattr(args, "standalone") else _store_command(args)
+        return code
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
         return _fail(error, USAGE)
     except StoreError as error:
@@ -82,10 +91,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _store_command(args: argparse.Namespace) -> int:
-    from tiered.backend import TieredBackend
-
-    options = {name: value for name in ("url", "namespace") if (value := getattr(args, name, None)) is not None}
-    with TieredBackend.from_config(getattr(args, "config", None), **options) as store:
+    with open_store(args) as store:
         code: int = args.run(store, args)
         return code
 
@@ -95,21 +101,10 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
-def _get(store: Any, args: argparse.Namespace) -> int:
-    found = store.lookup(args.key)
-    if args.json:
-        _print_json(found._asdict())
-    elif found.found:
-        print(found.value if isinstance(found.value, str) else repr(found.value))
-    else:
-        _fail(f"no such key: {args.key}", PROBLEMS)
-    return OK if found.found else PROBLEMS
-
-
 def _set(store: Any, args: argparse.Namespace) -> int:
     outcome = store.set(args.key, _converted(args.value, args.type), args.ttl)
     if args.json:
-        _print_json({"version": outcome.version, "tiers": dict(outcome.tiers)})
+        print_json({"version": outcome.version, "tiers": dict(outcome.tiers)})
     return OK
 
 
@@ -126,7 +121,7 @@ def _converted(text: str, kind: str) -> Any:
 def _del(store: Any, args: argparse.Namespace) -> int:
     existed = store.delete_many(args.keys)
     if args.json:
-        _print_json(existed)
+        print_json(existed)
     for key in [key for key, was_there in existed.items() if not was_there]:
         _fail(f"no such key: {key}", PROBLEMS)
     return OK if all(existed.values()) else PROBLEMS
@@ -143,14 +138,6 @@ def _ls(store: Any, args: argparse.Namespace) -> int:
     return OK
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    try:
-        text = json.dumps(value, default=repr, allow_nan=False)
-    except (TypeError, ValueError):  # a stored value with keys or numbers that JSON does not have
-        text = json.dumps({**value, "value": repr(value["value"])})
-    print(text)
-
-
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def number(text: str) -> Any:
         value = kind(text)
@@ -163,20 +150,17 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
+    from tiered.cli.bench import add_bench
     from tiered.cli.chaos import add_chaos
+    from tiered.cli.completion import add_completion
+    from tiered.cli.doctor.command import add_doctor
     from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
+    from tiered.cli.stat import add_stat
+    from tiered.cli.top import add_top
     from tiered.cli.verify import add_verification
 
-    output = argparse.ArgumentParser(add_help=False)
-    output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
-    common = argparse.ArgumentParser(add_help=False, parents=[output])
-    for option, metavar, text in (
-        ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
-        ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
-        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
-    ):
-        common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
+    output, common = _shared_options()
     parser = argparse.ArgumentParser(
         "tiered",
         description="A tiered key-value store: memory, Redis, File.",
@@ -186,13 +170,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tiered {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_get(commands, common)
     _add_store_commands(commands, common)
+    add_stat(commands, common, _positive)
+    add_top(commands, common, _positive)
+    add_doctor(commands, common)
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
     add_rekey(commands, common)
     _add_demo(commands, output)
+    add_bench(commands, common, _positive)
     add_chaos(commands, _positive)
+    add_completion(commands, parser)
     return parser
+
+
+def _shared_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Of commands that print, and of those that work on a store besides."""
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
+    for option, metavar, text in (
+        ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
+        ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
+        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
+    ):
+        common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
+    return output, common
 
 
 def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -201,7 +205,6 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         command.set_defaults(run=run)
         return command
 
-    add("get", "print the value of a key; exit code 1 if it is absent", _get).add_argument("key", metavar="KEY")
     put = add("set", "store a value in every tier", _set)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")

@@ -36,9 +36,10 @@ def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
     rekey.set_defaults(run=_rekey)
     keygen = commands.add_parser("keygen", help="print a new key, as a line for a key file")
     keygen.add_argument("id", nargs="?", metavar="ID", help="of the key (default: today's date)")
+    keygen.set_defaults(standalone=_keygen)
 
 
-def keygen(args: argparse.Namespace) -> int:
+def _keygen(args: argparse.Namespace) -> int:
     """Print a new key."""
     from tiered.codecs.keys import new_key
 

@@ -56,8 +56,10 @@ def add_verification(commands: Any, common: argparse.ArgumentParser, positive: C
 
 
 def _command(commands: Any, common: argparse.ArgumentParser, name: str, text: str) -> Any:
-    kind = argparse.RawDescriptionHelpFormatter
-    return commands.add_parser(name, parents=[common], help=text, epilog=EXAMPLES, formatter_class=kind)
+    kind, told = argparse.RawDescriptionHelpFormatter, f"{text[0].upper()}{text[1:]}."
+    return commands.add_parser(
+        name, parents=[common], help=text, description=told, epilog=EXAMPLES, formatter_class=kind
+    )
 
 
 def _verify(store: Any, args: argparse.Namespace) -> int:

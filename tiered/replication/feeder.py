@@ -10,7 +10,7 @@ import logging
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain
-from tiered.errors import StoreError
+from tiered.errors import StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.replication.replay import Replay
 
@@ -63,7 +63,7 @@ class Feeder(Forking):
                 if error.tier == guard.name:
                     guard.failed("feed", error)
                 else:
-                    logger.warning("%s: stays owed: %s", guard.name, error)
+                    logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
             else:
                 done = done and not guard.owed
         return done

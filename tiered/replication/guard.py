@@ -7,13 +7,13 @@ failure into `UNANSWERED` or a debt. Nothing a cache tier does can fail a caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
 from typing import Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.entry import version_of
-from tiered.errors import Reason, StoreError
+from tiered.entry import MAX_VERSION, version_of
+from tiered.errors import Reason, StoreError, without_tier
 from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
@@ -81,11 +81,24 @@ class Guard:
             self.stats.read_bytes += count
         return frame if self.belief == belief else UNANSWERED
 
-    def get_many(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
-        """`get` of each key, in one round trip."""
-        belief, owed = self.belief, self.owed
+    def get_paid(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
+        """`get_many`, and of an owed key what is not older than what is owed: the tier may have it by now."""
+        answers = self.get_many(space, keys, owed=())
+        for i, key in enumerate(keys):
+            answer, least = answers[i], self.owed.least((space.name, key))  # now: a debt made meanwhile counts
+            held = version_of(answer) if isinstance(answer, bytes) else 0
+            if held < least or least == MAX_VERSION:
+                answers[i] = UNANSWERED
+        return answers
+
+    def get_many(
+        self, space: Keyspace, keys: Sequence[str], *, owed: Container[tuple[str, str]] | None = None
+    ) -> list[Answer]:
+        """`get` of each key that is not `owed`, in one round trip."""
+        belief = self.belief
+        skip = self.owed if owed is None else owed
         answers: list[Answer] = [UNANSWERED] * len(keys)
-        asked = [i for i, key in enumerate(keys) if (space.name, key) not in owed] if owed else range(len(keys))
+        asked = [i for i, key in enumerate(keys) if (space.name, key) not in skip] if skip else range(len(keys))
         if not self.breaker.closed or not asked:
             count = len(keys)
             self.stats.skipped += count
@@ -125,10 +138,16 @@ class Guard:
                 if self.owed:
                     self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])
                 return True
-        count = len(items) if tell else 0
-        self.stats.queued += count
         self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])
+        if tell:
+            self.queue(len(items))
         return False
+
+    def queue(self, writes: int) -> None:
+        """So many writes wait to be replayed, or for a new generation if they can no longer be counted."""
+        self.stats.queued += writes
+        if self.owed.lost:
+            self.stats.dropped += writes
 
     def attempt(self, op: str, call: Callable[[], _Result]) -> _Result | _Unanswered:
         """What `call` of this tier returns, or `UNANSWERED`: any other operation, under the same rules."""
@@ -154,10 +173,9 @@ class Guard:
         """The tier may lack `version` of `key`."""
         self.owe_many(namespace, ((key, version),))
 
-    def owe_many(self, namespace: str, versions: Collection[tuple[str, int]]) -> None:
+    def owe_many(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
-        dropped = self.owed.add(namespace, versions)
-        self.stats.dropped += dropped
+        self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
             self.breaker.trip()
             message = "%s: more keys owed than can be counted; it will return under a new generation"
@@ -197,7 +215,7 @@ class Guard:
 
     def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
         """Count a failure of the tier, and take it out of service when it is time."""
-        reason = error.reason if isinstance(error, StoreError) else Reason.OTHER
+        reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
@@ -209,7 +227,7 @@ class Guard:
             if reason not in self._told:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"
-                logger.warning(message, self.name, error, extra=transition("refused", self.name, op=op, error=reason))
+                logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
         elif self.breaker.failure():
             message = "%s: out of service after %s: %s"
-            logger.warning(message, self.name, op, error, extra=transition("opened", self.name, op=op, error=reason))
+            logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))

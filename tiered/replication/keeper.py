@@ -10,7 +10,7 @@ import logging
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, StoreError
+from tiered.errors import ConfigError, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
 from tiered.replication.guard import Guard
@@ -111,7 +111,8 @@ class Keeper(Forking):
                 guard.stats.failed("probe", error.reason)
                 guard.breaker.trip()
                 message, facts = "%s: out of service from the start: %s", {"op": "probe", "error": error.reason}
-                logger.warning(message, guard.name, error, extra=transition("opened", guard.name, **facts))
+                told = without_tier(error, guard.name)
+                logger.warning(message, guard.name, told, extra=transition("opened", guard.name, **facts))
         self._watch()
         self._met = True
 
@@ -188,7 +189,7 @@ class Keeper(Forking):
             if error.tier == guard.name:
                 guard.failed("replay", error)
             else:
-                logger.warning("%s: stays owed: %s", guard.name, error)
+                logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
 
     def _readmit(self, guard: Guard) -> None:
         """Probe → new generation if its data changed → replay → in service again (R10: nobody reads it before)."""
@@ -205,7 +206,7 @@ class Keeper(Forking):
                 logging.ERROR if isinstance(error, ConfigError) else logging.INFO,
                 "%s: still out of service: %s",
                 guard.name,
-                error,
+                without_tier(error, guard.name),
             )
             return
         except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
@@ -264,9 +265,8 @@ class Keeper(Forking):
                 self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
-            logger.error(
-                "%s: out of service: %s", guard.name, error, extra=transition("opened", guard.name, op="claim")
-            )
+            told = without_tier(error, guard.name)
+            logger.error("%s: out of service: %s", guard.name, told, extra=transition("opened", guard.name, op="claim"))
 
     def _claim(self, guard: Guard, space: Space) -> None:
         """One namespace in one cache tier is one store's: two records there would give the same versions twice."""
@@ -283,7 +283,8 @@ class Keeper(Forking):
         if owner != identity:
             guard.refused = (
                 f"{guard.name}: namespace {space.name!r} belongs to another store of record ({owner[:8]}…, this one is"
-                f" {identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this"
-                f" one another namespace or prefix; if the other store is gone, remove its claim: {tier.claim_key(space.name)}"
+                f" {identity[:8]}…): two hosts with their own files, or a directory that was made anew. Give this one another"
+                " namespace or prefix (several hosts: docs/configuration.md). If the other store is gone, its claim ends some"
+                f" minutes after its last use, or when you delete the key {tier.claim_key(space.name)}"
             )
             raise ConfigError(guard.refused)

@@ -95,12 +95,20 @@ class Leases:
     def take(self, space: Space, key: str) -> Lease | None:
         """The lease of `key`, or None while another has it. Where no tier can give one, it excludes nobody."""
         lease = self._new(space, key)
+        try:
+            return self._ask_for(lease, space)
+        except BaseException:  # a signal handler's: else others would wait for a load that nobody does
+            self.release(lease)
+            raise
+
+    def _ask_for(self, lease: Lease, space: Space) -> Lease | None:
         for lender in self._lenders:
+            lease.asked.append(lender)
             answer = lender.take(lease)
             if answer is False:
+                lease.asked.pop()
                 self.release(lease)
                 return None
-            lease.asked.append(lender)
             if answer is True:
                 lease.granted = lender
                 if lender.expires:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from time import monotonic
 from typing import NamedTuple
@@ -46,6 +46,13 @@ class Owed:
     def __contains__(self, where: tuple[str, str]) -> bool:
         return self.lost or where in self._debts
 
+    def least(self, where: tuple[str, str]) -> int:
+        """The lowest version that pays what is owed under `where`: 0 if nothing is, `MAX_VERSION` if nobody knows."""
+        held = self._debts.get(where)
+        if self.lost or (held is not None and held[1]):
+            return MAX_VERSION
+        return 0 if held is None else held[0]
+
     @property
     def age(self) -> float:
         """Seconds since the oldest debt was made; 0 without any."""
@@ -53,25 +60,23 @@ class Owed:
             oldest = next(iter(self._debts.values()), None)  # a debt that grows stays in its place
             return 0.0 if oldest is None else max(0.0, self._now() - oldest[4])
 
-    def add(self, namespace: str, versions: Collection[tuple[str, int]]) -> int:
-        """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows. How many were not counted."""
+    def add(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """The tier lacks these (key, version); `MAX_VERSION`: perhaps one that nobody knows."""
         debts, now = self._debts, self._now()
         with self._lock:
-            if self.lost:
-                return len(versions)
             for key, version in versions:
                 where, doubt = (namespace, key), version == MAX_VERSION
                 held = debts.get(where)
                 if held is None:
                     if len(debts) >= self.limit:
                         self.lost = True
-                        return sum((namespace, key) not in debts for key, _ in versions)
+                    if self.lost:
+                        return
                     held = (0, False, 0, self.ticket + 1, now)
                 elif version <= held[0]:
                     continue  # known; a reader that meets the debt again must not keep it from being settled
                 self.ticket += 1
                 debts[where] = (held[0] if doubt else version, doubt or held[1], self.ticket, *held[3:])
-        return 0
 
     def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier holds these versions or newer ones now; a key that is owed a newer one stays owed (R1)."""

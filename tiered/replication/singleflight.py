@@ -7,11 +7,15 @@ in the tasks and threads, too, to which asyncio copies the context.
 from __future__ import annotations
 
 from _thread import allocate_lock
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import repeat
+from operator import methodcaller
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from tiered.chain import Chain, Space
@@ -22,6 +26,10 @@ from tiered.steps import Steps, Wait
 Copy = Callable[[], Any]
 """A value as a function that gives every caller a copy of its own."""
 
+GLANCE = 1.0
+"""Seconds after which one who waits looks again: another who waited, and was interrupted, may have left the door shut."""
+
+_release = methodcaller("release")
 _inside: ContextVar[Load | None] = ContextVar("tiered_load", default=None)
 """The load whose loader this is."""
 
@@ -30,7 +38,7 @@ _waits = Lock()
 
 
 class Load:
-    """A load under way. It is over when `done` is free: with a value, an error, or (left or interrupted) neither."""
+    """A load under way. It is `over` with a value, an error, or (left or interrupted) neither; then `done` is free."""
 
     def __init__(self, space: Space, key: str, watch: Watch, started: float, within: Load | None) -> None:
         self.space, self.key, self.watch, self.started = space, key, watch, started
@@ -50,6 +58,8 @@ class Load:
         self._from = 0
         self.done = allocate_lock()
         self.done.acquire()
+        self.shut = deque([self.done])
+        """What is to be released at the end, once."""
 
     def begin(self, generation: int, version: int) -> None:
         """The loader is about to run; `version` is what the store says of the key."""
@@ -70,14 +80,26 @@ class Load:
         return bool(self.generation) and (self.watch.version > self._from or generation != self.generation)
 
 
+class Turn:
+    """The load that its caller must `leave`: known from the moment it is in the table, whatever interrupts the caller."""
+
+    __slots__ = ("load", "watched")
+
+    def __init__(self) -> None:
+        self.load: Load | None = None
+        self.watched = False
+
+
 class SingleFlight:
     """The loads under way in one chain. Thread-safe; no lock is held while a loader runs."""
 
     def __init__(self, chain: Chain, patience: float) -> None:
         self._chain, self._patience = chain, patience
 
-    def enter(self, space: Space, key: str, *, alone: bool = False) -> tuple[Load, bool]:
+    def enter(self, space: Space, key: str, turn: Turn, *, alone: bool = False) -> tuple[Load, bool]:
         """The load to wait for, or (True) a new one, which the caller must do and `leave`; `alone` asks for that.
+
+        Whenever `turn` has a load it must be left: a signal handler may raise before this has returned.
 
         A load that a write has overtaken gives nobody who comes later a value of before that write, and one that has
         run for longer than the patience of this process is taken for hung: neither is joined.
@@ -91,27 +113,34 @@ class SingleFlight:
             young = load is not None and now - load.started < self._patience
             if load is not None and young and not alone and not load.overtaken(space.generation):
                 return load, False
-            load = space.loads[key] = Load(space, key, space.flights.watch(key), now, within)
+            turn.watched = True
+            turn.load = load = Load(space, key, space.flights.watch(key), now, within)
+            space.loads[key] = load
         if within is not None:
             with _waits:
                 within.waits_for.append(load)
         return load, True
 
-    def leave(self, load: Load) -> None:
-        """The load is over, whatever came of it."""
+    def leave(self, turn: Turn) -> None:
+        """The load is over, whatever came of it. Repeating it after an interrupt, wherever that came, completes it."""
+        load = turn.load
+        assert load is not None
         space, key = load.space, load.key
         with self._chain.memory.lock:
             if space.loads.get(key) is load:
                 del space.loads[key]
-            space.flights.unwatch(key, load.watch)
-            load.over = True
-            listeners, load.listeners = load.listeners, []
+            if turn.watched:
+                turn.watched = False
+                space.flights.unwatch(key, load.watch)
+            load.over = True  # from here on nobody listens who has not
         if load.within is not None:
             with _waits:
-                load.within.waits_for.remove(load)
-        load.done.release()
-        for tell in listeners:
+                load.within.waits_for = [it for it in load.within.waits_for if it is not load]
+        # One call, so that no signal handler runs between the two steps, and it is not released twice.
+        deque(map(_release, map(deque.popleft, repeat(load.shut, len(load.shut)))), maxlen=0)
+        for tell in load.listeners:
             tell()
+        turn.load = None
 
     def wait(self, load: Load) -> Steps[bool]:
         """Wait until `load` is over; False if it is not when patience is. Raises `RecursiveLoad` instead of waiting in a circle."""
@@ -149,9 +178,13 @@ class SingleFlight:
 
 
 def _wait(load: Load, seconds: float) -> bool:
-    if not load.done.acquire(timeout=seconds):
-        return False
-    load.done.release()
+    until = monotonic() + seconds
+    while not load.over:
+        left = until - monotonic()
+        if left <= 0:
+            return False
+        if load.done.acquire(timeout=min(left, GLANCE)):
+            load.done.release()
     return True
 
 

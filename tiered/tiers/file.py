@@ -185,6 +185,8 @@ class FileTier(Forking):
     def health(self) -> TierHealth:
         facts: dict[str, object] = {"directory": str(self.directory), "sync": self._sync, "store_id": self._identity}
         try:
+            if self._database.replaced():
+                return TierHealth(False, self._database.errors.replaced(), facts)
             facts["bytes"] = self._path.stat().st_size
             self.generation("")
         except (OSError, StoreError) as error:

@@ -39,6 +39,10 @@ class FileErrors:
         self.name = name
         self.path = path
 
+    def replaced(self) -> str:
+        """What to say of a database that is not at its path any more."""
+        return f"{self.path} was removed or replaced while it was in use; put it back, or restart what uses it"
+
     def unusable(self, error: Exception) -> ConfigError:
         return ConfigError(f"{self.name}: cannot use {self.path}: {error}{_ADVICE.get(_code(error), '')}")
 

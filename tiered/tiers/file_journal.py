@@ -15,8 +15,8 @@ from tiered.tiers.file_writer import Writer
 # One statement, so one snapshot: an absence is as old as the version beside it.
 _ABSENCE = (
     "SELECT coalesce(n.generation, s.generation), CAST(e.frame AS BLOB), s.version,"
-    " EXISTS (SELECT 1 FROM pending WHERE namespace = ?1 AND key = ?2)"
-    " FROM store s LEFT JOIN namespaces n ON n.name = ?1 LEFT JOIN entries e ON e.space = n.space AND e.key = ?2"
+    " EXISTS (SELECT 1 FROM pending WHERE namespace = ? AND key = ?)"
+    " FROM store s LEFT JOIN namespaces n ON n.name = ? LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
 )
 _PENDING = "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ? AND version > ? ORDER BY version LIMIT ?"
 _STILL = "SELECT 1 FROM pending WHERE namespace = ? AND key = ? AND tier = ?"
@@ -57,7 +57,7 @@ class FileJournal:
         def look(reader: sqlite3.Cursor) -> tuple[int, list[bytes | Absence]]:
             found: list[bytes | Absence] = []
             for key in keys:
-                generation, frame, version, pending = reader.execute(_ABSENCE, (namespace, key)).fetchone()
+                generation, frame, version, pending = reader.execute(_ABSENCE, (namespace, key) * 2).fetchone()
                 found.append(Absence(version, bool(pending)) if frame is None else frame)
             return generation, found
 

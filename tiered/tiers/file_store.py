@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import uuid
@@ -75,6 +76,8 @@ class Database:
         self.sync = sync
         self.errors = errors
         self._lock, self._layout = lock, layout
+        self._place = os.fsencode(path)  # of a `Path` without memory os.stat says that it is of a wrong type
+        self._file: tuple[int, int] | None = None
 
     def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
@@ -95,6 +98,7 @@ class Database:
             connection = self.connect()
             identity = self._identity(connection)
             connection.execute("PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
+            self._file = self._at_path()
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -102,6 +106,17 @@ class Database:
                 raise self.errors.unusable(error) from error
             raise
         return connection, identity
+
+    def replaced(self) -> bool:
+        """Whether the file that was opened first is not at its path any more: nothing written to it would be found again."""
+        return self._file is not None and self._at_path() != self._file
+
+    def _at_path(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._place)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _identity(self, connection: sqlite3.Connection) -> str:
         name, path = self.errors.name, self.path

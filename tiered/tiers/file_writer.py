@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied, StoreError
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError
 from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
@@ -101,6 +101,8 @@ class Writer:
         if self._closed:
             raise NotApplied(CLOSED, tier=self._errors.name)
         try:
+            if self._database.replaced():
+                raise NotApplied(self._errors.replaced(), tier=self._errors.name, reason=Reason.MISUSE)
             session = self._session
             if session is None:
                 session = self._session = Session(self._database.connect())
@@ -109,7 +111,7 @@ class Writer:
                 session.connection.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
                 self._relaxed = relaxed
             session.begin()
-        except (*SQLITE_ERRORS, ConfigError) as error:
+        except (*SQLITE_ERRORS, ConfigError, OSError) as error:
             self._drop()
             raise self._errors.not_applied(error) from error
         return session

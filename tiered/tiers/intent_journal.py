@@ -34,12 +34,12 @@ _PENDING = "SELECT tier, namespace, key, version, generation, place FROM marks W
 _NO_WRITER = -2
 _INTENTS = "SELECT DISTINCT namespace, key FROM intents WHERE writer <> ?"
 _STILL = (
-    "SELECT 1 WHERE EXISTS (SELECT 1 FROM marks WHERE namespace = ?1 AND key = ?2 AND tier = ?3)"
-    " OR EXISTS (SELECT 1 FROM intents WHERE namespace = ?1 AND key = ?2)"
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM marks WHERE namespace = ? AND key = ? AND tier = ?)"
+    " OR EXISTS (SELECT 1 FROM intents WHERE namespace = ? AND key = ?)"
 )
 _ANY = (
-    "SELECT 1 WHERE EXISTS (SELECT 1 FROM marks WHERE namespace = ?1 AND key = ?2)"
-    " OR EXISTS (SELECT 1 FROM intents WHERE namespace = ?1 AND key = ?2)"
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM marks WHERE namespace = ? AND key = ?)"
+    " OR EXISTS (SELECT 1 FROM intents WHERE namespace = ? AND key = ?)"
 )
 
 
@@ -138,7 +138,7 @@ class IntentJournal(Forking):
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()
-        here = self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier)).fetchone()})
+        here = self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier, *key)).fetchone()})
         return here if self.hosts is None else here | {it[:2] for it in self.hosts.notices(tier)}.intersection(keys)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
@@ -155,7 +155,9 @@ class IntentJournal(Forking):
         """The record first: whatever removed a key is confirmed, or still to be found here afterwards."""
         generation, frames = self._record.read_many(namespace, keys)
         missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
-        pending = self._store.read(lambda db: {key for key in missing if db.execute(_ANY, (namespace, key)).fetchone()})
+        pending = self._store.read(
+            lambda db: {key for key in missing if db.execute(_ANY, (namespace, key) * 2).fetchone()}
+        )
         held = zip(keys, frames, strict=True)
         return generation, [Absence(0, key in pending) if frame is None else frame for key, frame in held]
 

@@ -40,8 +40,8 @@ CREATE INDEX marks_place ON marks (tier, place);
 # The highest version stays, at a new place: whoever is about to confirm the mark that was there must not confirm this one.
 _MARK = (
     "INSERT OR REPLACE INTO marks (tier, namespace, key, version, generation)"
-    " SELECT ?1, ?2, ?3, max(?4, coalesce(max(version), 0)), max(?5, coalesce(max(generation), 0))"
-    " FROM marks WHERE namespace = ?2 AND key = ?3 AND tier = ?1"
+    " SELECT ?, ?, ?, max(?, coalesce(max(version), 0)), max(?, coalesce(max(generation), 0))"
+    " FROM marks WHERE tier = ? AND namespace = ? AND key = ?"
 )
 _CONFIRM = "DELETE FROM marks WHERE tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?"
 _CONFIRM_AT = "DELETE FROM marks WHERE place = ?"
@@ -59,7 +59,7 @@ def write_out(connection: sqlite3.Connection, changes: Changes) -> None:
         if connection.execute("DELETE FROM intents WHERE id = ?", (it.intent,)).rowcount:
             for tier in dict.fromkeys((*it.tiers, *adopted)):
                 if tier not in it.confirmed:
-                    connection.execute(_MARK, (tier, namespace, key, version, it.generation))
+                    connection.execute(_MARK, (tier, namespace, key, version, it.generation, tier, namespace, key))
     connection.executemany("DELETE FROM intents WHERE id = ?", [(intent,) for intent in changes.over])
     rows = [(NOBODY, intent) for intent in changes.doubtful]
     connection.executemany("UPDATE intents SET writer = ? WHERE id = ?", rows)
@@ -79,7 +79,7 @@ def end_doubts(connection: sqlite3.Connection, doubts: Sequence[int]) -> None:
         sql = "DELETE FROM intents WHERE id = ? AND writer = ? RETURNING namespace, key"
         for where in connection.execute(sql, (intent, NOBODY)).fetchall():
             for tier in adopted:
-                connection.execute(_MARK, (tier, *where, MAX_VERSION, 0))
+                connection.execute(_MARK, (tier, *where, MAX_VERSION, 0, tier, *where))
 
 
 def tiers(connection: sqlite3.Connection) -> list[str]:

@@ -16,17 +16,18 @@ import redis
 from tiered.arguments import MAX_TTL, number, tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.forks import Forking, forget, register
 from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
+from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_script import BATCH, Put, Script, batches
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import MAX_REPLY, Arg
+from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -89,7 +90,7 @@ class RedisTier(Forking):
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
-        self.leases = RedisLeases(self._link, prefix)
+        self.leases, self._durability = RedisLeases(self._link, prefix), Durability(name)
         self._spaces: dict[str, int] = {}
         register(self)
 
@@ -118,7 +119,8 @@ class RedisTier(Forking):
                 if not any(accepted):
                     raise
                 # `NotApplied` would deny the batches before this one.
-                raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+                told = without_tier(error, self.name)
+                raise Ambiguous(f"after a part was stored: {told}", reason=error.reason, tier=self.name) from error
         return accepted
 
     def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
@@ -135,17 +137,30 @@ class RedisTier(Forking):
         """The server's run id: another one means that its data may be another."""
         return self._link.meet()
 
+    def ask_servers(self, *commands: Sequence[Arg]) -> dict[str, list[Any]]:
+        """What each server answers, in a cluster each master, by a name for people; on connections of their own.
+
+        For operators: a server's error is returned in its command's place. Raises `StoreError` if one cannot be reached.
+        """
+        packed = [pack(command) for command in commands]
+        return {where: link.visit(*packed, greet=False)[1] for where, link in self._link.servers().items()}
+
     def subscribe(self) -> Hearing:
         return Hearing(self._link, self._prefix, self.name)
 
     def claim(self, namespace: str, identity: str) -> str:
         key = self.claim_key(namespace)
-        self._link.call("SET", key, identity, "NX", "PX", CLAIM_MS, write=True)
-        owner: bytes | None = self._link.call("GET", key)
-        if owner is not None and owner != identity.encode():
-            return owner.decode(errors="replace")
-        self._link.call("PEXPIRE", key, CLAIM_MS, write=True)
+        self._link.call("SET", key, identity, "NX", "PX", str(CLAIM_MS), write=True)
+        owner = self.owner(namespace)
+        if owner is not None and owner != identity:
+            return owner
+        self._link.call("PEXPIRE", key, str(CLAIM_MS), write=True)
         return identity
+
+    def owner(self, namespace: str) -> str | None:
+        """Whose `namespace` is; changes nothing."""
+        owner: bytes | None = self._link.call("GET", self.claim_key(namespace))
+        return None if owner is None else owner.decode(errors="replace")
 
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
@@ -153,7 +168,9 @@ class RedisTier(Forking):
     def health(self) -> TierHealth:
         try:
             self._link.call("PING")
-            return TierHealth(True, "", {"run_id": self._link.run_id})
+            durable = self._durability.appendonly
+            role = {} if durable is None else {"appendonly": durable}
+            return TierHealth(True, "", {"run_id": self._link.run_id, **role})
         except StoreError as error:
             return TierHealth(False, str(error))
 
@@ -184,9 +201,10 @@ class RedisTier(Forking):
             last = self._reserve(namespace, len(writes))
             frames = [w.draft.seal(last - len(writes) + 1 + n) for n, w in enumerate(writes)]
             space = self._spaces.get(namespace, 1)
-            args: list[Arg] = [space, now]
+            args: list[Arg] = [str(space), str(now)]
             for write, frame in zip(writes, frames, strict=True):
-                args += frame, self._record_px(write, now), b"" if write.expect is None else _U64.pack(write.expect)
+                expect = b"" if write.expect is None else _U64.pack(write.expect)
+                args += frame, str(self._record_px(write, now)), expect
             keys = [
                 self._generation(namespace),
                 f"{self._prefix}:epoch",
@@ -256,14 +274,19 @@ class RedisTier(Forking):
 
     def _reserve(self, namespace: str, count: int) -> int:
         """The last of `count` versions that nobody else gets; losing some changes no entry."""
+        if self._durability.appendonly is None:
+            self._durability.look(self._server)
         try:
-            return int(self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [count], write=True))
+            return int(
+                self._server.script(_VERSIONS, [f"{self._prefix}:{namespace}:versions"], [str(count)], write=True)
+            )
         except Ambiguous as error:
-            raise NotApplied(f"no versions reserved: {error}", reason=error.reason, tier=self.name) from error
+            told = without_tier(error, self.name)
+            raise NotApplied(f"no versions reserved: {told}", reason=error.reason, tier=self.name) from error
 
     def _renew(self, key: str, default: int) -> tuple[int, int]:
         """The generation of a namespace is the newer of the last clear and the last bump."""
-        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [default], write=True)
+        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [str(default)], write=True)
         return int(before), int(new)
 
     def _number(self, found: bytes | None, default: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
-from tiered.errors import Ambiguous, NotApplied, StoreError
+from tiered.errors import Ambiguous, NotApplied, StoreError, without_tier
 from tiered.tiers.redis_errors import Late, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_masters import Masters
@@ -82,12 +82,13 @@ class Cluster:
         except NotApplied as error:
             if not any(stored):
                 raise
-            raise Ambiguous(f"after a part was stored: {error}", reason=error.reason, tier=self.name) from error
+            told = without_tier(error, self.name)
+            raise Ambiguous(f"after a part was stored: {told}", reason=error.reason, tier=self.name) from error
         return stored
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """As `Link.script`, with keys of one slot."""
-        return self._scripted(script, keys[0], lambda _: [len(keys), *keys, *args], write)
+        return self._scripted(script, keys[0], lambda _: [str(len(keys)), *keys, *args], write)
 
     def at(self, name: str) -> Link:
         """As `Link.at`."""
@@ -109,7 +110,7 @@ class Cluster:
         if not left:
             return None, []
         step = within if left[0] == at else "0"  # a master that has left meanwhile: the next one
-        command = pack(("SCAN", step, "MATCH", pattern, "COUNT", limit))
+        command = pack(("SCAN", step, "MATCH", pattern, "COUNT", str(limit)))
         following, names = self._masters.good(self._masters.ask(nodes[left[0]], [command], False)[0], False)
         if following != b"0":
             return f"{left[0]} {following.decode()}", names
@@ -118,6 +119,11 @@ class Cluster:
     def meet(self) -> str:
         """As `Link.meet`, of every master that has slots."""
         return self._masters.meet()
+
+    def servers(self) -> dict[str, Link]:
+        """The link to each master, by a name for people."""
+        self._masters.look(False)
+        return {f"{self.name} {node}": node.link for node in list(self._masters.nodes.values())}
 
     def listen(self) -> list[Wire]:
         """As `Link.listen`, to every master."""
@@ -138,7 +144,7 @@ class Cluster:
     # Private
 
     def _discard(self, item: Put) -> int:
-        packed = pack(("EVAL", DISCARD.text, 1, item.name, item.frame))
+        packed = pack(("EVAL", DISCARD.text, "1", item.name, item.frame))
         return int(self._routed(item.name, lambda _: packed, True))
 
     def _routed(self, name: str, build: Build, write: bool) -> Any:
@@ -202,4 +208,4 @@ class Cluster:
 def _put_arguments(link: Link, items: Sequence[Put], terms: Terms) -> list[Arg]:
     names = [item.name for item in items]
     not_after = link.not_after(terms.since)  # each server has a clock of its own
-    return [len(names), *names, *put_arguments(items, not_after, terms.channel)]
+    return [str(len(names)), *names, *put_arguments(items, not_after, terms.channel)]

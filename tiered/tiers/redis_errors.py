@@ -6,6 +6,7 @@ import re
 
 import redis
 from redis import exceptions
+from redis.sentinel import MasterNotFoundError
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.redis_wire import TooLong
@@ -15,7 +16,9 @@ _REPLIES = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions
 _ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*", re.DOTALL)
 """Redis shows the beginning of a command that it does not know: a password, a key, a value. redis-py shows clients."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
+    (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
@@ -88,8 +91,17 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
+    if isinstance(error, MasterNotFoundError):
+        text = _without_clients(text)
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
             advice = better
     return f"{type(error).__name__}: {text}{advice}"
+
+
+def _without_clients(text: str) -> str:
+    """redis-py shows the whole client of each sentinel that failed; its address and the error are enough."""
+    told, _, clients = text.partition(" : ")
+    failed = ", ".join(f"{host}:{port} {error}" for host, port, error in _SENTINEL.findall(clients))
+    return f"{told} ({failed})" if failed else told

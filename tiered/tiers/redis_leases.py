@@ -34,7 +34,7 @@ class RedisLeases:
 
     def _run(self, namespace: str, key: str, what: str, token: str, ttl: float = 0.0, not_after: int = 0) -> int:
         name, px = self._name(namespace, key), max(1, round(ttl * 1000))
-        return int(self._link.script(_LEASE, [name], [what, token, px, not_after], write=True))
+        return int(self._link.script(_LEASE, [name], [what, token, str(px), str(not_after)], write=True))
 
     def _name(self, namespace: str, key: str) -> str:
         return f"{self._prefix}:{namespace}:lease:{key}"

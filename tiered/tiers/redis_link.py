@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any
 
 import redis
@@ -45,7 +45,10 @@ class Link:
         """Start without connections: at first, and in a child after a fork."""
         self._idle: deque[Wire] = deque()
         self._opened = self._waiting = 0
-        self._returned = Condition()  # guards the two counts; notified when a connection or a place comes back
+        self._places = (
+            Lock()
+        )  # guards the two counts; entered by itself, as a signal may raise in a condition's __enter__
+        self._returned = Condition(self._places)  # notified when a connection or a place comes back
         self._closed = False
         self._together = Together(self.name, self._lend, self._give_back, self._failure)
         self._ahead = 0.0
@@ -86,12 +89,12 @@ class Link:
 
     def scan(self, cursor: str | None, pattern: str, limit: int) -> tuple[str | None, list[bytes]]:
         """A step through the names that match `pattern`, after `cursor` (None starts), and the cursor of the next."""
-        following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", limit)
+        following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", str(limit))
         return (None if following == b"0" else following.decode()), names
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
-        rest = (len(keys), *keys, *args)
+        rest = (str(len(keys)), *keys, *args)
         try:
             return self.call("EVALSHA", script.sha, *rest, write=write)
         except StoreError as error:
@@ -141,6 +144,10 @@ class Link:
         finally:
             if wire is not None:
                 wire.close()
+
+    def servers(self) -> dict[str, Link]:
+        """The link to each server, by a name for people: here one."""
+        return {self.name: self}
 
     def renew(self) -> None:
         """Close idle connections: new ones learn the server's run and clock anew."""
@@ -218,7 +225,7 @@ class Link:
         if self._closed:
             self._forget_idle()
         if self._waiting:
-            with self._returned:
+            with self._places:
                 self._returned.notify()
 
     def _failure(self, wire: Wire, error: BaseException, write: bool, *, sent: bool = True) -> BaseException:
@@ -237,7 +244,7 @@ class Link:
         """An idle connection, a new one, or the first that comes back in time."""
         failed = NotApplied if write else StoreUnavailable
         end = time.monotonic() + self._timeout
-        with self._returned:
+        with self._places:
             self._check_open(failed)
             self._waiting += 1  # before the look, so that whoever gives back later sees that somebody waits
             try:
@@ -305,7 +312,7 @@ class Link:
         self._free()
 
     def _free(self) -> None:
-        with self._returned:
+        with self._places:
             self._opened -= 1
             self._returned.notify()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import AskError, MovedError
 
-from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers.redis_errors import Restarted, store_error
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_slots import Node, Span, identity_of, spans_of, table_of
@@ -164,7 +164,9 @@ class Masters:
         try:
             node.link.meet()
         except StoreUnavailable as error:
-            raise self._refusal(f"{node} cannot be met: {error}", error.reason, write) from error
+            raise self._refusal(
+                f"{node} cannot be met: {without_tier(error, self.name)}", error.reason, write
+            ) from error
 
     def _read_slots(self, patience: float, write: bool = False) -> list[Span]:
         """What the first node says that answers within `patience` seconds; those that did not are asked last."""
@@ -181,7 +183,7 @@ class Masters:
                 self._seeds = [*(it for it in self._seeds if it != address), address]
             if time.monotonic() > end:
                 break
-        told = str(failed).removeprefix(f"{self.name}: ")
+        told = without_tier(failed, self.name)
         raise self._refusal(f"no node tells who has which slot: {told}", failed.reason, write) from failed
 
     def _run_of(self, node: Node) -> str:

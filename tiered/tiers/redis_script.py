@@ -36,7 +36,7 @@ PUT, DISCARD = Script("put_if_newer.lua"), Script("discard.lua")
 
 def put_arguments(items: Sequence[Put], not_after: int, channel: str) -> list[Arg]:
     """What `PUT` is given besides the keys of `items`."""
-    return [not_after, channel, *(arg for item in items for arg in (item.frame, item.px))]
+    return [str(not_after), channel, *(arg for item in items for arg in (item.frame, str(item.px)))]
 
 
 def batches(items: Sequence[Put]) -> Iterator[Sequence[Put]]:

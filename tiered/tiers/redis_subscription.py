@@ -8,7 +8,7 @@ from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import InvalidResponse
+from redis.exceptions import InvalidResponse, ResponseError
 
 from tiered.tiers.base import Told
 from tiered.tiers.redis_errors import store_error
@@ -23,7 +23,7 @@ class RedisSubscription:
 
     def __init__(self, wire: Wire, prefix: str, name: str) -> None:
         self._wire, self._prefix, self._name = wire, prefix, name
-        self._reader = hiredis.Reader(protocolError=InvalidResponse, notEnoughData=_MORE)
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_MORE)
         wire.sock.setblocking(False)
 
     def add(self, namespace: str) -> None:

@@ -10,13 +10,15 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
 import redis
 from redis.exceptions import InvalidResponse
 
-Arg = bytes | str | int
+Arg = bytes | str
+"""No number: `pack_command` turns it into text, and ends the process when a signal handler raises meanwhile."""
 BUFFER = 65_536
 MAX_REPLY = 256 * 2**20
 """Bytes of a reply: whoever can write to Redis must not be able to fill the memory of who reads."""
@@ -30,7 +32,8 @@ class TooLong(redis.RedisError):
     """A reply of more bytes than this client takes; the connection is of no use any more."""
 
 
-pack: Any = hiredis.pack_command
+_pack: Any = hiredis.pack_command
+pack: Callable[[Sequence[Arg]], bytes] = _pack
 
 
 class Wire:

@@ -1,4 +1,4 @@
-"""intents.py CACHE RECORD DIRECTORY SEAM: write "new" to k over two Redis servers and a journal, killed at a seam.
+"""intents.py CACHE RECORD DIRECTORY SEAM: write "new" to k over Redis, a record at a URL and a journal, killed at a seam.
 
 A seam is "before NAME" or "after NAME" of a function below; "none" ends without closing anything.
 """
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tiered import MemoryTier, RedisTier, TieredBackend
+from tiered.config import tiers_from_url
 from tiered.tiers import intent_tables
+from tiered.tiers.base import Record
 from tiered.tiers.intent_journal import IntentJournal
 from tiered.tiers.intent_store import IntentStore
 from tiered.tiers.journaled import JournaledRecord
@@ -19,7 +21,6 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "announce": (IntentStore, "announce"),
     "announce's transaction": (intent_tables, "announce"),
     "reserve": (RedisTier, "_reserve"),
-    "commit": (RedisTier, "commit"),
     "end": (IntentJournal, "end"),
     "put": (RedisTier, "put_many"),
     "confirm": (IntentJournal, "confirm"),
@@ -46,8 +47,11 @@ def killed_at(seam: str) -> None:
     setattr(owner, attribute, wrapped)
 
 
-cache, record, directory, seam = sys.argv[1:]
-journaled = JournaledRecord(RedisTier(record, name="record", timeout=5.0), directory)
+cache, url, directory, seam = sys.argv[1:]
+(record,) = tiers_from_url(f"{url}{'&' if '?' in url else '?'}name=record&timeout=5s")
+assert isinstance(record, Record)
+FUNCTIONS["commit"] = (type(record), "commit")
+journaled = JournaledRecord(record, directory)
 store = TieredBackend([MemoryTier(), RedisTier(cache, timeout=5.0), journaled])
 store.get("k")
 if seam != "none":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tiered.backend import TieredBackend
-from tiered.errors import ConfigError
+from tiered.errors import ConfigError, StoreError
 from tiered.testing.chaos.checker import Report, check
 from tiered.testing.chaos.faults import FAULTS, SERVER_FAULTS, Injector, Server
 from tiered.testing.chaos.history import Event, HistoryFile, read_history
@@ -53,8 +53,12 @@ class Plan:
 
 
 def run(plan: Plan, say: Callable[[str], None] = print) -> Report:
-    """Run the campaign and judge it; `say` gets a line per phase. Leaves nothing behind but the histories."""
+    """Run the campaign and judge it; `say` gets a line per phase. Leaves nothing behind but the histories.
+
+    Raises `ConfigError` for a plan that cannot work, and `StoreError` if a tier cannot be reached before any fault.
+    """
     _check(plan)
+    _reach(plan)
     proxies = [Proxy(plan.stack.host, plan.stack.port) for _ in range(plan.processes)]
     crew = _Crew(plan, proxies)
     try:
@@ -81,6 +85,17 @@ def _check(plan: Plan) -> None:
             raise ConfigError(f"unknown fault {fault!r}; known: {', '.join(FAULTS)}")
         if fault in SERVER_FAULTS and plan.server is None:
             raise ConfigError(f"{fault} harms the server itself, so it needs one of the kit's own: leave out --url")
+
+
+def _reach(plan: Plan) -> None:
+    """A tier that is away from the start would fail the campaign in the end, and nobody could say why."""
+    with TieredBackend.from_url(plan.stack.url, namespace=plan.namespace) as store:
+        try:
+            store.set("reached", True)
+            store.replay()  # raises what the cache tier said, if it did not take the key
+        except StoreError:
+            store.clear()
+            raise
 
 
 def _judged(plan: Plan, crew: _Crew, events: list[Event]) -> Report:

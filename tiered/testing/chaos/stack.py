@@ -26,8 +26,8 @@ class Stack:
         members = [member.strip() for member in _NEXT_URL.split(url) if member.strip()]
         places = [n for n, member in enumerate(members) if urlsplit(member).scheme == "redis"]
         if len(places) != 1:
-            count = len(places) or "no"
-            raise ConfigError(f"chaos needs exactly one redis:// tier (not rediss://, not unix://); here are {count}")
+            told = "chaos puts proxies in front of one redis:// tier (no TLS, Sentinel, Cluster or socket), and finds"
+            raise ConfigError(f"{told} {len(places)} here")
         (place,) = places
         parts = urlsplit(members[place])
         if "max_ttl" not in parse_qs(parts.query):

@@ -1,0 +1,3 @@
+"""In the way of the real one."""
+
+raise ImportError("left out for a test")

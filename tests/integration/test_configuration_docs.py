@@ -1,0 +1,47 @@
+"""docs/configuration.md: its TOML builds what it says, and its tables know every setting and its default."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from tiered import MemoryTier, TieredBackend
+from tiered.config import OPTIONS, seconds, size
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+FILES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+ROWS = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE)
+SETTINGS = {
+    name: default.strip(" `")
+    for names, defaults in ROWS
+    for name, default in zip(re.findall(r"`([a-z_]+)`", names), defaults.split(","), strict=True)
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_file_of_the_page_builds_its_tiers(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiered.toml").write_text(text)
+    with TieredBackend.from_config("tiered.toml") as store:
+        assert [tier.name for tier in store._tiers] == ["memory", "redis", "file"]
+        assert (tmp_path / "bot-data").is_dir()
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    assert len(FILES) == 2 and set(SETTINGS) == {"url", *OPTIONS}
+    parameters = inspect.signature(TieredBackend).parameters
+    for name, told in SETTINGS.items():
+        default = None if name == "url" else parameters[name].default
+        if isinstance(default, bool):
+            assert told == str(default).lower()
+        elif name == "max_value_bytes":
+            assert size(told.replace(" ", "")) == default
+        elif isinstance(default, float):
+            assert seconds(told.replace(" ", "")) == default
+        elif default is not None:
+            assert told == default
+    memory = MemoryTier()
+    assert f"`max_entries` ({memory.max_entries:,}), `max_bytes` ({memory.max_bytes >> 20} MB)" in PAGE

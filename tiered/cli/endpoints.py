@@ -1,0 +1,85 @@
+"""The metrics endpoints of running processes, read over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, build_opener
+
+from tiered.cli.series import Series
+from tiered.errors import ConfigError, Reason, StoreUnavailable
+
+PATIENCE = 2.0
+LARGEST = 64 * 2**20
+EXAMPLE = "http://127.0.0.1:9464/metrics"
+
+
+class Endpoints:
+    """One or more of them, seen as one: the processes of a bot. `ca`: a file with their certificate authority;
+    `cert`: one with the certificate and the key that they ask for."""
+
+    def __init__(self, urls: Sequence[str], *, ca: str | None = None, cert: str | None = None) -> None:
+        self.urls = list(dict.fromkeys(_checked(url) for url in urls))
+        self._opener = _opener(ca, cert)
+        self.silent: dict[str, str] = {}
+        """Those that did not answer the last time, and why."""
+
+    def look(self) -> Series:
+        """What they expose now. Raises `StoreUnavailable` if none answers."""
+        with ThreadPoolExecutor(min(16, len(self.urls))) as pool:
+            answers = dict(zip(self.urls, pool.map(self._ask, self.urls), strict=True))
+        self.silent = {url: why for url, (text, why) in answers.items() if text is None}
+        texts = {url: text for url, (text, _) in answers.items() if text is not None}
+        if not texts:
+            url, why = next(iter(self.silent.items()))
+            raise StoreUnavailable(
+                f"{why}; is the process running, and is this the address of serve_metrics?", tier=url
+            )
+        try:
+            return Series(texts)
+        except (ValueError, KeyError, IndexError) as error:
+            message = "what it answers is not in Prometheus' text format"
+            raise StoreUnavailable(message, tier=next(iter(texts)), reason=Reason.SERIALIZATION) from error
+
+    def _ask(self, url: str) -> tuple[str | None, str]:
+        """The exposition, or None and why there is none."""
+        try:
+            with self._opener.open(url, timeout=PATIENCE) as answer:
+                body = answer.read(LARGEST + 1)
+        except URLError as error:
+            return None, f"no answer ({_why(error.reason)})"
+        except (OSError, http.client.HTTPException) as error:
+            return None, f"no answer ({_why(error)})"
+        return (None, "its answer is too long") if len(body) > LARGEST else (body.decode(errors="replace"), "")
+
+
+def _checked(url: str) -> str:
+    """`url`, made complete where only a host and a port are given."""
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(whole)
+        there = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        there = None
+    if not there:
+        raise ConfigError(f"{url!r:.80} is no metrics endpoint; give a URL such as {EXAMPLE}")
+    return whole if parts.path else f"{whole}/metrics"
+
+
+def _opener(ca: str | None, cert: str | None) -> OpenerDirector:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert)
+    except OSError as error:  # an SSLError is one
+        raise ConfigError(f"--ca or --cert cannot be used: {_why(error)}") from error
+    return build_opener(ProxyHandler({}), HTTPSHandler(context=context))  # endpoints are near: no proxy knows them
+
+
+def _why(error: object) -> str:
+    """Without the number that the system gives it."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

@@ -1,0 +1,71 @@
+"""`tiered get`: the value of a key, or with --explain where it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from typing import Any
+
+from tiered.cli.ticks import live
+
+OK, PROBLEMS = 0, 1
+
+EXAMPLES = """examples:
+  tiered get user:7
+  tiered get user:7 --json
+  tiered get user:7 --explain      which tier answers, and what each has: version, time to live, size; not the value
+
+Exit code 0, 1 if the key is absent, 2 for wrong usage, 3 if the store cannot be reached."""
+
+
+def add_get(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Register the command."""
+    get = commands.add_parser(
+        "get",
+        parents=[common],
+        help="print the value of a key; exit code 1 if it is absent",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    get.add_argument("key", metavar="KEY")
+    get.add_argument("--explain", action="store_true", help="instead of the value, where it is")
+    get.set_defaults(run=_get)
+
+
+def _get(store: Any, args: argparse.Namespace) -> int:
+    if args.explain:
+        return _explain(store, args)
+    found = store.lookup(args.key)
+    if args.json:
+        print_json(found._asdict())
+    elif found.found:
+        print(found.value if isinstance(found.value, str) else repr(found.value))
+    else:
+        print(f"tiered: no such key: {args.key}", file=sys.stderr)
+    return OK if found.found else PROBLEMS
+
+
+def _explain(store: Any, args: argparse.Namespace) -> int:
+    from tiered.cli.explain import Explanation
+    from tiered.cli.opening import hush
+
+    hush()
+    it = Explanation(store, args.key)
+    if args.json:
+        print(json.dumps(it.as_dict()))
+    else:
+        print("\n".join(it.lines(shutil.get_terminal_size().columns - 1 if live() else 100)))
+    if it.error is not None:
+        raise it.error
+    return OK if it.found.found else PROBLEMS
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """What has a stored value in it, which may have keys or numbers that JSON does not have."""
+    try:
+        text = json.dumps(value, default=repr, allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps({**value, "value": repr(value["value"])})
+    print(text)
