@@ -50,6 +50,25 @@ def test_a_stop_in_the_middle_loses_nothing_that_was_saved(on_couchbase: Mind, c
     assert kept[:10] == TEN and kept[-1] == 10
 
 
+def test_what_redis_alone_has_said_is_no_base_for_a_save(
+    couchbase_mock: CouchbaseMock, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """While Couchbase is stopped, lists can be read in Redis; other hosts may have changed them by the time it is back."""
+    url = f"{redis_server.url},{couchbase_mock.url}?timeout=250ms"
+    with Mind(tmp_path / "bot", f"TIERED_URL = {url!r}\n") as mind:
+        mind(f"mind.save('list', {TEN}), mind.save('other', 1)")
+        couchbase_mock.freeze()
+        eventually(lambda: mind("mind.storage._store.lookup('list').unproven"), "the end of what Couchbase has proved")
+        assert mind("mind.load('list')") == TEN, "Redis has it"
+        couchbase_mock.thaw()
+        eventually(lambda: not mind("mind.save('another', 1)") and not mind.log, "its return")
+        mind("mind.save('list', [10])")
+        assert "its last load here was from redis alone" in mind.log
+        eventually(lambda: mind("mind.storage._store.lookup('list').unproven") is False, "a proof")
+        mind("mind.append('list', 10)")
+        assert mind.log == "'list' can be loaded, and saved, again" and mind("mind.load('list')") == [*TEN, 10]
+
+
 def test_children_go_on_over_connections_of_their_own_while_it_stops(
     on_couchbase: Mind, couchbase_mock: CouchbaseMock
 ) -> None:

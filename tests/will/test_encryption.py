@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import redis
 
 from tests.couchbase_servers import CouchbaseMock
 from tests.servers import RedisServer
-from tests.will.minds import Mind
+from tests.will.minds import Mind, environment
 from tiered.codecs.keys import new_key
 
 pytestmark = pytest.mark.will
@@ -61,6 +63,23 @@ def test_with_another_key_a_list_is_neither_read_nor_overwritten(tmp_path: Path)
     with Mind(tmp_path / "bot", config, BOT_KEYS=f"{new_key('june')}\n{key}") as mind:
         mind("mind.append('list', 4)")
         assert mind.log == "" and mind("mind.load('list')") == [1, 2, 3, 4], "the old key still reads"
+
+
+def test_from_plain_to_encrypted_as_the_page_says(tmp_path: Path) -> None:
+    config, keys = f"TIERED_URL = 'file:{tmp_path}/data'\n", tmp_path / "keys"
+    with Mind(tmp_path / "bot", config) as mind:
+        mind("mind.save('list', [1])")
+    keys.touch(mode=0o600)
+    keys.write_text(new_key("may"))
+    config += f"TIERED_KEYS = 'file:{keys}'\n"
+    with Mind(tmp_path / "bot", f"{config}TIERED_MIGRATE = True\n") as mind:
+        assert mind("mind.load('list')") == [1] and mind.log == ""
+    place = environment(TIERED_URL=f"file:{tmp_path}/data", TIERED_KEYS=f"file:{keys}", TIERED_MIGRATE="true")
+    command = [sys.executable, "-m", "tiered.cli", "rekey", "--namespace", "will"]
+    subprocess.run(command, check=True, env=place, stdout=subprocess.DEVNULL)
+    with Mind(tmp_path / "bot", config) as mind:
+        mind("mind.append('list', 2)")
+        assert mind.log == "" and mind("mind.load('list')") == [1, 2]
 
 
 def test_documents_of_couchbase_tell_nothing_either(couchbase_mock: CouchbaseMock, tmp_path: Path) -> None:

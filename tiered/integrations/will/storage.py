@@ -69,12 +69,15 @@ class TieredStorage(BaseStorageBackend):  # type: ignore[misc]  # Will has no ty
         """The bytes under `key`, None if it is absent or expired."""
         name = stored_name(key)
         try:
-            value = self._store.get(name)
-            data = None if value is None else _bytes(value)
+            found = self._store.lookup(name)
+            data = _bytes(found.value) if found.found else None
         except BaseException as failure:  # Will's mixin swallows an interrupt, too, and gives its default
             self._failed_loads.failed(name, failure)
             raise
-        self._failed_loads.succeeded(name)
+        if found.unproven:
+            self._failed_loads.unproven(name, found.tier)
+        else:
+            self._failed_loads.succeeded(name)
         return data
 
     def load(self, key: Any, *args: Any, **kwargs: Any) -> bytes | None:
