@@ -13,7 +13,7 @@ from tests.will.minds import Mind
 
 CHAINS = [
     *(("file", True), ("file", False), ("redis", True), ("redis+file", False), ("memory+redis+file", True)),
-    *(("couchbase", True), ("redis+couchbase", False)),
+    ("couchbase", True),
 ]
 """And whether Will's own encryption is on."""
 
