@@ -30,13 +30,6 @@ _NOWHERE = Found(None, "", 0)
 _Result = TypeVar("_Result")
 
 
-class _Memory(TieredBackend):
-    """A store as far as memory goes."""
-
-    def _below(self, key: str) -> Found:
-        return _NOWHERE
-
-
 class AsyncTieredBackend:
     """`TieredBackend` for asyncio: the same operations, awaited, with the same promises (docs/asyncio.md).
 
@@ -50,7 +43,10 @@ class AsyncTieredBackend:
 
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
         self._store, self._pool = store, pool
-        self._memory = store._view(_Memory, store._space.name)
+        self._memory = store._view(store._space.name)
+        # As far as memory goes. An attribute, since a class of its own would cost every hit a quarter: the interpreter
+        # remembers for one class at a time where `get` finds what it needs.
+        self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
         self._hit, self._stats = self._memory.get, store._stats
         self._performer = Performer(pool, store, self.lookup)
 
@@ -293,3 +289,7 @@ class AsyncTieredBackend:
             self._store.close()
         finally:
             self._pool.close()
+
+
+def _nowhere(key: str) -> Found:
+    return _NOWHERE

@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from zlib import crc32
 
 from tiered.arguments import (
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from tiered.verification.report import Report
 
 PAGE = 500
-_Backend = TypeVar("_Backend", bound="TieredBackend")
 _ABSENT: Any = object()
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
@@ -326,7 +325,7 @@ class TieredBackend:
 
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
-        return self._view(TieredBackend, check_namespace(name))
+        return self._view(check_namespace(name))
 
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
@@ -496,9 +495,9 @@ class TieredBackend:
             self._keeper.enter(space)
         return self._writer.write(space, writes, None)
 
-    def _view(self, kind: type[_Backend], namespace: str) -> _Backend:
+    def _view(self, namespace: str) -> TieredBackend:
         """Another object over the same chain."""
-        view = object.__new__(kind)
+        view = object.__new__(TieredBackend)
         view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
         view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
         view._feeder = self._feeder

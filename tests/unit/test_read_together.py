@@ -112,13 +112,12 @@ def test_a_record_that_is_away_fails_what_no_cache_knows(process: Process) -> No
     assert isinstance(found["k1"], StoreUnavailable) and values(found) == {key: key for key in KEYS if key != "k1"}
 
 
-def test_what_fails_altogether_leaves_nobody_waiting(process: Process) -> None:
+def test_what_fails_altogether_leaves_nobody_waiting(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    process.cache.get_many = interrupted  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(process.cache, "get_many", interrupted)
         together(process, KEYS)
     assert not process.store._space.flights.leaders
-    del vars(process.cache)["get_many"]
     assert process.store.get("k1") == "k1"
