@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from couchbase.auth import PasswordAuthenticator
 from couchbase.cluster import Cluster
+from couchbase.kv_range_scan import RangeScan
 from couchbase.options import ClusterOptions
 from couchbase.transcoder import Transcoder
 
@@ -20,6 +22,7 @@ from tests.servers import free_port
 from tiered import TieredBackend
 from tiered.cli import main
 from tiered.integrations.will import couchbase_source
+from tiered.tiers.couchbase_connection import Connection
 
 JSON, BYTES, TEXT = 0x02000006, 0x03000002, 0x04000004
 """Flags as the Python client of those days wrote them; before, 0, 2 and 4, and 1 for a pickle."""
@@ -155,11 +158,35 @@ def test_into_the_same_bucket_which_cannot_be_listed(
     assert (code, outcome["different_keys"], outcome["verified"]) == (1, [first], len(VALUES) - 1)
 
 
-def test_all_of_a_bucket_by_a_range_scan(wills: dict[str, tuple[bytes, int]], migrate: Migrate, tmp_path: Path) -> None:
-    needs_a_real_server("range scan")
+class WithScan(Connection):
+    """To CouchbaseMock, with the range scan of a real server: here, of `there`."""
+
+    there: Sequence[str] = ()
+
+    def collection(self, *, write: bool) -> Any:
+        found = super().collection(write=write)
+        found.scan = self._scan  # of this object alone
+        return found
+
+    def _scan(self, kind: Any, *, ids_only: bool) -> Iterator[Any]:
+        assert isinstance(kind, RangeScan) and ids_only
+        return (SimpleNamespace(id=id) for id in self.there)
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["a scan of our own", "a real one"])
+def test_all_of_a_bucket_by_a_range_scan(
+    wills: dict[str, tuple[bytes, int]], migrate: Migrate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: bool
+) -> None:
+    if real:
+        needs_a_real_server("range scan")
+    else:
+        gone = f"{next(iter(wills)).partition(':')[0]}:expired since"
+        monkeypatch.setattr(WithScan, "there", [*wills, gone, "another application's"])
+        monkeypatch.setattr(couchbase_source, "Connection", WithScan)
     name = next(iter(wills)).partition(":")[0]
     code, outcome, err = migrate("--match", f"{name}:*")
     assert code == 0 and outcome["verified"] == len(VALUES), err
+    assert sum(outcome["left_out"].values()) == len(wills) - len(VALUES)
     assert stored(f"file:{tmp_path}/data") == VALUES
 
 
