@@ -4,7 +4,7 @@ import tiered.integrations.will  # noqa: F401  lets Will find STORAGE_BACKEND = 
 
 STORAGE_BACKEND = "tiered"
 # A directory of this host. "redis://localhost:6379/7" is a Redis that persists; "redis://…,file:…" is Redis as a cache, too.
-# Leave it out, and it is FILE_DIR, else REDIS_URL.
+# Leave it out, and it is FILE_DIR or COUCHBASE_URL, else REDIS_URL.
 TIERED_URL = "file:./will-memory"
 
 IO_BACKENDS = ["will.backends.io_adapters.shell"]

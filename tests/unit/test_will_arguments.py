@@ -60,6 +60,15 @@ def test_a_failed_load_counts_in_its_thread_until_one_succeeds() -> None:
     loads.check("k")
 
 
+def test_an_unproven_load_counts_like_a_failed_one() -> None:
+    loads = FailedLoads()
+    loads.unproven("k", "redis")
+    with pytest.raises(NotApplied, match="from redis alone"):
+        loads.check("k")
+    loads.succeeded("k")
+    loads.check("k")
+
+
 def test_failed_loads_are_bounded() -> None:
     loads = FailedLoads()
     for number in range(MAX_KEYS + 10):

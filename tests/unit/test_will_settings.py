@@ -6,13 +6,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import pytest
 
-from tiered.config import OPTIONS
+from tiered.config import COUCHBASE_LOGIN, OPTIONS, tiers_from_url
 from tiered.errors import ConfigError
 from tiered.integrations.will.chain import chain_of, redis_url, settings_of
-from tiered.integrations.will.required import FILE_DIR, REDIS_URL, URL, required_settings
+from tiered.integrations.will.couchbase_url import couchbase_address, couchbase_url
+from tiered.integrations.will.required import COUCHBASE_URL, FILE_DIR, REDIS_URL, URL, required_settings
 from tiered.integrations.will.required import OPTIONS as OPTIONAL
 from tiered.integrations.will.stores import Stores
 from tiered.tiers.redis import RedisTier
@@ -20,7 +22,7 @@ from tiered.tiers.redis import RedisTier
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", *OPTIONS):
+    for name in ("URL", *OPTIONS, *(f"couchbase_{part}" for part in COUCHBASE_LOGIN)):
         monkeypatch.delenv(f"TIERED_{name.upper()}", raising=False)
 
 
@@ -50,6 +52,61 @@ def test_redis_url_is_read_as_will_reads_it_and_unmangled(setting: str, url: str
         RedisTier(url).close()
 
 
+COUCHBASE_OPTIONS = "timeout=2.0s&connect_timeout=2.0s"
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [  # the first four are those that Will documents
+        ("couchbase:///bucket", f"couchbase://localhost/bucket?user=bucket&{COUCHBASE_OPTIONS}"),
+        ("couchbase://hostname/bucket", f"couchbase://hostname/bucket?user=bucket&{COUCHBASE_OPTIONS}"),
+        ("couchbase://host1,host2/bucket", f"couchbase://host1%2Chost2/bucket?user=bucket&{COUCHBASE_OPTIONS}"),
+        (
+            "couchbase://hostname/bucket?password=123abc&timeout=5",
+            "couchbase://hostname/bucket?password=123abc&user=bucket&timeout=5.0s&connect_timeout=5.0s",
+        ),
+        ("couchbase://a:8091,b:8091/bucket/?", f"couchbase://a%2Cb/bucket?user=bucket&{COUCHBASE_OPTIONS}"),
+        ("couchbase://[::1]:11999/bucket", f"couchbase://[::1]:11999/bucket?user=bucket&{COUCHBASE_OPTIONS}"),
+        (
+            "couchbases://h/b/main/bots?username=bot&password=a%40=,@?#",
+            f"couchbases://h/b/main/bots?user=bot&password=a%2540%3D%2C%40%3F%23&{COUCHBASE_OPTIONS}",
+        ),
+        ("couchbase://bot:p%2Fw@h/b?username=x", f"couchbase://h/b?user=bot&password=p%2Fw&{COUCHBASE_OPTIONS}"),
+        ("couchbase://:pw@h/a%b", f"couchbase://h/a%25b?password=pw&user=a%25b&{COUCHBASE_OPTIONS}"),
+    ],
+)
+def test_couchbase_url_is_read_as_will_reads_it(setting: str, url: str) -> None:
+    assert couchbase_url(setting) == url == chain_of({"COUCHBASE_URL": setting, "REDIS_URL": "redis://localhost/7"})
+    (tier,) = tiers_from_url(url)
+    tier.close()
+    address = couchbase_address(setting)
+    options = dict(parse_qsl(url.partition("?")[2]))
+    assert (address.user, address.password) == (options["user"], options.get("password", ""))
+    assert "/".join((address.connection, address.bucket)) in unquote(url)
+
+
+def test_the_login_of_the_environment_stands_in_for_one_that_the_url_does_not_say(monkeypatch: Any) -> None:
+    monkeypatch.setenv("TIERED_COUCHBASE_USER", "bot")
+    monkeypatch.setenv("TIERED_COUCHBASE_PASSWORD", "hush")
+    assert couchbase_url("couchbase://h/b") == f"couchbase://h/b?{COUCHBASE_OPTIONS}", "the tier asks the environment"
+    alone, said = couchbase_address("couchbase://h/b"), couchbase_address("couchbase://h/b?username=u&password=p")
+    assert (alone.user, alone.password, said.user, said.password) == ("bot", "hush", "u", "p")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("", "couchbase://secret", "h/b?password=secret", "http://h/b?password=secret", 7),
+        *("couchbase://h/b?password=se&cret=x", "couchbase://h/b?timeout=secret", "couchbase://u:secret@[h/b"),
+    ],
+)
+def test_a_couchbase_url_that_cannot_be_read_shows_no_secret(setting: Any) -> None:
+    for read in (couchbase_address, lambda it: tiers_from_url(couchbase_url(it))):
+        with pytest.raises(ConfigError) as refused:
+            read(setting)
+        assert "cret" not in str(refused.value)
+
+
 def test_the_chain_is_made_of_what_will_has(tmp_path: Any) -> None:
     directory = str(tmp_path / "a, b?%")
     alone = chain_of({"REDIS_URL": "redis://localhost/7"})
@@ -59,8 +116,8 @@ def test_the_chain_is_made_of_what_will_has(tmp_path: Any) -> None:
     both.close()
     assert (tmp_path / "a, b?%" / "tiered" / "tiered.sqlite3").exists()
     assert chain_of({}) == "" and chain_of({"REDIS_URL": "", "FILE_DIR": None}) == ""
-    with pytest.raises(ConfigError, match="TIERED_URL"):
-        chain_of({"COUCHBASE_URL": "couchbase://host/bucket", "REDIS_URL": "redis://localhost/7"})
+    with pytest.raises(ConfigError, match="both set: take one of them out, or write the chain as TIERED_URL"):
+        chain_of({"COUCHBASE_URL": "couchbase://host/bucket", "FILE_DIR": directory})
 
 
 def test_settings_of_will_and_what_overrides_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +165,9 @@ def test_each_setting_says_how_to_obtain_it() -> None:
     assert required_settings({"url": "…"}, {"TIERED_URL": "…"}) == [URL]
     assert required_settings({"url": "…"}, {"REDIS_URL": "…", "FILE_DIR": "…"}) == [FILE_DIR]
     assert required_settings({"url": "…"}, {"REDIS_URL": "…"}) == [REDIS_URL]
+    assert required_settings({"url": "…"}, {"REDIS_URL": "…", "COUCHBASE_URL": "…"}) == [COUCHBASE_URL]
     assert required_settings({"url": "…"}, {}) == []
-    for setting in (URL, REDIS_URL, FILE_DIR, *OPTIONAL):
+    for setting in (URL, REDIS_URL, FILE_DIR, COUCHBASE_URL, *OPTIONAL):
         assert set(setting) == {"name", "obtain_at"} and len(setting["obtain_at"]) > 40
     assert {setting["name"].removeprefix("TIERED_").lower() for setting in OPTIONAL} <= set(OPTIONS)
 

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.couchbase_servers import REAL, fresh
 from tests.servers import RedisServer
 from tests.will.minds import Mind
 
-CHAINS = [("file", True), ("file", False), ("redis", True), ("redis+file", False), ("memory+redis+file", True)]
+CHAINS = [
+    *(("file", True), ("file", False), ("redis", True), ("redis+file", False), ("memory+redis+file", True)),
+    ("couchbase", True),
+]
 """And whether Will's own encryption is on."""
 
 
-def chain(kind: str, redis_url: str, directory: Path) -> str:
+def chain(kind: str, redis_url: str, directory: Path, request: pytest.FixtureRequest | None = None) -> str:
     places = {"memory": "memory://", "redis": redis_url, "file": f"file:{directory}/data"}
+    if "couchbase" in kind and request is not None:  # a server that few need
+        places["couchbase"] = (
+            f"{request.getfixturevalue('couchbase_url')}?prefix={fresh()}&timeout=10s&connect_timeout=10s"
+        )
     return ",".join(places[name] for name in kind.split("+"))
 
 
@@ -25,7 +33,7 @@ def storage(
 ) -> Iterator[Mind]:
     kind, encrypted = request.param
     directory = tmp_path_factory.mktemp("bot")
-    place = chain(kind, shared_redis_server.url, directory)
+    place = chain(kind, shared_redis_server.url, directory, request)
     settings = (
         f"TIERED_URL = {place!r}\nTIERED_NAMESPACE = {directory.name!r}\nENABLE_INTERNAL_ENCRYPTION = {encrypted}\n"
     )
@@ -39,6 +47,13 @@ def mind(storage: Mind) -> Mind:
     """Will's mixins over each chain, with Will's encryption on or off, and nothing stored."""
     assert storage("mind.clear_all_keys()") is True
     return storage
+
+
+@pytest.fixture
+def lists(storage: Mind, request: pytest.FixtureRequest) -> bool:
+    """Whether the store of record can list its keys, which CouchbaseMock cannot."""
+    kind = request.node.callspec.params["storage"][0]
+    return bool(REAL) or not kind.endswith("couchbase")
 
 
 @pytest.fixture

@@ -12,9 +12,12 @@ from tests.will.minds import Mind, Refused
 pytestmark = pytest.mark.will
 
 
-@pytest.mark.parametrize("kind", ["file", "redis", "redis+file"])
-def test_four_processes_times_fifty_appends_keep_two_hundred(kind: str, redis_url: str, tmp_path: Path) -> None:
-    with Mind(tmp_path / "bot", f"TIERED_URL = {chain(kind, redis_url, tmp_path)!r}\n") as mind:
+@pytest.mark.parametrize("kind", ["file", "redis", "redis+file", "couchbase"])
+def test_four_processes_times_fifty_appends_keep_two_hundred(
+    kind: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = chain(kind, redis_url, tmp_path, request)
+    with Mind(tmp_path / "bot", f"TIERED_URL = {place!r}\n") as mind:
         mind("mind.bootstrap_storage()")  # in the parent, as Will does
         assert mind("many(4, lambda n: [atomic.append('list', (n, i)) for i in range(50)])") == [0] * 4
         kept = mind("mind.load('list')")

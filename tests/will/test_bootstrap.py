@@ -54,7 +54,8 @@ def test_a_missing_setting_is_told_with_how_to_obtain_it(tmp_path: Path) -> None
     [
         ("TIERED_URL = 'file:./data'\nTIERED_STALENES = 1\n", "did you mean 'staleness'"),
         ("TIERED_URL = 'fil:./data'\n", "did you mean 'file'"),
-        ("COUCHBASE_URL = 'couchbase://host/bucket'\n", "write it as TIERED_URL"),
+        ("COUCHBASE_URL = 'couchbase://host'\n", "COUCHBASE_URL cannot be read"),
+        ("COUCHBASE_URL = 'couchbase://host/bucket'\nFILE_DIR = 'memory'\n", "are both set"),
     ],
 )
 def test_a_wrong_setting_is_wills_own_kind_of_error(tmp_path: Path, config: str, says: str) -> None:

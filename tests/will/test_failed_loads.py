@@ -16,9 +16,9 @@ TEN = list(range(10))
 
 def test_append_after_a_failed_load_is_refused_until_a_load_succeeds(on_file: Mind) -> None:
     on_file(f"mind.save('list', {TEN})")
-    on_file("exec('store = mind.storage._store; get = store.get')")
-    on_file("exec('def broken(key): store.get = get; raise OSError(\"once\")')")
-    on_file("setattr(store, 'get', broken)")
+    on_file("exec('store = mind.storage._store; lookup = store.lookup')")
+    on_file("exec('def broken(key): store.lookup = lookup; raise OSError(\"once\")')")
+    on_file("setattr(store, 'lookup', broken)")
     on_file("mind.append('list', 'ten')")
     assert "is not saved: its last load here failed" in on_file.log and "Unable to save" in on_file.log
     assert on_file("mind.load('list')") == TEN

@@ -14,9 +14,12 @@ from tests.will.minds import Mind
 pytestmark = pytest.mark.will
 
 
-@pytest.mark.parametrize("kind", ["file", "redis", "redis+file"])
-def test_built_in_the_parent_and_used_everywhere(kind: str, redis_url: str, tmp_path: Path) -> None:
-    with Mind(tmp_path / "bot", f"TIERED_URL = {chain(kind, redis_url, tmp_path)!r}\n") as mind:
+@pytest.mark.parametrize("kind", ["file", "redis", "redis+file", "couchbase"])
+def test_built_in_the_parent_and_used_everywhere(
+    kind: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = chain(kind, redis_url, tmp_path, request)
+    with Mind(tmp_path / "bot", f"TIERED_URL = {place!r}\n") as mind:
         mind("mind.save('parent', 1)")
         mind("exec('from multiprocessing import Process')")
         handler = (

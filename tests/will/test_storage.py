@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import redis
 
@@ -12,18 +14,24 @@ from tests.will.minds import Mind, Refused
 pytestmark = pytest.mark.will
 
 
-def test_every_operation_of_the_mixin(mind: Mind) -> None:
+def check_size(mind: Mind, lists: bool, begin: str) -> None:
+    size = mind("mind.size()")
+    assert size.startswith(begin) if lists else re.fullmatch(r"unknown \(couchbase: .* version 7\.6 .*\)", size)
+
+
+def test_every_operation_of_the_mixin(mind: Mind, lists: bool) -> None:
     assert mind("mind.load('list', 'none')") == "none"
     mind("mind.append('list', 1)"), mind("mind.append('list', 'two')"), mind("mind.append('list', {'three': (3,)})")
     assert mind("mind.load('list')") == [1, "two", {"three": (3,)}]
     mind("mind.pop('list', 'two')")
     assert mind("mind.load('list')") == [1, {"three": (3,)}]
-    assert mind("mind.size()").startswith("1 keys, ")
+    check_size(mind, lists, "1 keys, ")
     assert mind("mind.clear('list'), mind.clear('list')") == (True, False)
     assert mind("mind.load('list')") is None
     mind("mind.save('a', 1), mind.save('b', 2)")
     assert mind("mind.clear_all_keys()") is True
-    assert mind("mind.load('a'), mind.load('b'), mind.size()") == (None, None, "0 keys, 0 bytes")
+    assert mind("mind.load('a'), mind.load('b')") == (None, None)
+    check_size(mind, lists, "0 keys, 0 bytes")
     mind("mind.save('a', False)")
     assert mind("mind.load('a', 'none'), mind.load('b', 'none')") == (False, "none")
     assert mind.log == ""
@@ -68,12 +76,12 @@ KEYS = (
 )
 
 
-def test_keys_of_any_type_stay_apart(mind: Mind) -> None:
+def test_keys_of_any_type_stay_apart(mind: Mind, lists: bool) -> None:
     for number, key in enumerate(KEYS):
         mind(f"mind.save({key!r}, {number})")
         assert mind.log == ""
     assert mind(f"[mind.load(key) for key in {KEYS!r}]") == list(range(len(KEYS)))
-    assert mind("mind.size()").startswith(f"{len(KEYS)} keys")
+    check_size(mind, lists, f"{len(KEYS)} keys")
     mind("mind.save({'a': 1}, 1)")
     assert "InvalidKey" in mind.log, "equal dicts may be encoded differently, so it would not be found again"
     with pytest.raises(Refused, match="InvalidKey"):

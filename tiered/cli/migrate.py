@@ -1,4 +1,4 @@
-"""`tiered migrate`: what Will's own File and Redis backends kept, into a store that Will then uses."""
+"""`tiered migrate`: what Will's own File, Redis and Couchbase backends kept, into a store that Will then uses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EXAMPLES = """examples (stop the bot first):
   tiered migrate will-file ~/.will --dry-run
   tiered migrate will-file ~/.will
   tiered migrate will-redis redis://localhost:6379/7
+  tiered migrate will-couchbase 'couchbase://host/bucket?password=123abc' --keys ids.txt
 
 The source is only read. Values are copied as they are, so Will reads them with its SECRET_KEY as before.
 Ended in the middle? Run it again: what is there already is passed over. What is there and differs is kept,
@@ -47,6 +48,11 @@ def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
     add("will-file", "the FILE_DIR of Will's File backend", "DIR", _file_source)
     redis = add("will-redis", "the REDIS_URL of Will's Redis backend", "URL", _redis_source)
     redis.add_argument("--match", metavar="GLOB", default="*", help="only these keys, in a database with others' keys")
+    couchbase = add("will-couchbase", "the COUCHBASE_URL of Will's Couchbase backend", "URL", _couchbase_source)
+    couchbase.add_argument(
+        "--match", metavar="GLOB", default="*", help="only these keys, in a bucket with others' keys"
+    )
+    couchbase.add_argument("--keys", metavar="FILE", help="all keys, one a line or as JSON; for a server before 7.6")
 
 
 def _file_source(args: argparse.Namespace) -> Source:
@@ -59,6 +65,16 @@ def _redis_source(args: argparse.Namespace) -> Source:
     from tiered.integrations.will.redis_source import RedisSource
 
     return RedisSource(args.place, args.match)
+
+
+def _couchbase_source(args: argparse.Namespace) -> Source:
+    try:
+        from tiered.integrations.will.couchbase_source import CouchbaseSource
+    except ModuleNotFoundError as error:
+        from tiered.errors import ConfigError
+
+        raise ConfigError("the Couchbase SDK is missing: pip install 'tiered[couchbase]'") from error
+    return CouchbaseSource(args.place, args.match, args.keys)
 
 
 def _migrate(store: Any, args: argparse.Namespace) -> int:

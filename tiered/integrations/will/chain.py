@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from tiered.config import settings_from
 from tiered.errors import ConfigError
+from tiered.integrations.will.couchbase_url import couchbase_url
 
 NAMESPACE = "will"
 RECORD_TIMEOUTS = "timeout=2s&connect_timeout=2s"
@@ -40,17 +41,20 @@ def settings_of(will: Any) -> dict[str, Any]:
 
 
 def chain_of(will: Mapping[str, Any]) -> str:
-    """A chain URL from FILE_DIR, else from REDIS_URL; "" if there is neither. Raises `ConfigError`.
+    """A chain URL from FILE_DIR or COUCHBASE_URL, else from REDIS_URL; "" if there is none. Raises `ConfigError`.
 
-    Not of both: without memory above it, a Redis is slower to read than a directory of this host (docs/order.md), and Will
+    Not of several: without memory above it, a Redis is slower to read than a directory of this host (docs/order.md), and Will
     sets REDIS_URL in any case, for its messages.
     """
-    if will.get("COUCHBASE_URL"):
+    directory, bucket = will.get("FILE_DIR"), will.get("COUCHBASE_URL")
+    if directory and bucket:
         raise ConfigError(
-            f'COUCHBASE_URL says too little for a chain (no user, no durability): write it as TIERED_URL, as in "{_EXAMPLE}"'
+            f'FILE_DIR and COUCHBASE_URL are both set: take one of them out, or write the chain as TIERED_URL, as in "{_EXAMPLE}"'
         )
-    if directory := will.get("FILE_DIR"):
+    if directory:
         return file_url(directory)
+    if bucket:
+        return couchbase_url(bucket)
     if redis := will.get("REDIS_URL"):
         return _with_time(redis_url(redis))
     return ""

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from tiered.backend import TieredBackend
+from tiered.backend import TieredBackend, _value
 from tiered.errors import InvalidValue
 from tiered.integrations.will.keys import stored_name
 from tiered.integrations.will.source import Kept, Source
@@ -112,17 +111,20 @@ class Migration:
 
     def _verify(self) -> None:
         """Read both sides anew, the store from its record rather than from a cache."""
-        digests = {name: sha256(_raw(value)).digest() for name, value in self._store.items()}
         for batch in self._batches("verifying"):
-            for kept in batch:
-                name = stored_name(kept.key)
-                if name in self._kept:
-                    continue
-                if digests.get(name) == sha256(kept.value).digest():
+            by_name = {stored_name(kept.key): kept for kept in batch}
+            there = self._of_record([name for name in by_name if name not in self._kept])
+            for name, value in there.items():
+                if value == by_name[name].value:
                     self._outcome.verified += 1
-                elif _alive(kept):
+                elif _alive(by_name[name]):
                     self._outcome.unequal += 1
                     _note(self._outcome.unequal_keys, name)
+
+    def _of_record(self, names: list[str]) -> dict[str, bytes | None]:
+        """What the store of record has under each of `names`. By key: not every record can list what it has."""
+        found = self._store._reader.read_many(self._store._space, names, caches=False) if names else {}
+        return {name: None if it.slot is None else _raw(_value(it.slot)) for name, it in found.items()}
 
     def _batches(self, step: str) -> Iterator[tuple[Kept, ...]]:
         done, total = 0, self._source.count()

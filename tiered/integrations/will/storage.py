@@ -12,7 +12,7 @@ from will.backends.storage.base import BaseStorageBackend
 from will.utils import error, show_valid, warn
 
 from tiered.arguments import KEEP, Ttl, _Keep
-from tiered.errors import ConfigError, Corrupt, InvalidValue, TieredError
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Reason, StoreUnavailable, TieredError
 from tiered.integrations.will.chain import redis_url, settings_of
 from tiered.integrations.will.expire import seconds_left
 from tiered.integrations.will.failed_loads import FailedLoads
@@ -69,12 +69,15 @@ class TieredStorage(BaseStorageBackend):  # type: ignore[misc]  # Will has no ty
         """The bytes under `key`, None if it is absent or expired."""
         name = stored_name(key)
         try:
-            value = self._store.get(name)
-            data = None if value is None else _bytes(value)
+            found = self._store.lookup(name)
+            data = _bytes(found.value) if found.found else None
         except BaseException as failure:  # Will's mixin swallows an interrupt, too, and gives its default
             self._failed_loads.failed(name, failure)
             raise
-        self._failed_loads.succeeded(name)
+        if found.unproven:
+            self._failed_loads.unproven(name, found.tier)
+        else:
+            self._failed_loads.succeeded(name)
         return data
 
     def load(self, key: Any, *args: Any, **kwargs: Any) -> bytes | None:
@@ -105,10 +108,15 @@ class TieredStorage(BaseStorageBackend):  # type: ignore[misc]  # Will has no ty
         return True
 
     def size(self) -> str:
-        """How many keys there are and how large their values, counted one by one."""
+        """How many keys there are and how large their values, counted one by one, where the store of record can list them."""
         count = total = 0
-        for _, value in self._store.items():
-            count, total = count + 1, total + len(_bytes(value))
+        try:
+            for _, value in self._store.items():
+                count, total = count + 1, total + len(_bytes(value))
+        except StoreUnavailable as error:
+            if error.reason is not Reason.MISUSE:
+                raise
+            return f"unknown ({error})"
         return f"{count:,} keys, {_size(total)}"
 
     def update(self, key: Any, fn: Callable[[Any], Any], *, default: Any = None, expire: Any = KEEP) -> Any:
