@@ -32,7 +32,6 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Corrupt",
-    "CouchbaseTier",
     "FileTier",
     "InvalidKey",
     "InvalidTtl",

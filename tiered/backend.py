@@ -254,6 +254,8 @@ class TieredBackend:
 
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
+        if not hasattr(values, "items"):
+            raise InvalidValue(f"set_many takes a mapping of keys to values, not a {type(values).__name__}")
         writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
         results = self._counted("set_many", writes, list(values.values()))
         count = len(writes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -255,3 +257,16 @@ def test_ten_years_are_a_ttl_like_any_other(redis_url: str, tmp_path: Path, ttl:
     with TieredBackend.from_url(f"memory://,{redis_url},file:{tmp_path}/data") as store:
         assert set(store.set("k", 1, ttl).tiers.values()) == {"ok"}
         assert store.ttl("k") == pytest.approx(seconds, abs=60)
+
+
+def test_set_many_of_pairs_is_refused_in_words() -> None:
+    with (
+        TieredBackend([MemoryTier()]) as store,
+        pytest.raises(InvalidValue, match="a mapping of keys to values, not a list"),
+    ):
+        store.set_many([("a", 1)])  # type: ignore[arg-type]
+
+
+def test_everything_can_be_imported_without_any_extra() -> None:
+    program = "import sys; sys.modules['couchbase'] = None; from tiered import *; print(TieredBackend.__name__)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "TieredBackend\n"

@@ -22,7 +22,10 @@ _encode = MsgpackCodec().encode
 
 
 def stored_name(key: object) -> str:
-    """The store's key for a key of Will's; raises `InvalidKey` for an object that would not be found again."""
+    """The store's key for a key of Will's; raises `InvalidKey` for an object that would not be found again.
+
+    A lone surrogate may be in a str, but in no other key.
+    """
     if isinstance(key, str):
         return _of_text(str.__str__(key))  # of a subclass, the text that it is equal to
     return _named(b"o" + _typed(key))
