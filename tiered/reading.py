@@ -37,9 +37,8 @@ class Reader:
                 self._land(flights, key, mine)
             raise
         with self._memory.lock:
-            good = self._finish(
-                space, key, found, events, started, flights.events == events
-            )  # from here on nobody joins any more
+            # From here on nobody joins any more.
+            good = self._finish(space, key, found, events, started, flights.events == events)
             if mine.done is not None:
                 mine.answer = found if good else None
                 mine.done.release()
