@@ -234,12 +234,12 @@ def test_many_containers_side_by_side_are_not_deep() -> None:
     assert CODEC.decode(CODEC.encode(value)) == value
 
 
-def test_running_out_of_memory_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(payload: bytes) -> Any:
         raise MemoryError
 
     monkeypatch.setattr(CODEC, "_decode_exactly", no_memory)
-    with pytest.raises(Corrupt, match="MemoryError"):
+    with pytest.raises(MemoryError):
         CODEC.decode(b"\xc0")
 
 

@@ -38,7 +38,7 @@ class JsonCodec:
         """The value of `payload`; raises `Corrupt`."""
         try:
             value = _decode(payload)
-        except (msgspec.MsgspecError, ValueError, RecursionError, MemoryError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Corrupt(f"not a payload of this codec: {type(error).__name__}") from None
         if not _plain(value, self._max_depth):
             raise Corrupt("not a payload of this codec: nested too deeply, or a number that is too large")

@@ -38,7 +38,6 @@ _DAMAGE = (
     ArithmeticError,
     LookupError,
     RecursionError,
-    MemoryError,
 )
 
 
