@@ -41,6 +41,8 @@ def test_the_page_names_every_setting_with_its_default() -> None:
             assert size(told.replace(" ", "")) == default
         elif isinstance(default, float):
             assert seconds(told.replace(" ", "")) == default
+        elif isinstance(default, int):
+            assert int(told) == default
         elif default is not None:
             assert told == default
     memory = MemoryTier()

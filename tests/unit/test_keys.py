@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_what_is_no_key_is_refused_and_not_shown(source: Any) -> None:
     )
 
 
+def test_what_a_key_service_says_is_not_shown_in_a_traceback() -> None:
+    def refuses() -> str:
+        raise PermissionError(f"no, {SECRET}")
+
+    with pytest.raises(ConfigError, match="failed with PermissionError") as caught:
+        Keyring(refuses)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 def test_a_secret_is_not_printed(caplog: pytest.LogCaptureFixture) -> None:
     ring = Keyring(lambda: f"k1:{SECRET}")
     for shown in (
@@ -140,6 +150,19 @@ def test_a_key_is_rotated_while_a_store_is_running(protect: str, caplog: pytest.
     with pytest.raises(Untrusted, match="'k1'"):
         it.open(old, "k")
     assert "writing with k2" in caplog.text
+
+
+@pytest.mark.parametrize("protect", ["encrypt", "sign"])
+def test_who_only_reads_forgets_a_key_that_was_taken_away(protect: str) -> None:
+    keys, clock = KEYS, Clock()
+    it, ring = store(lambda: dict(keys), clock, protect)
+    old = sealed(store({"k1": KEYS["k1"]}, clock, protect)[0])
+    assert it.open(old, "k").payload == PAYLOAD
+    keys = {"k2": KEYS["k2"]}
+    clock.time += REFRESH + 1
+    with pytest.raises(Untrusted, match="'k1'"):
+        it.open(old, "k")
+    assert ring.ids == ["k2"]
 
 
 @pytest.mark.parametrize("protect", ["encrypt", "sign"])

@@ -34,7 +34,7 @@ from tiered.codecs.scalars import (
     TIMEDELTA,
     UUID_,
 )
-from tiered.errors import Corrupt
+from tiered.errors import Corrupt, InvalidValue
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, 7)
 SAMPLES: list[Any] = [
@@ -232,6 +232,32 @@ def test_decode_refuses_what_encode_would_for_its_depth(kind: type) -> None:
 def test_many_containers_side_by_side_are_not_deep() -> None:
     value = [{"a": [i], "b": ({i}, "и" * 9)} for i in range(200)]
     assert CODEC.decode(CODEC.encode(value)) == value
+
+
+def test_numbers_that_were_chosen_for_their_hash_hang_nobody() -> None:
+    modulus = sys.hash_info.modulus
+    members = [UUID(int=modulus * n) for n in range(1, 50_000)]  # a set of them takes a minute
+    stored = [Ext(UUID_, it.bytes) for it in members]
+    for code, items in ((SET, stored), (FROZENSET, stored), (DICT, [part for it in stored for part in (it, 0)])):
+        with pytest.raises(Corrupt, match="ValueError"):
+            CODEC.decode(encoded(Ext(code, encoded(items))))
+    for value in (set(members[:65]), frozenset(members[:65]), dict.fromkeys(members[:65])):
+        with pytest.raises(InvalidValue, match="with the same hash"):
+            CODEC.encode([value])
+    for value in (set(members[:64]), dict.fromkeys(members[:64]), tuple(members[:65]), {*range(-99, 99)}):
+        assert CODEC.decode(CODEC.encode(value)) == value
+
+
+@pytest.mark.parametrize("code", [TUPLE, FROZENSET])
+def test_numbers_that_take_hours_to_compare_hang_nobody(code: int) -> None:
+    exponent = 61 * 2_000_000  # such a power of two has the hash of 1
+    stored = Ext(BIG_INT, (1 << exponent).to_bytes(exponent // 8 + 1, "big", signed=True))
+    pair = [Ext(DECIMAL, b"1"), stored]
+    for payload in (pair, [Ext(code, encoded([it])) for it in pair]):
+        with pytest.raises(Corrupt, match="ValueError"):
+            CODEC.decode(encoded(Ext(SET, encoded(payload))))
+    for value in ({Decimal(1), 2**61}, {1, 2**6100}, {Decimal(2), 1 << exponent}):
+        assert CODEC.decode(CODEC.encode(value)) == value
 
 
 def test_running_out_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:

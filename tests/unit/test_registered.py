@@ -13,10 +13,11 @@ import attr
 import msgspec
 import pydantic
 import pytest
+from msgspec.msgpack import Ext
 
 from tiered import MemoryTier, TieredBackend
 from tiered.codecs import MsgpackCodec, register
-from tiered.codecs.containers import REGISTERED
+from tiered.codecs.containers import REGISTERED, SET
 from tiered.errors import ConfigError, Corrupt, InvalidValue
 
 
@@ -199,6 +200,24 @@ def test_a_crafted_extension_is_corrupt_and_runs_nothing(body: Any) -> None:
     payload = msgspec.msgpack.encode(msgspec.msgpack.Ext(REGISTERED, msgspec.msgpack.encode(body)))
     with pytest.raises(Corrupt):
         CODEC.decode(payload)
+
+
+@dataclass(frozen=True)
+class Name:
+    text: str
+
+    def __hash__(self) -> int:
+        return hash(self.text.lower())
+
+
+def test_whatever_a_class_raises_at_a_forgery_is_corrupt() -> None:
+    codec = MsgpackCodec(types=[Name, register(Color, dump=lambda it: it.name, load=lambda it: Color[it.upper()])])
+    for payload in (
+        Ext(REGISTERED, msgspec.msgpack.encode(["Color", 5])),
+        Ext(SET, msgspec.msgpack.encode([Ext(REGISTERED, msgspec.msgpack.encode(["Name", {"text": 5}]))])),
+    ):
+        with pytest.raises(Corrupt, match="AttributeError"):
+            codec.decode(msgspec.msgpack.encode(payload))
 
 
 def test_objects_count_for_the_depth_on_both_sides() -> None:

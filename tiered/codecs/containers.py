@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from msgspec import Raw
 from msgspec.msgpack import Encoder, Ext
 
+from tiered.codecs.collisions import collide
 from tiered.codecs.registered import Registry
 from tiered.codecs.scalars import BODIES
 from tiered.errors import InvalidValue
@@ -96,6 +97,8 @@ def unpack_exactly(code: int, items: Any) -> Any:
     """Like `unpack`, for items that `pack` writes: an array, nothing twice; raises ValueError for any other."""
     if type(items) is not list:
         raise ValueError(f"not how extension {code} is written")
+    if code != TUPLE and collide(items[::2] if code == DICT else items):
+        raise ValueError("hashes that collide")
     value = _MAKERS[code](items)
     if len(value) != (len(items) if code != DICT else len(items) // 2) or (code == DICT and _has_str_keys(value)):
         raise ValueError(f"not how extension {code} is written")
@@ -123,6 +126,8 @@ def _pack_items(items: Iterable[Any], room: int, kept: frozenset[type], registry
 def _pack_dict(value: dict[Any, Any], room: int, kept: frozenset[type], registry: Registry) -> Any:
     if _has_str_keys(value):
         return {k: item if type(item) in kept else pack(item, room - 1, kept, registry) for k, item in value.items()}
+    if collide(value):
+        raise InvalidValue("has too many keys with the same hash; store it as a list of pairs")
     parts = [part for pair in value.items() for part in pair]
     return Ext(DICT, _encode(_pack_items(parts, room, kept, registry)))
 
@@ -131,8 +136,10 @@ def _has_str_keys(value: dict[Any, Any]) -> bool:
     return all(type(key) is str for key in value)
 
 
-def _pack_set(value: Iterable[Any], room: int, kept: frozenset[type], registry: Registry) -> list[Any]:
+def _pack_set(value: Collection[Any], room: int, kept: frozenset[type], registry: Registry) -> list[Any]:
     # Sorted, so that equal sets have equal payloads: the order of a set differs from process to process.
+    if collide(value):
+        raise InvalidValue("has too many members with the same hash; store it as a list")
     kinds = set(map(type, value))
     if len(kinds) == 1 and kinds <= _SORTABLE:
         return _pack_items(sorted(value), room, kept, registry)

@@ -116,6 +116,8 @@ class Frames:
             raise Untrusted(self._refusal(sealed))
         seal = rules.reads[sealed]
         if seal is not None:
+            if rules.ring is not None:
+                rules.ring.refresh()  # who only reads must not trust a key for ever that was taken away
             payload = seal.open(frame[:HEAD], self._space + key.encode(), payload)
             if not entry[2]:
                 raise Untrusted("has no version: it is only good where versions come from the server (`stamp`)")

@@ -65,7 +65,7 @@ class Keyring:
         self._looked = clock()
 
     def refresh(self) -> None:
-        """Read the source again if it is time; for moments when nobody waits behind a lock."""
+        """Read the source again if it is time."""
         if not self._fixed and self._clock() - self._looked > self._refresh:
             self.reload()
 
@@ -182,8 +182,8 @@ def _called(source: Callable[[], Material]) -> Material:
     try:
         return source()
     except Exception as error:
-        # Whatever a key service raises; its text is not shown, it may hold what it was asked for.
-        raise ConfigError(f"keys: the callable failed with {type(error).__name__}") from error
+        # Whatever a key service raises; not chained: its text may hold what it was asked for.
+        raise ConfigError(f"keys: the callable failed with {type(error).__name__}") from None
 
 
 def _from_environment(name: str) -> str:

@@ -31,14 +31,6 @@ _TIMESTAMP = re.compile(
     rb"[\xd6\xd7]\xff|\xc7[\x04\x08\x0c]\xff|\xc8\x00[\x04\x08\x0c]\xff|\xc9\x00\x00\x00[\x04\x08\x0c]\xff"
 )
 """MessagePack's own timestamp, which msgspec reads by itself; or a part of a number, a text or bytes."""
-_DAMAGE = (
-    msgspec.MsgspecError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    RecursionError,
-)
 
 
 class MsgpackCodec:
@@ -75,7 +67,9 @@ class MsgpackCodec:
             if type(value) in ATOMS or (len(payload) <= self._depth and 255 not in payload):
                 return value
             self._check(value, payload)
-        except _DAMAGE as error:
+        except MemoryError:
+            raise  # what is stored is as it should be
+        except Exception as error:  # also whatever the `load` or `__hash__` of a registered class raises at a forgery
             # Not chained: these errors quote what is stored.
             raise Corrupt(f"not a payload of this codec: {_kind_of(error)}") from None
         return value
