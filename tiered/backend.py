@@ -64,10 +64,11 @@ class TieredBackend:
     """A key-value store over a chain of tiers, fastest first; the last tier is the store of record.
 
     Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes raise `NotApplied` or
-    `Ambiguous`. Cache tiers that fail never raise: they are skipped and repaired. `staleness` (seconds) bounds how long
-    this process may serve from memory what another process has changed; `shared=False` says there is no other.
-    `deadline` (seconds) bounds the time that a call spends on cache tiers. `get_or_set` waits at most `load_patience`
-    seconds for another's loader; a process that dies while it loads keeps others away for at most `lease_ttl` seconds.
+    `Ambiguous`, and those that read first (`update`, `touch`, `increment`) `StoreUnavailable`, too. Cache tiers that fail
+    never raise: they are skipped and repaired. `staleness` (seconds) bounds how long this process may serve from memory what
+    another process has changed; `shared=False` says there is no other. `deadline` (seconds) bounds the time that a call
+    spends on cache tiers. `get_or_set` waits at most `load_patience` seconds for another's loader; a process that dies while
+    it loads keeps others away for at most `lease_ttl` seconds.
     `journal` is a directory on a local disk, the same for all processes of a host, for a store of record that keeps no
     pending marks itself, such as Redis: what its caches lack then outlives the process that wrote it (docs/journal.md).
     With `serve_unproven`, reads go on above a store of record that cannot be asked, and `lookup` says so; None leaves it to the

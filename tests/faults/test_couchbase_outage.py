@@ -122,6 +122,8 @@ def test_writes_say_what_became_of_them(open_store: Open, couchbase_mock: Couchb
     assert errors["k11"] is NotApplied, "once the breaker is open nothing is sent"
     with pytest.raises(NotApplied):
         store.add("n", 1)
+    with pytest.raises(StoreUnavailable):
+        store.increment("n")
     unsure = [key for key, kind in errors.items() if kind is Ambiguous]
     for key in unsure:  # no copy answers for what may have been written
         with pytest.raises(StoreUnavailable):

@@ -39,20 +39,25 @@ def in_the_middle(couchbase_mock: CouchbaseMock, tmp_path: Path) -> Iterator[Tie
 
 def test_every_url_of_the_page_is_one(tmp_path: Path) -> None:
     assert len(URLS) >= 5
+    authority = tmp_path / "ca.pem"
+    authority.touch()
     for meaning, text in URLS.items():
-        (tier,) = tiers_from_url(text)
+        (tier,) = tiers_from_url(text.replace("/etc/ssl/couchbase-ca.pem", str(authority)))
         assert isinstance(tier, CouchbaseTier), meaning
         tier.close()
 
 
-def test_a_url_a_table_and_the_environment_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = "couchbases://bot:p%40ss@one.example,two.example/chat/main/bots?certificate=/etc/ca.pem&durability=majority"
+def test_a_url_a_table_and_the_environment_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    login, place = "bot:p%40ss@", "one.example,two.example/chat/main/bots"
+    whole = f"couchbases://{login}{place}?certificate={authority}&durability=majority"
     table = {
         "type": "couchbases",
         "url": "couchbases://one.example,two.example/chat/main/bots",
         "user": "bot",
         "password": "p@ss",
-        "certificate": "/etc/ca.pem",
+        "certificate": str(authority),
         "durability": "majority",
     }
     monkeypatch.setenv("TIERED_URL", "")
@@ -60,7 +65,7 @@ def test_a_url_a_table_and_the_environment_say_the_same(monkeypatch: pytest.Monk
     for source in ({"url": f"memory://,{whole}"}, {"tiers": [{"type": "memory"}, table]}):
         tiers, _ = tiers_from_settings(source, {})
         addresses.append(tiers[1]._link._connection._address)  # type: ignore[attr-defined]
-    for name, said in zip(LOGIN, ("bot", "p@ss", "/etc/ca.pem"), strict=True):
+    for name, said in zip(LOGIN, ("bot", "p@ss", str(authority)), strict=True):
         monkeypatch.setenv(name, said)
     monkeypatch.setenv(
         "TIERED_URL", "memory://,couchbases://one.example,two.example/chat/main/bots?durability=majority"
@@ -81,6 +86,12 @@ def test_a_url_a_table_and_the_environment_say_the_same(monkeypatch: pytest.Monk
         ("couchbase://u:p@/b", "no host"),
         ("couchbase://localhost/b", "needs a user"),
         ("couchbase://u:p@localhost/b?certificate=/x", "couchbases://"),
+        ("couchbases://u:p@localhost/b?certificate=/x", "a file that is not there"),
+        ("couchbase://u:p@localhost:abc/b", "a number from 1 to 65535"),
+        ("couchbase://u:p@one,localhost:65536/b", "a number from 1 to 65535"),
+        ("couchbase://u:p@[::1]:/b", "a number from 1 to 65535"),
+        ("couchbase://u:half/p@localhost/b", "write / as %2F"),
+        ("couchbase://u:1/p@localhost/b?user=u", "write / as %2F"),
         ("couchbase://u:p@localhost/b?durability=always", "durability must be one of"),
         ("couchbase://u:p@localhost/b?timeout=0", "timeout must be a number"),
         ("couchbase://u:p@localhost/b?prefix=" + "x" * 65, "prefix"),
@@ -91,6 +102,19 @@ def test_what_cannot_work_is_refused_in_words_that_help(url: str, says: str) -> 
     with pytest.raises(ConfigError, match=says) as raised:
         tiers_from_url(url)
     assert "p@" not in str(raised.value)
+
+
+def test_addresses_that_the_sdk_takes_are_taken() -> None:
+    for hosts in ("localhost:65535", "[::1]", "[::1]:11210", "one:1,two,[::1]:2", "one:11210=mcd"):
+        CouchbaseTier(f"couchbase://u:p@{hosts}/b").close()
+
+
+@pytest.mark.parametrize("option", ["user", "password", "certificate"])
+def test_a_login_that_is_no_string_is_refused(option: str) -> None:
+    wrong: Any = {option: b"p@ss"}
+    with pytest.raises(ConfigError, match=f"{option} must be a str, not bytes") as raised:
+        CouchbaseTier("couchbases://u@h/b", **wrong)
+    assert "p@ss" not in str(raised.value)
 
 
 def test_feeding_caches_afterwards_is_refused_where_hosts_share_the_record(url: str, tmp_path: Path) -> None:

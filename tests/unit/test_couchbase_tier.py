@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.clocks import HandClock
 from tests.couchbase_servers import REAL, CouchbaseMock, fresh, with_scans
 from tests.faults.strace import finish, program
 from tests.waiting import eventually, started
@@ -338,6 +342,30 @@ def test_no_server_at_the_start_is_a_typed_error_and_no_end(couchbase_mock: Couc
         eventually(lambda: tier.health().facts["service"] == "closed")
         assert tier.commit("n", [Write("k", value("k"))], now=now()).written[0].version
     finally:
+        tier.close()
+
+
+def test_a_bucket_that_is_not_there_leaves_no_connection_and_no_growing_traceback(
+    couchbase_mock: CouchbaseMock,
+) -> None:
+    def depth(error: BaseException | None) -> int:
+        return 0 if error is None else len(list(traceback.walk_tb(error.__traceback__))) + depth(error.__cause__)
+
+    clock = HandClock()
+    tier = CouchbaseTier(couchbase_mock.url.replace("/default", "/other"), connect_timeout=10.0, clock=clock)
+    gc.disable()
+    try:
+        depths, sockets = set(), []
+        for _ in range(4):
+            for _ in range(5):  # the first connects, the others are told what it was told
+                with pytest.raises(StoreUnavailable, match="bucket") as raised:
+                    tier.read("n", "k")
+                depths.add(depth(raised.value))
+            sockets.append(len(os.listdir("/proc/self/fd")))
+            clock.advance(60)
+        assert len(depths) <= 2 and sockets[-1] <= sockets[0]
+    finally:
+        gc.enable()
         tier.close()
 
 

@@ -15,7 +15,7 @@ from couchbase.options import ClusterOptions, ClusterTimeoutOptions, PingOptions
 from couchbase.transcoder import RawBinaryTranscoder
 
 from tiered.clock import Clock
-from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers.couchbase_errors import store_error
 from tiered.tiers.couchbase_url import Address
 
@@ -38,7 +38,7 @@ class Connection:
         self._cluster: Any = None
         self._bucket: Any = None
         self._collection: Any = None
-        self._failure: StoreError | None = None
+        self._failure: tuple[str, Reason] | None = None  # an error would keep its frames, and a Cluster in them
         self._failed_at = 0.0
         self._closed = False
 
@@ -107,16 +107,20 @@ class Connection:
 
     def _connect(self) -> None:
         if self._failure is not None and self._clock.monotonic() - self._failed_at < PAUSE:
-            raise self._failure
+            message, reason = self._failure
+            raise StoreUnavailable(message, tier=self._name, reason=reason)
         try:
             cluster = Cluster(self._address.connection, self._options())
             bucket = cluster.bucket(self._address.bucket)
         except (CouchbaseException, RuntimeError, ValueError) as error:
-            failure = store_error(error, self._name, write=False)
-            self._failure, self._failed_at = failure, self._clock.monotonic()
-            raise failure from error
+            self._failed_at = self._clock.monotonic()
+            raise self._noted(store_error(error, self._name, write=False)) from error
         self._failure, self._cluster, self._bucket = None, cluster, bucket
         self._collection = bucket.scope(self._address.scope).collection(self._address.collection)
+
+    def _noted(self, failure: StoreError) -> StoreError:
+        self._failure = without_tier(failure, self._name), failure.reason
+        return failure
 
     def _options(self) -> Any:
         it = self._address

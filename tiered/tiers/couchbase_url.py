@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote
 
 from tiered.errors import ConfigError
@@ -12,6 +14,7 @@ SCHEMES = ("couchbase", "couchbases")
 DURABILITY = ("none", "majority", "majority_and_persist_active", "persist_to_majority")
 DEFAULT = "_default"
 _EXAMPLE = "couchbase://user:password@host/bucket"
+_PORT = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,21 @@ def address_of(
     url: str, name: str, *, user: str | None = None, password: str | None = None, certificate: str | None = None
 ) -> Address:
     """The address in `url`, checked; no message shows what might be part of a password."""
+    given = {"url": url, "user": user, "password": password, "certificate": certificate}
+    for option, said in given.items():
+        if said is not None and not isinstance(said, str):
+            raise ConfigError(f"{name}: {option} must be a str, not {type(said).__name__}")
     parts = pieces(url)
     if parts.scheme not in SCHEMES or not parts.netloc:
         raise ConfigError(f"{name}: give the URL of a bucket, as in {_EXAMPLE} (couchbases:// for TLS)")
     if parts.query:
         raise ConfigError(f"{name}: options belong to CouchbaseTier(…), not into its URL")
-    if certificate is not None and parts.scheme != "couchbases":
-        raise ConfigError(f"{name}: a certificate needs TLS: write couchbases://…")
+    _check_certificate(certificate, parts.scheme, name)
     login, _, hosts = parts.netloc.rpartition("@")
     hosts = hosts.replace("%2C", ",").replace("%2c", ",")
     if not hosts.strip(","):
         raise ConfigError(f"{name}: the URL names no host, as in {_EXAMPLE}")
+    _check_ports(hosts, name)
     own_user, _, own_password = login.partition(":")
     user, password = unquote(own_user) or user, unquote(own_password) or password
     if not user:
@@ -57,8 +64,27 @@ def address_of(
     return Address(f"{parts.scheme}://{hosts}", bucket, scope, collection, user, password or "", certificate)
 
 
+def _check_certificate(certificate: str | None, scheme: str, name: str) -> None:
+    if certificate is None:
+        return
+    if scheme != "couchbases":
+        raise ConfigError(f"{name}: a certificate needs TLS: write couchbases://…")
+    if not Path(certificate).is_file():
+        raise ConfigError(f"{name}: certificate names a file that is not there")
+
+
+def _check_ports(hosts: str, name: str) -> None:
+    """The SDK takes any, and finds nobody there; a password with a / in it ends here, too."""
+    for host in hosts.split(","):
+        port = host.rpartition("]")[2].partition(":")[2].partition("=")[0]  # the SDK knows host:port=protocol
+        if ":" in host.rpartition("]")[2] and not (_PORT.fullmatch(port) and 0 < int(port) < 65_536):
+            raise ConfigError(f"{name}: a port is a number from 1 to 65535; in a password write / as %2F, @ as %40")
+
+
 def _place(path: str, name: str) -> tuple[str, str, str]:
     """Bucket, scope and collection."""
+    if "@" in path:  # no name has one
+        raise ConfigError(f"{name}: in a password write / as %2F, @ as %40")
     names = [unquote(part) for part in path.strip("/").split("/")]
     if not names[0] or len(names) not in (1, 3) or not all(names):
         raise ConfigError(f"{name}: the URL's path is /bucket or /bucket/scope/collection, as in {_EXAMPLE}")
