@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,6 +163,15 @@ def test_a_time_beyond_what_a_store_can_express_is_for_ever(directory: Path, tmp
 def test_into_memory_alone_nothing_is_migrated(directory: Path) -> None:
     done = migrate("will-file", str(directory), "--url", "memory://")
     assert done.returncode == 2 and "forgets" in done.stderr and "verified" not in done.stdout
+
+
+def test_the_namespace_and_the_keys_may_be_those_of_the_environment(directory: Path, tmp_path: Path) -> None:
+    line, env = command("will-file", str(directory))
+    bots = {"TIERED_URL": f"file:{tmp_path}/data", "TIERED_NAMESPACE": "mine", "TIERED_KEYS": "env:BOT_KEYS"}
+    keys = "may:" + urlsafe_b64encode(bytes(range(32))).decode()
+    subprocess.run(line, env={**env, **bots, "BOT_KEYS": keys}, check=True, capture_output=True)
+    with TieredBackend.from_url(bots["TIERED_URL"], namespace="mine", keys={"may": bytes(range(32))}) as store:
+        assert store.get("list") == b"0f/bGlzdA==\n"
 
 
 def test_progress_is_shown_on_a_terminal(directory: Path, tmp_path: Path) -> None:
