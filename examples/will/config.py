@@ -3,7 +3,7 @@
 import tiered.integrations.will  # noqa: F401  lets Will find STORAGE_BACKEND = "tiered"
 
 STORAGE_BACKEND = "tiered"
-# A directory of this host. "redis://localhost:6379/7" is a Redis that persists; "redis://…,file:…" is Redis as a cache, too.
+# A directory of this host. "redis://localhost:6379/7?timeout=2s" is a Redis that persists; "redis://…,file:…" is Redis as a cache, too.
 # Leave it out, and it is FILE_DIR or COUCHBASE_URL, else REDIS_URL.
 TIERED_URL = "file:./will-memory"
 

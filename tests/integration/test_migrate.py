@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +153,27 @@ def test_a_value_beyond_the_stores_limit_is_named(directory: Path, tmp_path: Pat
         assert "list" in store and "history" not in store
 
 
+def test_a_time_beyond_what_a_store_can_express_is_for_ever(directory: Path, tmp_path: Path) -> None:
+    (directory / ".list.expires").write_text("9" * 13)
+    assert migrate("will-file", str(directory), "--url", f"file:{tmp_path}/data").returncode == 0
+    with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="will") as store:
+        assert store.ttl("list") == math.inf
+
+
+def test_into_memory_alone_nothing_is_migrated(directory: Path) -> None:
+    done = migrate("will-file", str(directory), "--url", "memory://")
+    assert done.returncode == 2 and "forgets" in done.stderr and "verified" not in done.stdout
+
+
+def test_the_namespace_and_the_keys_may_be_those_of_the_environment(directory: Path, tmp_path: Path) -> None:
+    line, env = command("will-file", str(directory))
+    bots = {"TIERED_URL": f"file:{tmp_path}/data", "TIERED_NAMESPACE": "mine", "TIERED_KEYS": "env:BOT_KEYS"}
+    keys = "may:" + urlsafe_b64encode(bytes(range(32))).decode()
+    subprocess.run(line, env={**env, **bots, "BOT_KEYS": keys}, check=True, capture_output=True)
+    with TieredBackend.from_url(bots["TIERED_URL"], namespace="mine", keys={"may": bytes(range(32))}) as store:
+        assert store.get("list") == b"0f/bGlzdA==\n"
+
+
 def test_progress_is_shown_on_a_terminal(directory: Path, tmp_path: Path) -> None:
     code, output, shown = on_a_terminal(*command("will-file", str(directory), "--url", f"file:{tmp_path}/data"))
     assert code == 0 and b"verified" in output
@@ -163,6 +186,9 @@ def test_wrong_places_are_exit_2_and_servers_out_of_reach_exit_3(tmp_path: Path)
     away = migrate("will-redis", f"redis://:pass%2Fword@127.0.0.1:{free_port()}/7", "--url", url)
     assert away.returncode == 3 and "cannot be read" in away.stderr and "word" not in away.stderr.split("password")[0]
     assert migrate("will-redis", "redis://localhost:port/7", "--url", url).returncode == 2
+    for typo in ("redis://localhost/seven", "rediss://localhost/7?ssl_ca_cert=x"):
+        refused = migrate("will-redis", typo, "--url", url)
+        assert refused.returncode == 2 and "will-redis: " in refused.stderr, "and not: nothing to copy from database 0"
     assert migrate("--url", url).returncode == 2
 
 

@@ -30,6 +30,8 @@ NOW = 1_000_000.0
         (0, 0.0),
         (-1, 0.0),
         (timedelta(days=-1), 0.0),
+        (datetime.min, 0.0),
+        (datetime.max, None),
         (MAX_TTL * 2, None),
         ("inf", None),
         (10**400, None),

@@ -12,8 +12,9 @@ from tests.servers import RedisServer
 from tests.will.minds import Mind
 
 CHAINS = [
-    *(("file", True), ("file", False), ("redis", True), ("redis+file", False), ("memory+redis+file", True)),
-    ("couchbase", True),
+    (kind, encrypted)
+    for kind in ("file", "redis", "redis+file", "memory+redis+file", "couchbase")
+    for encrypted in (True, False)
 ]
 """And whether Will's own encryption is on."""
 

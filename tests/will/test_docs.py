@@ -15,6 +15,7 @@ from tests.servers import RedisServer
 from tests.will.home import EXAMPLE, ROOT
 from tests.will.minds import Mind
 from tiered import TieredBackend
+from tiered.integrations.will.chain import chain_of
 
 
 def block(page: str, fence: str) -> str:
@@ -25,6 +26,11 @@ def block(page: str, fence: str) -> str:
 def test_the_plugin_of_the_page_is_that_of_the_example() -> None:
     example = (EXAMPLE / "plugins" / "memory.py").read_text()
     assert block("will.md", "python plugins/memory.py") in example.split('"""\n\n', 1)[1]
+
+
+def test_the_chain_of_a_redis_url_is_what_the_page_calls_the_same() -> None:
+    page = (ROOT / "docs" / "will.md").read_text()
+    assert f'`TIERED_URL = "{chain_of({"REDIS_URL": "redis://localhost:6379/7"})}"`, which is the same' in page
 
 
 def test_going_back_takes_along_what_came_since(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def test_a_storage_object_costs_no_connection_and_no_store(tmp_path: Path) -> No
             mind("exec('from will.backends.storage import tiered_backend; import os, threading')")
             mind("mind.bootstrap_storage()")
             mind("exec('files = len(os.listdir(\"/proc/self/fd\")); threads = threading.active_count()')")
+            begun = time.monotonic()
             mind("exec('more = [tiered_backend.bootstrap(settings) for _ in range(500)]')")
+            assert time.monotonic() - begun < 500 * 0.005, "5 ms each"
             assert mind("len({id(it._store) for it in more} | {id(mind.storage._store)})") == 1
             assert mind("len(os.listdir('/proc/self/fd')) == files, threading.active_count() == threads") == (
                 True,

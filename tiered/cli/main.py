@@ -193,7 +193,7 @@ def _shared_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
     for option, metavar, text in (
         ("--url", "URL", "the chain, as in memory://,file:./data (default: TIERED_URL)"),
         ("--config", "FILE", "a TOML file with url = ..., namespace = ..."),
-        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default)"),
+        ("--namespace", "NAME", "the namespace to work in (default: TIERED_NAMESPACE, else default; of migrate, will)"),
     ):
         common.add_argument(option, metavar=metavar, help=text, default=argparse.SUPPRESS)
     return output, common

@@ -80,11 +80,10 @@ def _couchbase_source(args: argparse.Namespace) -> Source:
 def _migrate(store: Any, args: argparse.Namespace) -> int:
     from tiered.integrations.will.migration import Migration
 
+    store = _wills(store, args)
     source, line = args.open_source(args), ProgressLine()
     try:
-        migration = Migration(
-            source, _wills(store, args), dry_run=args.dry_run, overwrite=args.overwrite, on_progress=line.update
-        )
+        migration = Migration(source, store, dry_run=args.dry_run, overwrite=args.overwrite, on_progress=line.update)
         outcome = migration.run()
     finally:
         line.clear()
@@ -99,8 +98,14 @@ def _migrate(store: Any, args: argparse.Namespace) -> int:
 def _wills(store: Any, args: argparse.Namespace) -> Any:
     """The namespace that was asked for, by whatever means; else that of the integration."""
     from tiered.config import settings_from
+    from tiered.errors import ConfigError
     from tiered.integrations.will.chain import NAMESPACE
+    from tiered.tiers.memory import MemoryTier
 
+    if isinstance(store._chain.record, MemoryTier):
+        raise ConfigError(
+            "memory:// alone forgets what is copied when this command ends; add redis://, file: or couchbase://"
+        )
     asked = getattr(args, "namespace", None) or settings_from(getattr(args, "config", None)).get("namespace")
     return store if asked else store.namespace(NAMESPACE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tiered.arguments import MAX_TTL
@@ -28,7 +28,10 @@ def _seconds(expire: Any, now: float) -> float:
     if isinstance(expire, timedelta):
         return expire.total_seconds()
     if isinstance(expire, datetime):
-        return expire.timestamp() - now
+        try:
+            return expire.timestamp() - now
+        except (OverflowError, ValueError):  # local time that is beyond the years 1 to 9999 in UTC
+            return expire.replace(tzinfo=UTC).timestamp() - now
     if isinstance(expire, bool) or not isinstance(expire, (int, float, str, bytes)):
         kind = type(expire).__name__
         raise InvalidTtl(f"expire must be seconds (a number, also as a str), a timedelta or a datetime, not {kind}")

@@ -14,6 +14,7 @@ from typing import Any
 
 from tiered.backend import TieredBackend, _value
 from tiered.errors import InvalidValue
+from tiered.integrations.will.expire import seconds_left
 from tiered.integrations.will.keys import stored_name
 from tiered.integrations.will.source import Kept, Source
 
@@ -87,7 +88,7 @@ class Migration:
 
     def _put(self, name: str, kept: Kept, *, replace: bool = False) -> None:
         if not self._outcome.dry_run:
-            ttl = None if kept.expires_at is None else max(0.001, kept.expires_at - time.time())
+            ttl = _ttl(kept)
             try:
                 # A bot that runs on the store already may have written the key a moment ago.
                 done = self._store.set(name, kept.value, ttl) if replace else self._store.add(name, kept.value, ttl)
@@ -138,6 +139,13 @@ class Migration:
 
 def _alive(kept: Kept) -> bool:
     return kept.expires_at is None or kept.expires_at > time.time()
+
+
+def _ttl(kept: Kept) -> float | None:
+    """Beyond what a store can express is for ever, as when Will saves it here."""
+    now = time.time()
+    left = None if kept.expires_at is None else seconds_left(kept.expires_at - now, now)
+    return None if left is None else max(0.001, left)
 
 
 def _raw(value: Any) -> bytes:

@@ -14,6 +14,7 @@ from tiered.entry import MAGIC
 from tiered.errors import ConfigError, Reason, StoreUnavailable
 from tiered.integrations.will.chain import redis_url
 from tiered.integrations.will.source import Kept
+from tiered.tiers.redis_url import check_url
 
 PAGE = 500
 TIMEOUT = 10.0
@@ -29,9 +30,11 @@ class RedisSource:
     def __init__(self, url: str, match: str = "*") -> None:
         self._match = match
         self.left_out = Counter[str]()
+        url = redis_url(url)
+        check_url(url, "will-redis", insecure_tls=True)  # redis-py takes a database that is no number for 0
         try:
             self._client = redis.Redis.from_url(
-                redis_url(url), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=False
+                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=False
             )
         except ValueError as error:
             raise ConfigError(f"REDIS_URL cannot work: {error}") from None

@@ -14,7 +14,7 @@ URL: Setting = {
 Examples:
 
 * file:///var/lib/will                                    a directory on this host
-* redis://localhost:6379/7                                a Redis that persists what it is told
+* redis://localhost:6379/7?timeout=2s                     a Redis that persists what it is told
 * couchbase://bot:PASSWORD@one.example,two.example/chat   a Couchbase bucket that many hosts share
 * redis://localhost:6379/7,file:///var/lib/will           Redis, and a directory that survives it
 
