@@ -46,8 +46,10 @@ class Late(Exception):
 
 def store_error(error: BaseException, tier: str, *, write: bool, sent: bool) -> StoreError:
     """`error` as `StoreUnavailable`, or for a write `NotApplied` or, if it may have been run, `Ambiguous`."""
-    if _ECHO.search(str(error)):
-        error.args = (_ECHO.sub("", str(error)),)  # it becomes the cause of ours, and tracebacks show causes
+    text = str(error)
+    clean = _without_clients(text) if isinstance(error, MasterNotFoundError) else _ECHO.sub("", text)
+    if clean != text:
+        error.args = (clean,)  # it becomes the cause of ours, and tracebacks show causes
     kind: type[StoreError] = StoreUnavailable
     if write:
         answered = not sent or (isinstance(error, (*_REPLIES, Late)) and not _in_a_script(str(error)))
@@ -91,8 +93,6 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BlockingIOError):
         return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
-    if isinstance(error, MasterNotFoundError):
-        text = _without_clients(text)
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
