@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -12,8 +13,10 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -129,6 +132,29 @@ def test_clients_beyond_the_limit_are_hung_up_on(registry: CollectorRegistry, ca
             it.close()
         eventually(lambda: server._server._free._value == CONNECTIONS)
         assert "tiered_build_info" in scrape(server.url)
+
+
+def test_a_client_that_says_a_byte_now_and_then_is_hung_up_on(registry: CollectorRegistry) -> None:
+    """Each byte is in time; a request of single bytes would keep its place for hours."""
+    with serve_metrics(registry=registry, timeout=0.5) as server:
+        with socket.create_connection((server.addr, server.port), timeout=LIMIT) as slow:
+            slow.sendall(b"GET /")
+            slow.setblocking(False)
+            eventually(lambda: _is_hung_up_on(slow), "being hung up on")
+        eventually(lambda: server._server._free._value == CONNECTIONS)
+        assert "tiered_build_info" in scrape(server.url)
+
+
+def _is_hung_up_on(client: socket.socket) -> bool:
+    """If not, it says another byte."""
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        with suppress(ConnectionError):
+            client.send(b"x")
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_whoever_listens_to_the_world_is_told_so(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
@@ -265,3 +291,16 @@ def test_targets_that_cannot_be_written_are_a_config_error(tmp_path: Path, regis
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="targets="):
         serve_metrics(registry=registry, targets=tmp_path / "file")
+
+
+def test_a_server_whose_target_cannot_be_written_does_not_hold_its_port(
+    tmp_path: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(ConfigError, match="cannot be written: No space"):
+            serve_metrics(port, registry=registry, targets=tmp_path)
+    assert not list(tmp_path.iterdir())
+    serve_metrics(port, registry=registry).close()

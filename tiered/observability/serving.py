@@ -11,9 +11,11 @@ import logging
 import os
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import BoundedSemaphore, Thread
+from time import monotonic
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -41,11 +43,13 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = CONNECTIONS
 
     def __init__(self, address: tuple[str, int], *, tls: ssl.SSLContext | None, timeout: float) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._tls, self._patience = tls, timeout
         self._free = BoundedSemaphore(CONNECTIONS)
+        self._until: dict[socket.socket, float] = {}
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -75,12 +79,29 @@ class _Server(ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        request.settimeout(self._patience)
+        request.settimeout(self._patience)  # for one wait; service_actions sees to it that many do not add up
         if self._tls is None:
-            super().finish_request(request, client_address)
+            self._answer(request, client_address)
             return
-        with self._tls.wrap_socket(request, server_side=True) as wrapped:  # with the handshake, under the time limit
-            super().finish_request(wrapped, client_address)
+        with self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as wrapped:
+            self._answer(wrapped, client_address)
+
+    def service_actions(self) -> None:
+        """In the accepting thread, between any two waits for clients: hang up on those whose time is over."""
+        now = monotonic()
+        for connection, until in list(self._until.items()):
+            if until < now:
+                with suppress(OSError):  # it is closed by now
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # its thread wakes up; TLS says no goodbye
+
+    def _answer(self, connection: Any, client_address: Any) -> None:
+        self._until[connection] = monotonic() + self._patience
+        try:
+            if self._tls is not None:
+                connection.do_handshake()
+            super().finish_request(connection, client_address)
+        finally:
+            del self._until[connection]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is slow, rude or speaks no TLS is its own problem."""
@@ -159,7 +180,11 @@ def serve_metrics(
         raise ConfigError(f"metrics cannot be served on {addr}:{port}: {error}; give another addr or port") from error
     server.set_app(make_wsgi_app(registry))
     if target is not None:
-        target.write(addr, server.server_port, "http" if tls is None else "https")
+        try:
+            target.write(addr, server.server_port, "http" if tls is None else "https")
+        except ConfigError:
+            server.server_close()
+            raise
     return MetricsServer(server, "http" if tls is None else "https", target)
 
 

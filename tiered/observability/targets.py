@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from tiered.errors import ConfigError
@@ -42,6 +43,10 @@ class TargetFile:
             self._path = self.directory / f"{PREFIX}{os.getpid()}-{port}.json"
             os.replace(part, self._path)
         except OSError as error:
+            self._path = None
+            self.disown()
+            with suppress(OSError):  # on a read-only file system even what is not there cannot be removed
+                part.unlink()
             raise ConfigError(f"targets={self.directory} cannot be written: {error.strerror}") from error
 
     def remove(self) -> None:
