@@ -75,8 +75,8 @@ class TieredBackend:
     record (Couchbase: yes, others: no).
     `read_order="measured"` asks the store of record before cache tiers that measure slower, and `feed="journal"` gives
     cache tiers what was written after the call has returned; both keep every promise (docs/order.md).
-    `name` (by default the namespace) is what metrics call this store; `trace=True` makes OpenTelemetry spans of what tiers
-    are asked (docs/metrics.md).
+    `name` (by default the namespace) is what metrics call this store, and `metric_namespaces` is how many of its namespaces
+    have series of their own; `trace=True` makes OpenTelemetry spans of what tiers are asked (docs/metrics.md).
 
     `keys` ("env:NAME", "file:PATH", a mapping, a callable) encrypt what is stored, or with `protect="sign"` sign it; other
     frames are then refused, or with `migrate` still read (docs/security.md). Payloads of more than `compress_above` bytes
@@ -101,6 +101,7 @@ class TieredBackend:
         feed: Literal["write", "journal"] = "write",
         name: str | None = None,
         trace: bool = False,
+        metric_namespaces: int = 50,
         serve_unproven: bool | None = None,
         keys: Keyring | Source | None = None,
         protect: str | None = None,
@@ -118,6 +119,7 @@ class TieredBackend:
         choice("read_order", read_order, READ_ORDERS)
         choice("feed", feed, FEEDS)
         whole("max_key_bytes", max_key_bytes, 1)
+        whole("metric_namespaces", metric_namespaces, 0)
         namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
         if trace:
             from tiered.observability.tracing import traced
@@ -143,6 +145,7 @@ class TieredBackend:
             measured=read_order == "measured",
             fed=feed == "journal",
             name=namespace if name is None else tier_name(name),
+            metric_namespaces=metric_namespaces,
             serve_unproven=serve_unproven,
             clock=clock,
         )

@@ -109,10 +109,12 @@ class Chain(Forking):
         measured: bool = False,
         fed: bool = False,
         name: str = "default",
+        metric_namespaces: int = 50,
     ) -> None:
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if isinstance(self.record, LateVersions):
             self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
+        self.metric_namespaces = metric_namespaces
         self.fed = fed and bool(self.guards)
         if (measured or fed) and self.guards and journal is None and self.record.journal is None:
             raise ConfigError(f"{self.record.name}: {NO_MARKS}")

@@ -40,6 +40,7 @@ OPTIONS: dict[str, Reader] = {
     "journal": lambda text: expanded(text),
     "name": str,
     "trace": lambda text: boolean(text),
+    "metric_namespaces": lambda text: count(text),
     "serve_unproven": lambda text: boolean(text),
     "keys": str,
     "protect": str,
@@ -189,6 +190,7 @@ def _check_options(settings: Mapping[str, Any]) -> None:
     choice("feed", settings.get("feed", "write"), FEEDS)
     whole("max_value_bytes", settings.get("max_value_bytes", 1), 1)
     whole("max_key_bytes", settings.get("max_key_bytes", 1), 1)
+    whole("metric_namespaces", settings.get("metric_namespaces", 0), 0)
     if not isinstance(shared := settings.get("shared", True), bool):
         raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
     if not isinstance(unproven := settings.get("serve_unproven"), bool | None):

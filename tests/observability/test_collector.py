@@ -24,7 +24,7 @@ from tiered.observability.catalog import CATALOG
 from tiered.observability.histogram import BOUNDS, Histogram
 from tiered.observability.metrics import COLLECTOR, install
 from tiered.observability.operation import READ_OPS, WRITE_OPS
-from tiered.observability.readings import NAMESPACES, OTHERS
+from tiered.observability.readings import OTHERS
 from tiered.replication.breaker import State
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -197,18 +197,22 @@ def test_loads_are_counted_and_timed(tmp_path: Path, exported: Exported) -> None
         assert exported.value("tiered_load_duration_seconds_count", cache="default") == 3
 
 
-def test_series_are_bounded_whatever_namespaces_there_are(idle: TieredBackend, exported: Exported) -> None:
-    for n in range(NAMESPACES + 30):
-        idle.namespace(f"n{n}").set("k", n)
-        idle.namespace(f"n{n}").get("k")
-    reads = [
-        dict(labels)
-        for name, labels in exported.series()
-        if name == "tiered_reads_total" and ("cache", "idle") in labels
-    ]
-    assert len({it["namespace"] for it in reads}) == NAMESPACES + 1
-    assert exported.value("tiered_reads_total", cache="idle", namespace=OTHERS, result="hit", tier="memory") == 31
-    assert exported.value("tiered_reads_total", cache="idle", result="hit", tier="memory") == NAMESPACES + 30
+@pytest.mark.parametrize(("options", "most"), [({}, 50), ({"metric_namespaces": 3}, 3)])
+def test_series_are_bounded_whatever_namespaces_there_are(
+    options: dict[str, int], most: int, exported: Exported, tmp_path: Path
+) -> None:
+    with TieredBackend([MemoryTier(), FileTier(tmp_path / "store")], name="many", **options) as store:  # type: ignore[arg-type]
+        for n in range(most + 30):
+            store.namespace(f"n{n}").set("k", n)
+            store.namespace(f"n{n}").get("k")
+        reads = [
+            dict(labels)
+            for name, labels in exported.series()
+            if name == "tiered_reads_total" and ("cache", "many") in labels
+        ]
+        assert len({it["namespace"] for it in reads}) == most + 1
+        assert exported.value("tiered_reads_total", cache="many", namespace=OTHERS, result="hit", tier="memory") == 31
+        assert exported.value("tiered_reads_total", cache="many", result="hit", tier="memory") == most + 30
 
 
 def test_two_stores_of_one_name_are_told_apart_and_a_closed_one_is_not_exported(

@@ -17,9 +17,8 @@ from tiered.replication.breaker import State
 from tiered.replication.guard import Guard
 from tiered.verification.report import FAULTS
 
-NAMESPACES = 50
-"""So many namespaces of a chain have series of their own; the counts of all others are added up."""
 OTHERS = "(others)"
+"""The namespaces beyond `metric_namespaces`: their counts are added up."""
 
 
 class Reading(NamedTuple):
@@ -40,7 +39,7 @@ _Row = tuple[str, tuple[str, ...], Value]
 
 def _all(chain: Chain, spaces: list[Space]) -> Iterator[_Row]:
     yield from _tiers(chain)
-    for name, group in _grouped(spaces):
+    for name, group in _grouped(spaces, chain.metric_namespaces):
         yield from _namespace(chain, name, group)
     yield from _operations(spaces)
     if chain.has_memory:
@@ -55,11 +54,11 @@ def _all(chain: Chain, spaces: list[Space]) -> Iterator[_Row]:
         yield from _coherence(chain)
 
 
-def _grouped(spaces: list[Space]) -> Iterator[tuple[str, list[Space]]]:
+def _grouped(spaces: list[Space], most: int) -> Iterator[tuple[str, list[Space]]]:
     """Each of the first namespaces by itself, in the order of their first use; then the others in one."""
-    yield from ((space.name, [space]) for space in spaces[:NAMESPACES])
-    if len(spaces) > NAMESPACES:
-        yield OTHERS, spaces[NAMESPACES:]
+    yield from ((space.name, [space]) for space in spaces[:most])
+    if len(spaces) > most:
+        yield OTHERS, spaces[most:]
 
 
 def _tiers(chain: Chain) -> Iterator[_Row]:
