@@ -67,8 +67,8 @@ class MsgpackCodec:
             if type(value) in ATOMS or (len(payload) <= self._depth and 255 not in payload):
                 return value
             self._check(value, payload)
-        except MemoryError:
-            raise  # what is stored is as it should be
+        except (Corrupt, MemoryError):  # said already; or what is stored is as it should be
+            raise
         except Exception as error:  # also whatever the `load` or `__hash__` of a registered class raises at a forgery
             # Not chained: these errors quote what is stored.
             raise Corrupt(f"not a payload of this codec: {_kind_of(error)}") from None
