@@ -107,6 +107,15 @@ def test_an_interrupted_loader_is_taken_over_by_one_who_waits(store: TieredBacke
     assert second.result(LIMIT) == store.get("k") == "second"
 
 
+def test_an_interrupted_loader_leaves_its_thread_free_to_load_again(store: TieredBackend) -> None:
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.get_or_set("k", interrupted)
+    assert store.get_or_set("k", lambda: "again") == "again"
+
+
 def test_a_loader_may_load_other_keys_and_one_who_asks_for_its_own_is_told(store: TieredBackend) -> None:
     assert store.get_or_set("a", lambda: store.get_or_set("b", lambda: 1) + 1) == 2
     assert store.get("b") == 1
