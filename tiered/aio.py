@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, expiry
+from tiered.arguments import KEEP, Ttl, _Keep, check_key
 from tiered.backend import PAGE, TieredBackend, _value
 from tiered.fetching import Found
 from tiered.performing import Performer
@@ -106,13 +106,13 @@ class AsyncTieredBackend:
 
     async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        outcome = await self._write(self._store._draft(key, value, ttl), value)
+        outcome = await self._write(self._store._drafter.one(key, value, ttl), value)
         assert outcome is not None  # there was no condition
         return outcome
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return await self._write(self._store._draft(key, value, ttl, expect=0), value, op="add")
+        return await self._write(self._store._drafter.one(key, value, ttl, expect=0), value, op="add")
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
@@ -121,7 +121,7 @@ class AsyncTieredBackend:
     async def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         values = dict(values)
-        writes = self._store._drafts(values.items(), expiry(ttl, self._store._chain.clock.now()))
+        writes = self._store._drafter.several(values.items(), ttl)
         results = await self._counted("set_many", writes, list(values.values()))
         count = len(writes)
         self._stats.sets += count
@@ -129,7 +129,7 @@ class AsyncTieredBackend:
 
     async def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
-        writes = self._store._tombstones(keys)
+        writes = self._store._drafter.tombstones(keys)
         results = await self._counted("delete", writes, [None] * len(writes))
         count = len(writes)
         self._stats.deletes += count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -122,3 +123,9 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         return "an int of more than 64 bits"  # Python refuses to print very long ones
     return f"{value!r:.40}"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a `name` that is none of `known`, to be put behind it; empty if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

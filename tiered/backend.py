@@ -5,28 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
-from zlib import crc32
 
 from tiered.arguments import (
-    FEEDS,
     KEEP,
-    MAX_TTL,
-    READ_ORDERS,
     Ttl,
     _Keep,
     check_key,
     check_keys,
     check_namespace,
     check_prefix,
-    choice,
-    expiry,
-    number,
     tier_name,
-    whole,
 )
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
@@ -34,11 +25,12 @@ from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
 from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
-from tiered.entry import Draft
+from tiered.drafting import Drafter
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable, without_tier
 from tiered.fetching import Found, Unproven
 from tiered.loading import Loading, Loads
 from tiered.observability.observed import OBSERVED
+from tiered.options import check
 from tiered.reading import Reader
 from tiered.replication.coherence import Coherence
 from tiered.replication.feeder import Feeder
@@ -111,16 +103,20 @@ class TieredBackend:
         max_depth: int = MAX_DEPTH,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        number("deadline", deadline, 0.001, MAX_TTL, " seconds")
-        number("staleness", staleness, 0.001, inf, " seconds")
-        whole("max_value_bytes", max_value_bytes, 1)
-        number("lease_ttl", lease_ttl, 0.001, inf, " seconds")
-        number("load_patience", load_patience, 0.001, inf, " seconds")
-        choice("read_order", read_order, READ_ORDERS)
-        choice("feed", feed, FEEDS)
-        whole("max_key_bytes", max_key_bytes, 1)
-        whole("metric_namespaces", metric_namespaces, 0)
-        namespace = check_namespace(namespace)  # all that can be refused before a journal is opened
+        check(  # all that can be refused before a journal is opened
+            {
+                "namespace": namespace,
+                "deadline": deadline,
+                "staleness": staleness,
+                "max_value_bytes": max_value_bytes,
+                "lease_ttl": lease_ttl,
+                "load_patience": load_patience,
+                "read_order": read_order,
+                "feed": feed,
+                "max_key_bytes": max_key_bytes,
+                "metric_namespaces": metric_namespaces,
+            }
+        )
         if trace:
             from tiered.observability.tracing import traced
 
@@ -158,8 +154,10 @@ class TieredBackend:
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
-        self._loads = Loads(self._loading, self._space, self._reader, self._draft, self._write)
-        self._updates = Updates(chain, self._space, self._ready, self._draft, partial(self._write, op="update"))
+        self._drafter = Drafter(chain, self._space, self._max_value_bytes)
+        draft = self._drafter.one
+        self._loads = Loads(self._loading, self._space, self._reader, draft, self._write)
+        self._updates = Updates(chain, self._space, self._ready, draft, partial(self._write, op="update"))
         self._stats = self._space.stats
         self._gets = self._stats.operations["get"]
         # The hot path's own references: the slots of memory and the buffer that notes accesses.
@@ -244,12 +242,12 @@ class TieredBackend:
 
     def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        outcome: WriteOutcome = self._write(self._draft(key, value, ttl), value)[1]
+        outcome: WriteOutcome = self._write(self._drafter.one(key, value, ttl), value)[1]
         return outcome
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        written, outcome = self._write(self._draft(key, value, ttl, expect=0), value, op="add")
+        written, outcome = self._write(self._drafter.one(key, value, ttl, expect=0), value, op="add")
         return outcome if written.version else None
 
     def delete(self, key: str) -> bool:
@@ -260,7 +258,7 @@ class TieredBackend:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
         if not hasattr(values, "items"):
             raise InvalidValue(f"set_many takes a mapping of keys to values, not a {type(values).__name__}")
-        writes = self._drafts(values.items(), expiry(ttl, self._chain.clock.now()))
+        writes = self._drafter.several(values.items(), ttl)
         results = self._counted("set_many", writes, list(values.values()))
         count = len(writes)
         self._stats.sets += count
@@ -268,7 +266,7 @@ class TieredBackend:
 
     def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
-        writes = self._tombstones(keys)
+        writes = self._drafter.tombstones(keys)
         results = self._counted("delete", writes, [None] * len(writes))
         count = len(writes)
         self._stats.deletes += count
@@ -599,38 +597,6 @@ class TieredBackend:
         else:
             stats.hits_below[found[1]] += 1
         return found
-
-    def _draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
-        (write,) = self._drafts(((key, value),), expiry(ttl, self._chain.clock.now()))
-        return write if expect is None else write._replace(expect=expect)
-
-    def _drafts(self, items: Iterable[tuple[str, Any]], expires_at: int) -> list[Write]:
-        """What is to be committed, with everything checked that can be before any I/O."""
-        limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
-        codec, frames, writes = self._chain.codec, self._space.frames, list[Write]()
-        plain = frames.plain
-        encode, codec_id = codec.encode, codec.id
-        for key, value in items:
-            # Most keys are right at a glance, here and in `_find`, without a call.
-            if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
-                key = check_key(key, limit)
-            payload = encode(value)
-            if len(payload) > most:
-                raise InvalidValue(
-                    f"the value takes {len(payload)} bytes, more than the limit of {most} (max_value_bytes); split it or"
-                    " raise the limit"
-                )
-            if plain:
-                checksum = crc32(payload, crc32(key.encode(), seed))
-                draft = _new(Draft, (0, codec_id, expires_at, expires_at, payload, checksum, None))
-            else:
-                draft = frames.draft(key, payload, codec_id, expires_at)
-            writes.append(_new(Write, (key, draft, None)))
-        return writes
-
-    def _tombstones(self, keys: Iterable[str]) -> list[Write]:
-        frames, now = self._space.frames, self._chain.clock.now()
-        return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
 
     def _write(self, write: Write, value: Any, *, op: str = "set") -> tuple[Written, Any]:
         result = self._counted(op, (write,), (value,))[0]

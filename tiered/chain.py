@@ -111,26 +111,17 @@ class Chain(Forking):
         name: str = "default",
         metric_namespaces: int = 50,
     ) -> None:
+        self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         if isinstance(self.record, LateVersions):
             self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
         self.metric_namespaces = metric_namespaces
         self.fed = fed and bool(self.guards)
-        if (measured or fed) and self.guards and journal is None and self.record.journal is None:
-            raise ConfigError(f"{self.record.name}: {NO_MARKS}")
-        if self.fed and getattr(self.record, "hosts", None) is not None:
-            raise ConfigError(f"{self.record.name}: {FED_ALONE}")
-        if journal is not None:
-            from tiered.tiers.journaled import with_journal
-
-            self.record = with_journal(self.record, journal, [guard.tier for guard in self.guards], clock)
-        elif self.guards and self.record.journal is None:
-            logger.warning("%s has no journal: " + NO_JOURNAL, self.record.name)
+        self.record = self._with_marks(journal, needed=measured or fed)
         own = bool(getattr(self.record, "serve_unproven", False))
         self.serve_unproven = own if serve_unproven is None else serve_unproven
         """Whether reads are answered from above while the record cannot be asked."""
         self.has_memory = any(tier is self.memory for tier in tiers)
-        self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.shared = shared and not isinstance(self.record, MemoryTier)
         self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
@@ -247,6 +238,21 @@ class Chain(Forking):
         if self.record.journal is not None:
             marks = [Mark(guard.name, space.name, key, version, generation) for key, version in items]
             self.record.journal.confirm(marks)
+
+    def _with_marks(self, journal: str | os.PathLike[str] | None, *, needed: bool) -> Record:
+        """The record, with a journal of its own or beside it; without one only where no option builds on it."""
+        record = self.record
+        if needed and self.guards and journal is None and record.journal is None:
+            raise ConfigError(f"{record.name}: {NO_MARKS}")
+        if self.fed and getattr(record, "hosts", None) is not None:
+            raise ConfigError(f"{record.name}: {FED_ALONE}")
+        if journal is not None:
+            from tiered.tiers.journaled import with_journal
+
+            return with_journal(record, journal, [guard.tier for guard in self.guards], self.clock)
+        if self.guards and record.journal is None:
+            logger.warning("%s has no journal: " + NO_JOURNAL, record.name)
+        return record
 
 
 def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:

@@ -21,11 +21,12 @@ from zoneinfo import ZoneInfo
 import zstandard
 
 from tests.frames import PAYLOAD, VERSION, frames, repaired, sealed
+from tiered.chain_url import _specs, redact
 from tiered.codecs import JsonCodec, MsgpackCodec
 from tiered.codecs.compression import Compression
 from tiered.codecs.frames import Frames
 from tiered.codecs.keys import Keyring, parse
-from tiered.config import _specs, redact, settings_from
+from tiered.config import settings_from
 from tiered.entry import (
     expires_at_of,
     is_tombstone,

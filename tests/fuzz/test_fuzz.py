@@ -21,7 +21,7 @@ SLOWEST = 20.0
 @pytest.fixture(autouse=True)
 def no_third_parties(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking through all installed packages takes longer than everything else."""
-    monkeypatch.setattr("tiered.config._third_parties", lambda: ())
+    monkeypatch.setattr("tiered.chain_url._third_parties", lambda: ())
 
 
 @pytest.mark.parametrize("name", TARGETS)

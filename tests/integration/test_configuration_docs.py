@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tiered import MemoryTier, TieredBackend
-from tiered.config import OPTIONS, seconds, size
+from tiered.notation import seconds, size
+from tiered.options import OPTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 FILES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -12,7 +12,8 @@ import pytest
 from tests.couchbase_servers import CouchbaseMock, fresh
 from tests.waiting import eventually
 from tiered import ConfigError, CouchbaseTier, FileTier, MemoryTier, TieredBackend
-from tiered.config import tiers_from_settings, tiers_from_url
+from tiered.chain_url import tiers_from_url
+from tiered.config import tiers_from_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "couchbase.md").read_text()
 URLS: dict[str, str] = dict(re.findall(r"^\| ([^|]+?) \| `(couchbases?://[^`]+)` \|$", PAGE, re.MULTILINE))

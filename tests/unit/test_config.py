@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tiered import ConfigError, FileTier, MemoryTier, TieredBackend
-from tiered.config import REDIS, redact, seconds, settings_from, size, tiers_from_settings, tiers_from_url
+from tiered.chain_url import REDIS, redact, tiers_from_url
+from tiered.config import settings_from, tiers_from_settings
+from tiered.notation import seconds, size
 from tiered.tiers.redis_url import SCHEMES
 
 

@@ -171,7 +171,7 @@ def test_a_doubted_write_leaves_no_trace_on_the_key(a: Process, b: Process) -> N
     events = b.store._space.flights.events
     with b.store._chain.memory.lock:
         b.store._space.flights.reach("k", 1)
-    b.store._writer._doubt(b.store._space, (b.store._draft("k", "perhaps", None),))
+    b.store._writer._doubt(b.store._space, (b.store._drafter.one("k", "perhaps", None),))
     assert not b.remembers("k") and b.owes("k")
     assert b.store._space.flights.floor("k", events) > MAX_VERSION
     later = b.store._space.flights.events

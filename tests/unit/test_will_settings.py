@@ -10,13 +10,14 @@ from urllib.parse import parse_qsl, unquote
 
 import pytest
 
-from tiered.config import COUCHBASE_LOGIN, OPTIONS, tiers_from_url
+from tiered.chain_url import COUCHBASE_LOGIN, tiers_from_url
 from tiered.errors import ConfigError
 from tiered.integrations.will.chain import chain_of, redis_url, settings_of
 from tiered.integrations.will.couchbase_url import couchbase_address, couchbase_url
 from tiered.integrations.will.required import COUCHBASE_URL, FILE_DIR, REDIS_URL, URL, required_settings
 from tiered.integrations.will.required import OPTIONS as OPTIONAL
 from tiered.integrations.will.stores import Stores
+from tiered.options import OPTIONS
 from tiered.tiers.redis import RedisTier
 
 

@@ -143,7 +143,7 @@ def _made(directory: Path) -> Path:
 
 
 def _repeat(args: argparse.Namespace) -> str:
-    from tiered.config import redact
+    from tiered.chain_url import redact
 
     command = ["tiered", "chaos", "--seed", str(args.seed)]
     if args.url:

@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import quote
 
 from tiered.backend import TieredBackend
+from tiered.chain_url import redact
 from tiered.cli.demo_bot import Bot
 from tiered.cli.demo_check import acknowledged, check
 from tiered.cli.demo_redis import DemoRedis, find_redis
 from tiered.cli.demo_report import longest, print_report, report
 from tiered.cli.demo_screen import Screen
-from tiered.config import redact
 
 KILL_AT, RETURN_AT = 0.4, 0.7
 MEMORY = "memory://?max_entries=2000"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiered import MemoryTier, RedisTier, TieredBackend
-from tiered.config import tiers_from_url
+from tiered.chain_url import tiers_from_url
 from tiered.tiers import intent_tables
 from tiered.tiers.base import Record
 from tiered.tiers.intent_journal import IntentJournal

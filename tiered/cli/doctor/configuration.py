@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tiered.chain import NO_JOURNAL, Chain
+from tiered.chain_url import directory_of, redact, tier_urls
 from tiered.cli.doctor.finding import Finding, advice, ok, problem
-from tiered.config import directory_of, redact, tier_urls
 from tiered.tiers.memory import MemoryTier
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")

@@ -10,11 +10,12 @@ from typing import Any
 
 from tiered.backend import TieredBackend
 from tiered.chain import Chain
+from tiered.chain_url import directory_of, tier_urls, tiers_from_url
 from tiered.cli.condition import chain_of
 from tiered.cli.doctor import configuration, files, journal, redis
 from tiered.cli.doctor.finding import Finding, Level, ok, problem
 from tiered.cli.quantities import span
-from tiered.config import directory_of, settings_from, tier_urls, tiers_from_settings, tiers_from_url
+from tiered.config import settings_from, tiers_from_settings
 from tiered.errors import Reason, StoreError
 from tiered.tiers.base import Tier
 from tiered.tiers.file import FileTier

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from urllib.parse import quote, unquote, urlencode
 
-from tiered.config import COUCHBASE, COUCHBASE_LOGIN, seconds
+from tiered.chain_url import COUCHBASE, COUCHBASE_LOGIN
 from tiered.errors import ConfigError
+from tiered.notation import seconds
 from tiered.tiers.couchbase_url import Address, address_of
 
 EXAMPLE = "couchbase://hostname/bucket?password=123abc"

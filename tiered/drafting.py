@@ -1,0 +1,57 @@
+"""Drafts: what a write is to commit, with everything checked that can be before any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from zlib import crc32
+
+from tiered.arguments import Ttl, check_key, check_keys, expiry
+from tiered.chain import Chain, Space
+from tiered.entry import Draft
+from tiered.errors import InvalidValue
+from tiered.tiers.base import Write
+
+_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
+
+
+class Drafter:
+    """Makes the writes of one namespace; raises `InvalidKey`, `InvalidValue`, `InvalidTtl`. Thread-safe."""
+
+    def __init__(self, chain: Chain, space: Space, max_value_bytes: int) -> None:
+        self._chain, self._space, self._max_value_bytes = chain, space, max_value_bytes
+
+    def one(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
+        """A write of `value`, on the condition `expect` (see `Write`)."""
+        (write,) = self.several(((key, value),), ttl)
+        return write if expect is None else write._replace(expect=expect)
+
+    def several(self, items: Iterable[tuple[str, Any]], ttl: Ttl) -> list[Write]:
+        """A write of each, all with one expiry."""
+        expires_at = expiry(ttl, self._chain.clock.now())
+        limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
+        codec, frames, writes = self._chain.codec, self._space.frames, list[Write]()
+        plain = frames.plain
+        encode, codec_id = codec.encode, codec.id
+        for key, value in items:
+            # Most keys are right at a glance, here and in `TieredBackend._find`, without a call.
+            if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
+                key = check_key(key, limit)
+            payload = encode(value)
+            if len(payload) > most:
+                raise InvalidValue(
+                    f"the value takes {len(payload)} bytes, more than the limit of {most} (max_value_bytes); split it or"
+                    " raise the limit"
+                )
+            if plain:
+                checksum = crc32(payload, crc32(key.encode(), seed))
+                draft = _new(Draft, (0, codec_id, expires_at, expires_at, payload, checksum, None))
+            else:
+                draft = frames.draft(key, payload, codec_id, expires_at)
+            writes.append(_new(Write, (key, draft, None)))
+        return writes
+
+    def tombstones(self, keys: Iterable[str]) -> list[Write]:
+        """A delete of each of `keys`, without repetitions."""
+        frames, now = self._space.frames, self._chain.clock.now()
+        return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
