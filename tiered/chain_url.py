@@ -25,6 +25,14 @@ BUILT_IN = ("memory", *REDIS, "file", *COUCHBASE)
 COUCHBASE_LOGIN = ("user", "password", "certificate")
 """What need not be in a URL: TIERED_COUCHBASE_USER and so on say it, too."""
 EXAMPLE = "memory://,redis://localhost:6379/0,file:./data"
+_SERVER: dict[str, Reader] = {
+    "name": tier_name,
+    "prefix": str,
+    "connect_timeout": seconds,
+    "timeout": seconds,
+    "max_ttl": seconds,
+}
+"""The options of every tier that is a server."""
 _MORE_ADDRESSES = re.compile(r"\s*([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?([/?].*)?")
 _NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)")
 _SECRET_OPTION = re.compile(r"(?i)([?&][^=&,]*(?:pass|secret|token|key)[^=&,]*=)[^&,]*")
@@ -165,16 +173,7 @@ def _memory(parts: SplitResult) -> _Spec:
 
 
 def _redis(parts: SplitResult) -> _Spec:
-    own: dict[str, Reader] = {
-        "name": tier_name,
-        "prefix": str,
-        "connect_timeout": seconds,
-        "timeout": seconds,
-        "max_ttl": seconds,
-        "max_connections": count,
-        "max_reply_bytes": size,
-        "insecure_tls": boolean,
-    }
+    own: dict[str, Reader] = {**_SERVER, "max_connections": count, "max_reply_bytes": size, "insecure_tls": boolean}
     from tiered.tiers import redis_url
 
     options, rest = _options(parts, own, redis_url.QUERY_OPTIONS)
@@ -195,15 +194,7 @@ def _redis(parts: SplitResult) -> _Spec:
 
 
 def _couchbase(parts: SplitResult) -> _Spec:
-    own: dict[str, Reader] = {
-        "name": tier_name,
-        "prefix": str,
-        "connect_timeout": seconds,
-        "timeout": seconds,
-        "max_ttl": seconds,
-        "durability": str,
-        **dict.fromkeys(COUCHBASE_LOGIN, str),
-    }
+    own: dict[str, Reader] = {**_SERVER, "durability": str, **dict.fromkeys(COUCHBASE_LOGIN, str)}
     options, rest = _options(parts, own)
     for name in COUCHBASE_LOGIN:
         if name not in options and (value := os.environ.get(f"TIERED_COUCHBASE_{name.upper()}")):
