@@ -7,13 +7,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.file_tier import connection, files, open_tier, put
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
-from tiered.tiers import file_place, file_store, file_turn
+from tiered.tiers import file_place, file_turn
 from tiered.tiers.file import FileTier
 
 
@@ -39,7 +40,7 @@ def test_a_full_disk_is_not_applied_and_passes(tier: FileTier) -> None:
 
 
 def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_store, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(file_turn, "BUSY_TIMEOUT", 0.05)
     tier._writer._drop()
     other = sqlite3.connect(tier._path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -142,6 +143,45 @@ def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(file_place, "file_system", lambda directory: "nfs4")
     with pytest.raises(ConfigError, match="local disk"):
         FileTier(tmp_path / "net")
+
+
+def test_a_writer_to_a_restored_backup_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not in WAL mode; who changes that reads before it locks, and there SQLite does not wait by itself."""
+    open_tier(tmp_path / "store").close()
+    other, naps = sqlite3.connect(tmp_path / "store" / "tiered.sqlite3", isolation_level=None), list[float]()
+    other.execute("PRAGMA journal_mode=DELETE")
+    other.execute("BEGIN IMMEDIATE")
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(file_turn, "sleep", nap)
+    with closing(open_tier(tmp_path / "store")) as tier:
+        assert put(tier, "k") > 0 and len(naps) == 3
+    other.close()
+
+
+def test_a_store_that_another_process_creates_meanwhile_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each statement of one that found nothing, another may be done with creating everything."""
+    others = list[FileTier]()
+
+    class Overtaken(sqlite3.Connection):
+        def execute(self, sql: str, *rest: object) -> sqlite3.Cursor:
+            cursor = super().execute(sql, *rest)  # type: ignore[arg-type]  # passed on as it is
+            if "application_id" in sql and not others:
+                row = cursor.fetchone()
+                monkeypatch.undo()
+                others.append(open_tier(tmp_path / "store"))
+                return super().execute(f"SELECT {', '.join(map(str, row))}")
+            return cursor
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Overtaken))
+    with closing(open_tier(tmp_path / "store")) as tier, closing(others[0]) as other:
+        assert tier.probe() == other.probe()
 
 
 def test_refuses_a_newer_schema(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from tiered.entry import MAX_VERSION, expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
 from tiered.tiers.file_errors import damaged
-from tiered.tiers.file_turn import begin_in_turn
+from tiered.tiers.file_turn import in_turn
 
 CHUNK = 32
 SPACES = 1000
@@ -50,7 +50,7 @@ class Session:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        connection.execute("PRAGMA busy_timeout=0")  # `begin_in_turn` waits
+        connection.execute("PRAGMA busy_timeout=0")  # `in_turn` waits
         self._rows: list[object] = []
         self._marks: list[object] = []
         self._spaces: dict[str, tuple[int, int]] = {}
@@ -63,7 +63,7 @@ class Session:
 
     def begin(self) -> None:
         execute = self.connection.execute
-        begin_in_turn(self.connection)
+        in_turn(self.connection, "BEGIN IMMEDIATE")
         (data_version,) = execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
             self._forget()

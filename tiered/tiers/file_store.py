@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tiered.errors import ConfigError
+from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_lock import DirectoryLock
 
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT = 5.0
 READER_CACHE_KIB = 2000
 """Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
 too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
@@ -50,6 +50,9 @@ CREATE INDEX pending_version ON pending (tier, version);
 CREATE TABLE dead_spaces (space INTEGER PRIMARY KEY);
 """
 
+_WHOSE = "SELECT application_id, EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_application_id"
+"""In one statement: between two, another process may create the store."""
+
 
 class Layout(NamedTuple):
     """What kind of database it is: `application_id` tells it from others, `tables` are beside `STORE_TABLES`."""
@@ -82,7 +85,9 @@ class Database:
     def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
         self._lock.acquire()
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=file_turn.BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
             connection.execute(f"PRAGMA cache_size=-{cache_kib}")
@@ -97,7 +102,7 @@ class Database:
         try:
             connection = self.connect()
             identity = self._identity(connection)
-            connection.execute("PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
+            file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
             self._file = self._at_path()
         except BaseException as error:
             if connection is not None:
@@ -120,9 +125,9 @@ class Database:
 
     def _identity(self, connection: sqlite3.Connection) -> str:
         name, path = self.errors.name, self.path
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        application, in_use = connection.execute(_WHOSE).fetchone()
         if application != self._layout.application_id:
-            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            if in_use:
                 what = "the store of a file tier" if application == APPLICATION_ID else "another program's database"
                 raise ConfigError(f"{name}: {path} is {what}; choose another directory")
             _create(connection, self._layout)
@@ -159,7 +164,7 @@ def first_generation() -> int:
 
 def _create(connection: sqlite3.Connection, layout: Layout) -> None:
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    connection.execute("PRAGMA journal_mode=WAL")
+    file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():  # two processes may race to here
         for statement in (STORE_TABLES + layout.tables).split(";"):

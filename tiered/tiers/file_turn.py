@@ -5,27 +5,27 @@ from __future__ import annotations
 import sqlite3
 from time import monotonic, sleep
 
-from tiered.tiers import file_store
-
+BUSY_TIMEOUT = 5.0
 NAP, LONGEST_NAP = 0.0001, 0.0005
 """Seconds. SQLite's own naps grow to a tenth of a second: among processes that write all the time, who naps that long comes
 last again and again, for seconds, and meanwhile the disk has nothing to do."""
 
 
-def begin_in_turn(connection: sqlite3.Connection) -> None:
-    """BEGIN IMMEDIATE, when nobody else writes; raises `sqlite3.Error` (SQLITE_BUSY after `BUSY_TIMEOUT` seconds).
+def in_turn(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute what needs a lock, `BEGIN IMMEDIATE` say, once it is free; raises `sqlite3.Error`.
 
-    `connection` must not wait by itself (`PRAGMA busy_timeout=0`): inside the transaction there is nothing to wait for.
+    That is SQLITE_BUSY after `BUSY_TIMEOUT` seconds. The naps are ours where `connection` does not wait by itself
+    (`PRAGMA busy_timeout=0`), and where SQLite never does: `PRAGMA journal_mode=WAL` reads before it locks.
     """
     nap, end = NAP, 0.0
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
-            end = end or monotonic() + file_store.BUSY_TIMEOUT
+            end = end or monotonic() + BUSY_TIMEOUT
             if monotonic() >= end:
                 raise
         sleep(nap)
