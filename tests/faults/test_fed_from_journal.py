@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.faults.agents import Agent
+from tests.loops import Gate
 from tests.servers import RedisServer
 from tests.unit.conftest import Start, server, start
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually, started
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 
 __all__ = ["server", "start"]  # fixtures
