@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage bench-metrics dashboards pictures clean
+.PHONY: help venv demo test test-again test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage bench-metrics dashboards pictures clean
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -26,6 +26,10 @@ test: .venv/.ok  ## all tests, with what they need; those that need root only if
 	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
 	$(WITH_REDIS) $(BIN)/python -m pytest
+
+test-again: .venv/.ok  ## the tests that failed, if no more than three, once more and by name: a stall of the machine is no finding
+	@scripts/failed-once
+	$(WITH_REDIS) $(BIN)/python -m pytest --last-failed
 
 test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the tools for it; as root, or some are left out
 	@scripts/ensure-redis-server

@@ -48,7 +48,7 @@ class AsyncTieredBackend:
         # remembers for one class at a time where `get` finds what it needs.
         self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
         self._hit, self._stats = self._memory.get, store._stats
-        self._performer = Performer(pool, store, self.lookup)
+        self._performer = Performer(pool, store, self.lookup, self._write)
 
     @classmethod
     def over(cls, store: TieredBackend) -> AsyncTieredBackend:
@@ -106,13 +106,13 @@ class AsyncTieredBackend:
 
     async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        outcome = await self._write(self._store._drafter.one(key, value, ttl), value)
+        _, outcome = await self._write(self._store._drafter.one(key, value, ttl), value)
         assert outcome is not None  # there was no condition
         return outcome
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return await self._write(self._store._drafter.one(key, value, ttl, expect=0), value, op="add")
+        return (await self._write(self._store._drafter.one(key, value, ttl, expect=0), value, op="add"))[1]
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
@@ -260,11 +260,11 @@ class AsyncTieredBackend:
         self._stats.found(found.tier, found.slot is not None)
         return found
 
-    async def _write(self, write: Write, value: Any, *, op: str = "set") -> WriteOutcome | None:
-        ((written, outcome),) = await self._counted(op, (write,), (value,))
-        count = bool(written.version)
+    async def _write(self, write: Write, value: Any, *, op: str = "set") -> Result:
+        (result,) = await self._counted(op, (write,), (value,))
+        count = bool(result[0].version)
         self._stats.sets += count
-        return outcome
+        return result
 
     async def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
         with self._stats.operation(op) as it:

@@ -129,7 +129,7 @@ class Lane(Forking, Generic[_Job]):
                     break
                 batch.append(job)
         except Empty:
-            pass
+            pass  # nobody else waits: what is there is the batch
         return batch
 
     def _clear(self) -> None:

@@ -14,15 +14,22 @@ from tiered.backend import TieredBackend
 from tiered.pool import Pool
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Compute, Look, Pause, Produce, Read, Refresh, Step, Steps, Wait
+from tiered.writing import Result
 
 _Result = TypeVar("_Result")
 
 
 class Performer:
-    """Does steps in the task that asks for it; `look` is the `lookup` of `store` for tasks."""
+    """Does steps in the task that asks for it; `look` and `write` are `lookup` and `_write` of `store` for tasks."""
 
-    def __init__(self, pool: Pool, store: TieredBackend, look: Callable[[str], Awaitable[Lookup]]) -> None:
-        self._pool, self._store, self._look = pool, store, look
+    def __init__(
+        self,
+        pool: Pool,
+        store: TieredBackend,
+        look: Callable[[str], Awaitable[Lookup]],
+        write: Callable[..., Awaitable[Result]],
+    ) -> None:
+        self._pool, self._store, self._look, self._write = pool, store, look, write
 
     async def perform(self, steps: Steps[_Result]) -> _Result:
         """The operation's result. If the task is cancelled, it is given up; a step that is under way on a thread ends there."""
@@ -46,12 +53,7 @@ class Performer:
             case Read():
                 return await self._pool.read(self._store, step.key)
             case Commit():
-                with self._store._stats.operation(step.op) as it:
-                    (result,) = results = await self._pool.commit(self._store, (step.write,), (step.value,))
-                    it.degraded = self._store._is_degraded(results)
-                count = bool(result[0].version)
-                self._store._stats.sets += count
-                return result
+                return await self._write(step.write, step.value, op=step.op)
             case Ask():
                 return await self._pool.ask(step.call, step.undo)
             case Look():

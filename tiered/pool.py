@@ -78,12 +78,12 @@ class Pool:
             self._calls.submit(call)
             return await call.future
         taken = Lock()  # by whoever comes first: the result, or the end of the wait for it
-        call.what = lambda: _undone(do(), taken, undo)
+        call.what = lambda: _do_or_undo(call, do, taken, undo)
         self._calls.submit(call)
         try:
             return await call.future
         except BaseException:
-            if not taken.acquire(blocking=False) and call.error is None:
+            if not taken.acquire(blocking=False):
                 self.later(lambda: undo(call.result))
             raise
 
@@ -97,10 +97,11 @@ class Pool:
             lane.close()
 
 
-def _undone(result: Any, taken: Lock, undo: Callable[[Any], None]) -> Any:
+def _do_or_undo(call: Call, do: Callable[[], Any], taken: Lock, undo: Callable[[Any], None]) -> Any:
+    call.result = do()  # before it is taken: from there on the caller may be gone, and have it undone
     if not taken.acquire(blocking=False):
-        undo(result)
-    return result
+        undo(call.result)
+    return call.result
 
 
 # What the lanes do; nothing may be raised here.

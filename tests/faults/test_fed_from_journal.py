@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.faults.agents import Agent
+from tests.loops import Gate
 from tests.servers import RedisServer
 from tests.unit.conftest import Start, server, start
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually, started
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 
 __all__ = ["server", "start"]  # fixtures
@@ -71,6 +73,21 @@ def test_closing_feeds_what_is_left(open_store: Open, redis_server: RedisServer)
     other = open_store()
     assert not other._chain.record.journal.pending("redis", limit=1)
     assert other.verify().ok
+
+
+def test_what_was_committed_while_it_fed_is_fed_when_it_is_stopped(start: Start) -> None:
+    a = start(feed="journal")
+    feeder, cache = a.store._feeder, cast(Any, a.cache)
+    assert feeder is not None
+    put = cache.put_many = Gate(cache.put_many)
+    a.store.set("k0", 0)
+    eventually(lambda: put.reached)
+    a.store.set("k1", 1)
+    stopping = started(feeder.stop)
+    eventually(lambda: feeder._stopped)
+    put.open()
+    stopping.result(LIMIT)
+    assert not a.owes("k0") and not a.owes("k1")
 
 
 def test_by_hand_a_key_is_owed_until_it_was_fed_and_others_are_told(start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.clocks import HandClock
 from tests.loops import FACTORIES, Gate, Loop, until
 from tests.waiting import LIMIT, eventually, started
-from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, RecursiveLoad, RedisTier, TieredBackend
+from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, RecursiveLoad, RedisTier, TieredBackend, pool
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
 
@@ -344,6 +345,39 @@ def test_a_lease_whose_taker_was_cancelled_is_given_back(run: Loop, tmp_path: Pa
             await until(lambda: not tier._link.call("EXISTS", "tiered:default:lease:k"), "that it was given back")
 
         run(work())
+
+
+def test_what_nobody_takes_is_undone_though_its_thread_has_not_delivered_it(
+    run: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled between the moment that the result is taken and the one that the thread goes on."""
+    undone: list[Any] = []
+
+    class Taken:
+        def __init__(self) -> None:
+            self.inner = threading.Lock()
+
+        def acquire(self, *, blocking: bool) -> bool:
+            first = self.inner.acquire(blocking=blocking)
+            if first:
+                loop.call_soon_threadsafe(asking.cancel)
+                eventually(lambda: undone)
+            return first
+
+    async def work() -> None:
+        nonlocal loop, asking
+        loop = asyncio.get_running_loop()
+        asking = asyncio.ensure_future(threads.ask(lambda: "a lease", undone.append))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    monkeypatch.setattr(pool, "Lock", Taken)
+    loop: Any = None
+    asking: Any = None
+    threads = pool.Pool()
+    run(work())
+    assert undone == ["a lease"]
+    threads.close()
 
 
 def test_updates_of_one_key_by_many_tasks_are_all_made(

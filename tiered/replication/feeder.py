@@ -81,9 +81,10 @@ class Feeder(Forking):
             self._thread = thread
 
     def _run(self) -> None:
-        done = True
-        while not self._stopped:
+        done, last = True, False
+        while not last:
             self._due.wait(None if done else AGAIN)
+            last = self._stopped  # before it feeds, so that what was committed until then is fed, too
             self._due.clear()
             try:
                 done = self.feed()

@@ -41,7 +41,7 @@ class ReadOrder:
         self._times: dict[str, deque[float]] = {}
 
     def forget(self) -> None:
-        """In a child after a fork, and at first: as declared."""
+        """In a child after a fork: as declared again, and nothing measured."""
         self.asked, self.passed, self.sample = self._guards, [], None
         self._times.clear()
 

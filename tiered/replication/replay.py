@@ -33,8 +33,8 @@ class Replay:
     def run(self, guard: Guard) -> int:
         """Pay what `guard` is owed; how many entries were put. Raises `StoreError` of the tier or of the record.
 
-        Marks are replayed by one process of the directory at a time, unless that takes too long. A debt whose key has no mark is paid: each write is
-        marked until the tier has accepted it, or something newer.
+        Marks are replayed by one process of the directory at a time, unless that takes too long. A debt whose key has no
+        mark is paid: each write is marked until the tier has accepted it, or something newer.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
         try:

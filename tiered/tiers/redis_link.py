@@ -45,9 +45,8 @@ class Link:
         """Start without connections: at first, and in a child after a fork."""
         self._idle: deque[Wire] = deque()
         self._opened = self._waiting = 0
-        self._places = (
-            Lock()
-        )  # guards the two counts; entered by itself, as a signal may raise in a condition's __enter__
+        # Guards the two counts. Entered by itself: a signal may raise in a condition's __enter__.
+        self._places = Lock()
         self._returned = Condition(self._places)  # notified when a connection or a place comes back
         self._closed = False
         self._together = Together(self.name, self._lend, self._give_back, self._failure)
@@ -183,7 +182,7 @@ class Link:
             try:
                 return self._together.ask(packed, write)
             except Impatient:
-                pass
+                pass  # nothing was sent: it goes alone, as all do below the crowd
         wire = self._lend(write)
         try:
             reply = wire.ask(packed)
@@ -252,7 +251,7 @@ class Link:
                     try:
                         return self._idle.pop()
                     except IndexError:
-                        pass
+                        pass  # none is idle: there may be a place for a new one
                     if self._opened < self._limit:
                         self._opened += 1
                         break
