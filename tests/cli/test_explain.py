@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.cli.running import Terminal, tiered
 from tests.servers import RedisServer
 from tiered import TieredBackend
+from tiered.codecs.keys import new_key
 
 
-def explained(url: str, key: str) -> tuple[int, dict[str, Any], dict[str, dict[str, Any]]]:
-    result = tiered("get", key, "--explain", "--json", url=url)
+def explained(url: str, key: str, **env: str) -> tuple[int, dict[str, Any], dict[str, dict[str, Any]]]:
+    result = tiered("get", key, "--explain", "--json", url=url, **env)
     told = json.loads(result.stdout)
     return result.returncode, told, {tier["tier"]: tier for tier in told["tiers"]}
 
@@ -34,6 +36,21 @@ def test_each_tier_with_version_and_time_to_live_but_never_the_value(url: str) -
     code, told, tiers = explained(url, "gone")
     assert (code, told["found"], told["tier"]) == (1, False, "redis")
     assert (tiers["redis"]["has"], tiers["file"]["has"]) == ("a tombstone", "nothing")
+
+
+@pytest.mark.parametrize("options", [{"compress_above": "0"}, {"keys": "env:BOT_KEYS"}], ids=list)
+def test_what_is_compressed_or_encrypted_is_no_damage(
+    url: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOT_KEYS", new_key("june"))
+    with TieredBackend.from_config({"url": url, **options}) as store:
+        store.set("k", "v" * 500, ttl=3600)
+    _, _, tiers = explained(url, "k", **{f"TIERED_{name.upper()}": value for name, value in options.items()})
+    for name in ("redis", "file"):
+        assert tiers[name]["has"] == "a value" and tiers[name]["ttl"] > 3000 and tiers[name]["notes"] == []
+    if "keys" in options:
+        _, told, tiers = explained(url, "k")
+        assert "give keys=" in tiers["file"]["notes"][0] and "give keys=" in told["error"]
 
 
 def test_damage_and_what_is_pending_are_named(url: str, redis_server: RedisServer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -153,6 +155,20 @@ def test_what_does_not_open_is_counted_and_named(tmp_path: Path) -> None:
         assert before.get("k8") == 8
     with store(tmp_path, None) as plain, pytest.raises(ConfigError, match="rekey needs keys"):
         plain.rekey()
+
+
+@pytest.mark.parametrize(
+    "damage", ["zeroblob(0)", "substr(frame, 1, 3)", "substr(frame, 1, 33)", "substr(frame, 1, 40)"]
+)
+def test_what_was_truncated_is_counted_and_named(tmp_path: Path, damage: str) -> None:
+    with store(tmp_path, OLD) as before:
+        before.set_many({f"k{n}": n for n in range(3)})
+    with contextlib.closing(sqlite3.connect(tmp_path / "tiered.sqlite3")) as database:
+        database.execute(f"UPDATE entries SET frame = {damage} WHERE key = 'k1'")
+        database.commit()
+    with store(tmp_path, BOTH) as both:
+        report = both.rekey()
+        assert (report.unreadable, report.rewritten) == (1, 2) and report.examples == (("default", "k1"),)
 
 
 def test_a_running_store_follows_its_source(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from tiered.arguments import check_key
 from tiered.cli.columns import Column, table
 from tiered.cli.condition import chain_of, space_of
 from tiered.cli.quantities import NONE, size, span
-from tiered.entry import open_frame, version_of
-from tiered.errors import Corrupt, StoreError
+from tiered.entry import version_of
+from tiered.errors import CodecError, StoreError
 from tiered.results import Lookup
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class Explanation:
         if frame is None:
             return Held(tier, "nothing")
         try:
-            entry = open_frame(frame, self._space.seed, self.key)
-        except Corrupt as error:
+            entry = self._space.frames.open(frame, self.key)
+        except CodecError as error:
             return Held(tier, "DAMAGED", version_of(frame), None, len(frame), (str(error),))
         if entry.tombstone:
             return Held(tier, "a tombstone", entry.version, None, len(frame), ("says that the key was deleted",))

@@ -13,7 +13,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from tiered.cli.condition import chain_of, space_of
-from tiered.entry import Draft, draft
+from tiered.entry import Draft
 from tiered.errors import ConfigError, StoreError
 from tiered.tiers.base import Record, Tier, Write
 
@@ -120,7 +120,7 @@ class Bench:
 
     def _draft(self, key: str) -> Draft:
         codec, expires_at = self._chain.codec, self._chain.clock.now() + int(TTL * 1000)
-        return draft(self._space.seed, key, codec.encode(self._value), codec.id, expires_at=expires_at)
+        return self._space.frames.draft(key, codec.encode(self._value), codec.id, expires_at)
 
     def _frame(self, key: str) -> bytes:
         """Newer than what is there, so that it is stored."""

@@ -71,9 +71,9 @@ class Frames:
         return self._open(frame, self.seed, key)
 
     def is_current(self, frame: bytes) -> bool:
-        """Whether a frame, which opens, was sealed as one would be now: the same way, with the same key."""
+        """Whether a frame says, unverified, that it was sealed as one would be now: the same way, with the same key."""
         flag = self._seal.flag if self._seal is not None else 0
-        if frame[3] & SEALED != flag:
+        if len(frame) < HEADER_SIZE or frame[3] & SEALED != flag:
             return False
         return not flag or self._rules.ring is None or id_of(frame[HEADER_SIZE:]) == self._rules.ring.current.id
 
