@@ -274,14 +274,18 @@ def test_damage_in_the_record_is_an_error_and_foreign_bytes_in_a_cache_are_none(
     with TieredBackend([MemoryTier(max_entries=0), tier]) as store:
         store.set("k", 1)
         collection = tier._link._connection.collection(write=True)
-        id = f"{tier._record._prefix}:default:0:k"
+        id, cached = f"{tier._record._prefix}:default:0:k", f"{tier._record._prefix}~default:1:k"
         body = tier._link.fetch(id)
         assert body is not None
-        for bad in (b"", b"x" * 50, body.body[:-1], body.body[:-1] + b"!", b"\xf5k\xff\xff"):
+        new = value("k", namespace="default").seal(2**62)
+        short = (b"\xf5", b"\xf5k", b"\xf5k\xff", b"\xf5k\xff\xff", b"\xf5h\xf5k")
+        for bad in (b"", b"x" * 50, body.body[:-1], body.body[:-1] + b"!", *short):
             collection.upsert(id, bad)
             with pytest.raises(StoreUnavailable, match="damaged"):
                 store.get("k")
-            assert tier.put("default:1", "k", value("k", namespace="default").seal(5)) in (True, False)
+            collection.upsert(cached, bad)
+            assert tier.get("default:1", "k") != new
+            assert tier.put("default:1", "k", new) and tier.get("default:1", "k") == new
         store.set("k", 2)
         assert store.get("k") == 2
 

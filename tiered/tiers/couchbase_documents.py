@@ -7,9 +7,9 @@ the version.
 
 from __future__ import annotations
 
+import struct
 import time
 from hashlib import blake2b
-from struct import Struct
 from typing import NamedTuple
 
 from tiered.entry import HEADER_SIZE, open_frame
@@ -23,7 +23,7 @@ LAST_MOMENT = 2**31 - 1
 
 DIGEST = "\x7f"
 _NAMED, _HOLLOW = b"\xf5k", b"\xf5h"
-_LENGTH = Struct(">H")
+_LENGTH = struct.Struct(">H")
 
 
 class Body(NamedTuple):
@@ -68,7 +68,7 @@ def unpack(body: bytes) -> Body:
     try:
         end = begin + _LENGTH.unpack_from(rest, len(_NAMED))[0]
         return Body(rest[end:], rest[begin:end].decode(), hollow)
-    except (UnicodeDecodeError, IndexError, ValueError):
+    except (UnicodeDecodeError, struct.error):
         return Body(body)
 
 
