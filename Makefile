@@ -66,7 +66,7 @@ secrets: .venv/.ok  ## what looks like a secret in the files that git tracks
 bench-codecs: .venv/.ok  ## what compression, signatures and encryption cost at 1 KiB
 	$(BIN)/python benchmarks/codecs.py
 
-bench: .venv/.ok  ## the parts against their bare peers, as ratios
+bench: .venv/.ok  ## the parts and whole stores beside their peers (docs/performance.md)
 	@scripts/ensure-redis-server
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	@scripts/ensure-couchbase-mock

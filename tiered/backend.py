@@ -145,7 +145,7 @@ class TieredBackend:
             serve_unproven=serve_unproven,
             clock=clock,
         )
-        self._tiers, self._max_value_bytes = [*tiers[:-1], chain.record], max_value_bytes
+        self._tiers = [*tiers[:-1], chain.record]
         self._keeper, self._coherence = Keeper(chain), Coherence(chain)
         self._feeder = Feeder(chain) if chain.fed else None
         self._loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=load_patience)
@@ -154,7 +154,7 @@ class TieredBackend:
     def _bind(self, chain: Chain, namespace: str) -> None:
         self._chain, self._space = chain, chain.space(namespace)
         self._reader, self._writer = Reader(chain), Writer(chain, self._feeder)
-        self._drafter = Drafter(chain, self._space, self._max_value_bytes)
+        self._drafter = Drafter(chain, self._space)
         draft = self._drafter.one
         self._loads = Loads(self._loading, self._space, self._reader, draft, self._write)
         self._updates = Updates(chain, self._space, self._ready, draft, partial(self._write, op="update"))
@@ -502,9 +502,8 @@ class TieredBackend:
     def _view(self, namespace: str) -> TieredBackend:
         """Another object over the same chain."""
         view = object.__new__(TieredBackend)
-        view._tiers, view._max_value_bytes = self._tiers, self._max_value_bytes
+        view._tiers, view._feeder = self._tiers, self._feeder
         view._keeper, view._coherence, view._loading = self._keeper, self._coherence, self._loading
-        view._feeder = self._feeder
         view._bind(self._chain, namespace)
         return view
 
@@ -625,7 +624,7 @@ class TieredBackend:
             self._ready()
             page = self._chain.record.scan(self._space.name, prefix, cursor, PAGE)
             for key, frame in page.items:
-                entry = self._space.entry(frame, key)
+                entry = self._space.frames.open(frame, key)
                 if not entry.absent(self._chain.clock.now()):
                     yield key, entry
             if (cursor := page.cursor) is None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
 from tiered.codecs.base import Codec, immutable
-from tiered.codecs.frames import OVERHEAD, Frames
+from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
-from tiered.entry import Covered, Entry
-from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError, TooLarge
+from tiered.entry import Entry
+from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError
 from tiered.forks import Forking, register
 from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
@@ -53,8 +53,7 @@ class Space:
 
     def __init__(self, name: str, memory: MemoryTier, rules: Rules) -> None:
         self.name = name
-        self.frames, self.max_frame_bytes = Frames(name, rules), rules.max_size + OVERHEAD
-        self.seed, self.open = self.frames.seed, self.frames.read
+        self.frames = Frames(name, rules)
         with memory.lock:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
@@ -75,15 +74,6 @@ class Space:
         self.loads.clear()
         self.stats.reset()
         self.generation, self.scope, self.ready, self.subscribed = 0, "", False, False
-
-    def entry(self, frame: bytes, key: str) -> Entry:
-        """The entry in `frame`; raises `CodecError`."""
-        if len(frame) > self.max_frame_bytes:
-            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
-        try:
-            return self.open(frame, self.seed, key)
-        except Covered:
-            return self.frames.open(frame, key)
 
     def enter(self, generation: int) -> None:
         """From here on `generation` holds. With the memory's lock."""

@@ -18,8 +18,8 @@ _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 class Drafter:
     """Makes the writes of one namespace; raises `InvalidKey`, `InvalidValue`, `InvalidTtl`. Thread-safe."""
 
-    def __init__(self, chain: Chain, space: Space, max_value_bytes: int) -> None:
-        self._chain, self._space, self._max_value_bytes = chain, space, max_value_bytes
+    def __init__(self, chain: Chain, space: Space) -> None:
+        self._chain, self._space = chain, space
 
     def one(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> Write:
         """A write of `value`, on the condition `expect` (see `Write`)."""
@@ -29,10 +29,9 @@ class Drafter:
     def several(self, items: Iterable[tuple[str, Any]], ttl: Ttl) -> list[Write]:
         """A write of each, all with one expiry."""
         expires_at = expiry(ttl, self._chain.clock.now())
-        limit, most, seed = self._chain.max_key_bytes, self._max_value_bytes, self._space.seed
-        codec, frames, writes = self._chain.codec, self._space.frames, list[Write]()
-        plain = frames.plain
-        encode, codec_id = codec.encode, codec.id
+        chain, frames, writes = self._chain, self._space.frames, list[Write]()
+        limit, most, codec = chain.max_key_bytes, chain.rules.max_size, chain.codec
+        seed, plain, encode, codec_id = frames.seed, frames.plain, codec.encode, codec.id
         for key, value in items:
             # Most keys are right at a glance, here and in `TieredBackend._find`, without a call.
             if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:

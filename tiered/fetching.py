@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
-from tiered.entry import MAX_VERSION, Covered
-from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, TooLarge, Untrusted
+from tiered.entry import MAX_VERSION
+from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, Untrusted
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
@@ -295,13 +295,7 @@ class Fetcher:
 
     def _open(self, space: Space, key: str, frame: bytes, tier: str, started: float, until: float) -> Found:
         chain = self._chain
-        if len(frame) > space.max_frame_bytes:
-            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
-        try:
-            entry = space.open(frame, space.seed, key)
-        except Covered:
-            entry = space.frames.open(frame, key)
-        flags, codec, version, expires_at, _, payload = entry
+        flags, codec, version, expires_at, _, payload = entry = space.frames.open(frame, key)
         if (flags or expires_at) and entry.absent(chain.clock.now()):
             slot = None
         elif codec == chain.codec.id:

@@ -233,7 +233,7 @@ class Loads:
             frame = self._chain.record.read(self._space.name, key)[1]
             if frame is None:
                 return None
-            entry, now = self._space.entry(frame, key), self._chain.clock.now()
+            entry, now = self._space.frames.open(frame, key), self._chain.clock.now()
             lately = 0 < entry.expires_at <= now < min(entry.expires_at + job.stale, entry.keep_until)
             if entry.tombstone or not lately:
                 return None

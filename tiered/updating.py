@@ -93,7 +93,7 @@ class Updates:
         _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return _Current()
-        entry = self._space.entry(frame, key)
+        entry = self._space.frames.open(frame, key)
         if entry.absent(self._chain.clock.now()):
             return _Current()
         return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)

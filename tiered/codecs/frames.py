@@ -6,7 +6,6 @@ Opened: the seal is checked first, then the size, and only then it is decompress
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tiered.codecs.rules import Rules
@@ -18,6 +17,7 @@ from tiered.entry import (
     HEADER_SIZE,
     SIGNED,
     TOMBSTONE,
+    Covered,
     Draft,
     Entry,
     assembled,
@@ -42,10 +42,9 @@ class Frames:
     def __init__(self, name: str, rules: Rules) -> None:
         self.seed = namespace_seed(name)
         self.plain = rules.plain
-        """Whether a draft needs no more than `entry.draft`."""
+        """Whether a draft needs no more than `entry.draft`, and as a rule a frame no more than `entry.open_frame`."""
         self._space, self._rules, self._seal = name.encode() + b"\0", rules, rules.writes
-        self.read: Callable[[bytes, int, str], Entry] = open_frame if self.plain else self._open
-        """For the hot path: opens (frame, `seed`, key); raises `Covered` for what only `open` can open."""
+        self._most = rules.max_size + OVERHEAD
 
     def draft(self, key: str, payload: bytes, codec: int, expires_at: int = 0, keep_until: int = 0) -> Draft:
         """A draft of a value under `key`."""
@@ -68,7 +67,14 @@ class Frames:
 
     def open(self, frame: bytes, key: str) -> Entry:
         """The entry in `frame`, its payload as the codec made it; raises `CodecError`."""
-        return self._open(frame, self.seed, key)
+        if len(frame) > self._most:
+            raise TooLarge(f"takes {len(frame)} bytes, more than max_value_bytes permits")
+        if self.plain:
+            try:
+                return open_frame(frame, self.seed, key)
+            except Covered:
+                pass  # compressed by another process, which is read; or sealed, which is refused, saying why
+        return self._uncovered(frame, key)
 
     def is_current(self, frame: bytes) -> bool:
         """Whether a frame says, unverified, that it was sealed as one would be now: the same way, with the same key."""
@@ -105,11 +111,9 @@ class Frames:
             return frame
         return assembled(head, self.seed, key, body)
 
-    def _open(self, frame: bytes, seed: int, key: str) -> Entry:
+    def _uncovered(self, frame: bytes, key: str) -> Entry:
         rules = self._rules
-        if len(frame) > rules.max_size + OVERHEAD:
-            raise TooLarge(f"takes {len(frame)} bytes, more than the limit of {rules.max_size} (max_value_bytes)")
-        entry = open_frame(frame, seed, key, ALL_FLAGS)
+        entry = open_frame(frame, self.seed, key, ALL_FLAGS)
         flags, payload = entry[0], entry[5]
         sealed = flags & SEALED
         if sealed not in rules.reads:

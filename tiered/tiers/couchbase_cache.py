@@ -8,7 +8,7 @@ from time import monotonic
 
 from tiered.clock import Clock
 from tiered.entry import keep_until_of, version_of
-from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers.base import RETENTION_MS, Page
 from tiered.tiers.couchbase_batch import BATCH, BATCH_BYTES, Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, hollowed, id_of, native_expiry, pack, unpack
@@ -51,7 +51,7 @@ class CouchbaseCache:
                 self._check_run(Ambiguous)
         except (StoreUnavailable, NotApplied) as error:
             kind = Ambiguous if any(accepted) else NotApplied
-            message = str(error).removeprefix(f"{error.tier}: ")
+            message = without_tier(error, error.tier)
             raise kind(message, tier=error.tier, reason=error.reason) from error
         return accepted
 
@@ -84,7 +84,7 @@ class CouchbaseCache:
                 if self._link.mutate(Mutation(id, uuid.uuid4().hex.encode(), 0, held.cas if held else 0)):
                     self._link.believe()
         except (NotApplied, Ambiguous) as error:
-            message = str(error).removeprefix(f"{error.tier}: ")
+            message = without_tier(error, error.tier)
             raise StoreUnavailable(message, tier=error.tier, reason=error.reason) from error
         raise StoreUnavailable(_CONTRADICTS, tier=self._link.name, reason=Reason.OTHER)
 

@@ -100,7 +100,7 @@ class Connection:
                 self._connect()
             return self._collection
         except (StoreUnavailable, NotApplied) as error:
-            message = str(error).removeprefix(f"{self._name}: ")
+            message = without_tier(error, self._name)
             raise kind(message, tier=self._name, reason=error.reason) from error
         finally:
             self._lock.release()

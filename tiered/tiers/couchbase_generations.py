@@ -17,7 +17,7 @@ from random import random
 from typing import Any
 
 from tiered.clock import Clock
-from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_link import Link
 
@@ -105,7 +105,7 @@ class Generations:
             before = self.read().number(namespace)
             announced = self._announce(namespace, before)
         except (StoreUnavailable, Ambiguous) as error:  # an announcement alone changes nothing
-            message = f"nothing was changed: {str(error).removeprefix(f'{error.tier}: ')}"
+            message = f"nothing was changed: {without_tier(error, error.tier)}"
             raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         if announced.number(namespace) > before:
             return announced
@@ -173,7 +173,7 @@ class Generations:
         try:
             self._link.mutate(Mutation(self._id, _body(State(uuid.uuid4().hex, now, now, {})), 0, 0))
         except StoreError as error:
-            message = f"the store's first document cannot be written: {str(error).removeprefix(f'{error.tier}: ')}"
+            message = f"the store's first document cannot be written: {without_tier(error, error.tier)}"
             raise StoreUnavailable(message, tier=error.tier, reason=error.reason) from error
 
     def _replace(self, state: State) -> State | None:

@@ -16,7 +16,7 @@ from couchbase.exceptions import (
 from couchbase.kv_range_scan import PrefixScan
 
 from tiered.clock import Clock
-from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers import couchbase_batch as batch
 from tiered.tiers.couchbase_batch import BATCH, CONDITION, Held, Mutation
 from tiered.tiers.couchbase_connection import Connection
@@ -219,7 +219,7 @@ class Link:
         return self._partly(worst) if partly and isinstance(worst, NotApplied) else worst
 
     def _partly(self, error: StoreError) -> Ambiguous:
-        message = str(error).removeprefix(f"{self.name}: ")
+        message = without_tier(error, self.name)
         return Ambiguous(f"after a part was stored: {message}", tier=self.name, reason=error.reason)
 
     def _probe(self, tries: int) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tiered.clock import Clock
 from tiered.entry import HEADER_SIZE, expires_at_of, is_tombstone, namespace_seed
-from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.tiers.base import RETENTION_MS, Commit, Page, Stamp, Write, Written
 from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, sealed, unpack
@@ -59,7 +59,7 @@ class CouchbaseRecord:
         try:
             after = self._generations.after(state)
         except StoreUnavailable as error:
-            message = f"written, but what it means for cache tiers is unknown: {_words(error)}"
+            message = f"written, but what it means for cache tiers is unknown: {without_tier(error, error.tier)}"
             raise Ambiguous(message, tier=error.tier, reason=error.reason) from error
         # A generation that came before the write would be one in which a cache tier may hold what is older (R8).
         still = after if after.space(namespace) == state.space(namespace) else state
@@ -108,7 +108,7 @@ class _Commit:
                 self._round(round_)
         except (StoreUnavailable, NotApplied) as error:
             if any(it.version for it in self._written.values()):
-                message = f"after a part was stored: {_words(error)}"
+                message = f"after a part was stored: {without_tier(error, error.tier)}"
                 raise Ambiguous(message, tier=error.tier, reason=error.reason) from error
             raise _not_applied(error) from error
         return [self._written[place] for place in range(len(self._writes))]
@@ -208,8 +208,4 @@ def _stamped(namespace: str, key: str, frame: bytes, version: int) -> bytes:
 def _not_applied(error: StoreError) -> NotApplied:
     if isinstance(error, NotApplied):
         return error
-    return NotApplied(f"nothing was written: {_words(error)}", tier=error.tier, reason=error.reason)
-
-
-def _words(error: StoreError) -> str:
-    return str(error).removeprefix(f"{error.tier}: ")
+    return NotApplied(f"nothing was written: {without_tier(error, error.tier)}", tier=error.tier, reason=error.reason)

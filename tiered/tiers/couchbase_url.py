@@ -11,7 +11,6 @@ from tiered.errors import ConfigError
 from tiered.urls import pieces
 
 SCHEMES = ("couchbase", "couchbases")
-DURABILITY = ("none", "majority", "majority_and_persist_active", "persist_to_majority")
 DEFAULT = "_default"
 _EXAMPLE = "couchbase://user:password@host/bucket"
 _PORT = re.compile("[0-9]{1,5}")

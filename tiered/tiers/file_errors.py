@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable, without_tier
 
 CLOSED = "closed; build a new one"
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -48,12 +48,12 @@ class FileErrors:
 
     def unreadable(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, ConfigError):
-            return StoreUnavailable(self._bare(error), tier=self.name, reason=Reason.MISUSE)
+            return StoreUnavailable(without_tier(error, self.name), tier=self.name, reason=Reason.MISUSE)
         return StoreUnavailable(self._say("cannot read {}", error), tier=self.name, reason=reason(error))
 
     def not_applied(self, error: Exception) -> NotApplied:
         if isinstance(error, ConfigError):
-            return NotApplied(self._bare(error), tier=self.name, reason=Reason.MISUSE)
+            return NotApplied(without_tier(error, self.name), tier=self.name, reason=Reason.MISUSE)
         return NotApplied(self._say("nothing was written to {}", error), tier=self.name, reason=reason(error))
 
     def ambiguous(self, error: Exception) -> Ambiguous:
@@ -66,9 +66,6 @@ class FileErrors:
 
     def _say(self, what: str, error: Exception) -> str:
         return f"{what.format(self.path)}: {error}{_ADVICE.get(_code(error), '')}"
-
-    def _bare(self, error: ConfigError) -> str:
-        return str(error).removeprefix(f"{self.name}: ")
 
 
 def damaged(what: str) -> sqlite3.DatabaseError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, without_tier
 from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
@@ -174,6 +174,6 @@ class Writer:
 
 def _fail(jobs: Sequence[Job], error: StoreError, cause: BaseException | None = None) -> None:
     for job in jobs:
-        message = str(error).removeprefix(f"{error.tier}: ")
+        message = without_tier(error, error.tier)
         job.error, job.settled = type(error)(message, tier=error.tier, reason=error.reason), True
         job.error.__cause__ = cause or error.__cause__

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied
+from tiered.errors import Ambiguous, ConfigError, NotApplied, without_tier
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_lock import DirectoryLock
@@ -81,7 +81,7 @@ class IntentStore:
             self.write(lambda db: tables.announce(db, self.writers.number, namespace, intents))
         except Ambiguous as error:
             self.waiting.over([intent for intent, _ in intents])  # the write itself is not going to be tried
-            message = str(error).removeprefix(f"{error.tier}: ")
+            message = without_tier(error, error.tier)
             raise NotApplied(f"not announced: {message}", tier=error.tier, reason=error.reason) from error
 
     def close(self) -> None:
