@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.couchbase_servers import CouchbaseMock, fresh
 from tests.waiting import eventually
@@ -41,7 +42,7 @@ def in_the_middle(couchbase_mock: CouchbaseMock, tmp_path: Path) -> Iterator[Tie
 def test_every_url_of_the_page_is_one(tmp_path: Path) -> None:
     assert len(URLS) >= 5
     authority = tmp_path / "ca.pem"
-    authority.touch()
+    trustme.CA().cert_pem.write_to_path(authority)
     for meaning, text in URLS.items():
         (tier,) = tiers_from_url(text.replace("/etc/ssl/couchbase-ca.pem", str(authority)))
         assert isinstance(tier, CouchbaseTier), meaning
@@ -50,7 +51,7 @@ def test_every_url_of_the_page_is_one(tmp_path: Path) -> None:
 
 def test_a_url_a_table_and_the_environment_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = tmp_path / "ca.pem"
-    authority.touch()
+    trustme.CA().cert_pem.write_to_path(authority)
     login, place = "bot:p%40ss@", "one.example,two.example/chat/main/bots"
     whole = f"couchbases://{login}{place}?certificate={authority}&durability=majority"
     table = {
@@ -103,6 +104,13 @@ def test_what_cannot_work_is_refused_in_words_that_help(url: str, says: str) -> 
     with pytest.raises(ConfigError, match=says) as raised:
         tiers_from_url(url)
     assert "p@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_certificate_that_is_none_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ca.pem").write_bytes(content)
+    with pytest.raises(ConfigError, match="couchbase: certificate names a file without certificates"):
+        tiers_from_url(f"couchbases://u:p@localhost/b?certificate={tmp_path / 'ca.pem'}")
 
 
 def test_addresses_that_the_sdk_takes_are_taken() -> None:

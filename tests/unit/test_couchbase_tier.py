@@ -9,9 +9,13 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from couchbase.exceptions import MutationTokenOutdatedException
+from couchbase.kv_range_scan import PrefixScan
+from couchbase.result import MutationToken
 
 from tests.clocks import HandClock
 from tests.couchbase_servers import REAL, CouchbaseMock, fresh, with_scans
@@ -26,6 +30,8 @@ from tiered.testing.contract import value
 from tiered.tiers import couchbase_generations
 from tiered.tiers.base import Write
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, unpack
+from tiered.tiers.couchbase_history import Histories
+from tiered.tiers.couchbase_link import SCAN_TIMEOUT
 
 LIMIT = 30.0
 
@@ -52,6 +58,14 @@ def now() -> int:
 def another(tier: CouchbaseTier, url: str) -> CouchbaseTier:
     """As another process would use the same documents."""
     return CouchbaseTier(url, prefix=tier._record._prefix, timeout=30.0, connect_timeout=30.0)
+
+
+def remember_another_history(tier: CouchbaseTier) -> None:
+    """As if the server's nodes had lost since what they had not yet written to their disks."""
+    newest = tier._link._histories._newest
+    assert newest
+    for part, token in newest.items():
+        newest[part] = MutationToken({**token.as_dict(), "partition_uuid": token.partition_uuid + 1})
 
 
 # Documents
@@ -312,6 +326,65 @@ def test_a_listing_that_was_given_up_says_so(tier: CouchbaseTier) -> None:
         tier.scan("n", "", first.cursor, 1)
 
 
+class Scanned:
+    """A collection that lists `ids`, or fails, and notes what it is asked."""
+
+    def __init__(self, inner: Any, failure: Exception | None = None) -> None:
+        self.inner, self.failure, self.asked = inner, failure, list[dict[str, Any]]()
+
+    def scan(self, kind: PrefixScan, **options: Any) -> Iterator[Any]:
+        self.asked.append(options)
+        if self.failure is not None:
+            raise self.failure
+        return iter([SimpleNamespace(id=f"{kind.prefix}k")])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_a_listing_waits_for_all_that_this_process_wrote(mocked: CouchbaseTier) -> None:
+    connection = mocked._link._connection
+    connection._collection = scanned = Scanned(connection.collection(write=False))
+    assert len(list(mocked._link.ids("p:"))) == 1
+    assert "consistent_with" not in scanned.asked[0]  # nothing was written
+    mocked.put_many("n:1", [(f"k{n}", value(f"k{n}").seal(1)) for n in range(50)])
+    mocked.put_many("n:1", [(f"k{n}", value(f"k{n}").seal(2)) for n in range(50)])
+    result = scanned.inner.upsert("one", b"more")
+    mocked._link._cas(result)
+    assert len(list(mocked._link.ids("p:"))) == 1
+    tokens = {token.partition_id: token for token in scanned.asked[1]["consistent_with"]._sv}
+    assert 1 < len(tokens) <= 51 and tokens[result.mutation_token().partition_id] == result.mutation_token()
+    assert scanned.asked[1]["timeout"] == SCAN_TIMEOUT
+
+
+def test_a_listing_on_a_node_that_was_replaced_says_so_and_the_next_is_right(mocked: CouchbaseTier) -> None:
+    connection = mocked._link._connection
+    scanned = Scanned(connection.collection(write=False), MutationTokenOutdatedException())
+    mocked.put_many("n:1", [("k", value("k").seal(1))])
+    connection._collection = scanned
+    with pytest.raises(StoreUnavailable, match="begin the listing again") as raised:
+        list(mocked._link.ids("p:"))
+    assert raised.value.reason is Reason.RESTARTED and mocked._link.replaced
+    scanned.failure = None
+    assert len(list(mocked._link.ids("p:"))) == 1 and "consistent_with" not in scanned.asked[1]
+
+
+def test_the_newest_token_of_a_part_is_kept_whatever_came_last() -> None:
+    histories = Histories(lasting=True)
+
+    def token(number: int, history: int = 7) -> MutationToken:
+        return MutationToken(
+            {"partition_id": 1, "partition_uuid": history, "sequence_number": number, "bucket_name": "b"}
+        )
+
+    for number in (2, 3, 1):
+        histories.note(token(number))
+    assert histories.seen()["consistent_with"]._sv == {token(3)}
+    histories.note(token(1, history=8))
+    assert histories.seen()["consistent_with"]._sv == {token(1, history=8)}
+    assert not histories.replaced  # what is durable is on other nodes, too
+
+
 # Faults
 
 
@@ -377,8 +450,7 @@ def test_a_cache_whose_node_came_back_with_another_history_is_another(mocked: Co
     first = mocked.probe()
     frames = [(f"k{n}", value(f"k{n}").seal(1)) for n in range(300)]
     mocked.put_many("n:1", frames)
-    for partition in mocked._link._histories:  # as it was before the node lost what it had not written yet
-        mocked._link._histories[partition] += 1
+    remember_another_history(mocked)
     with pytest.raises(Exception, match="restarted or replaced") as raised:
         mocked.put_many("n:1", [(key, value(key).seal(2)) for key, _ in frames])
     assert getattr(raised.value, "reason", None) is Reason.RESTARTED
@@ -399,8 +471,7 @@ def test_a_record_that_may_have_lost_writes_gives_its_caches_a_new_generation(
         generation = mocked.generation("default")
         store._keeper.look()
         assert mocked.generation("default") == generation
-        for partition in mocked._link._histories:
-            mocked._link._histories[partition] += 1
+        remember_another_history(mocked)
         store.set_many({f"k{n}": 2 for n in range(100)})
         eventually(lambda: mocked.generation("default") > generation)
         assert store.get_many(["k1", "k2"]) == {"k1": 2, "k2": 2}

@@ -11,6 +11,7 @@ from couchbase.exceptions import (
     CouchbaseException,
     DocumentNotFoundException,
     FeatureUnavailableException,
+    MutationTokenOutdatedException,
     UnsupportedOperation,
 )
 from couchbase.kv_range_scan import PrefixScan
@@ -21,9 +22,12 @@ from tiered.tiers import couchbase_batch as batch
 from tiered.tiers.couchbase_batch import BATCH, CONDITION, Held, Mutation
 from tiered.tiers.couchbase_connection import Connection
 from tiered.tiers.couchbase_errors import store_error
+from tiered.tiers.couchbase_history import Histories
 from tiered.tiers.couchbase_prober import Prober
 from tiered.tiers.couchbase_url import Address
 
+SCAN_TIMEOUT = timedelta(seconds=10)
+"""For a part of a listing, which waits until what it must see is on the server's disk."""
 RENEW_AFTER = 2
 """Probes that fail before a new connection is tried."""
 _DURABILITY = {
@@ -41,10 +45,7 @@ class Link:
         self, address: Address, *, name: str, timeout: float, connect_timeout: float, durability: str, clock: Clock
     ) -> None:
         self.name = name
-        self.replaced = False
-        """Whether a write came to a node with another history than before: it may have lost what it acknowledged, unless
-        that was on other nodes, too."""
-        self._histories: dict[int, int] = {}
+        self._histories = Histories(lasting=durability != "none")
         self._connection = Connection(address, name=name, timeout=timeout, connect_timeout=connect_timeout, clock=clock)
         self._prober = Prober(name, self._probe, clock)
         self._durable: dict[str, Any] = {}
@@ -130,8 +131,9 @@ class Link:
         self._run(ask, write=True)
 
     def ids(self, prefix: str) -> Iterator[str]:
-        """Those that start with `prefix`, in no order."""
-        found = self._run(lambda collection: iter(collection.scan(PrefixScan(prefix), ids_only=True)))
+        """Those that start with `prefix`, in no order: all that this process wrote before, and what else is on the disk."""
+        options = {"ids_only": True, "timeout": SCAN_TIMEOUT, **self._histories.seen()}
+        found = self._run(lambda collection: iter(collection.scan(PrefixScan(prefix), **options)))
         while True:
             one = self._run(lambda _: next(found, None))
             if one is None:
@@ -143,9 +145,14 @@ class Link:
         self._connection.ping()
         self._prober.answered()
 
+    @property
+    def replaced(self) -> bool:
+        """Whether a node may have lost what it acknowledged (see `Histories`)."""
+        return self._histories.replaced
+
     def believe(self) -> None:
         """What the nodes have now is believed."""
-        self._histories, self.replaced = {}, False
+        self._histories.believe()
 
     @property
     def state(self) -> str:
@@ -177,6 +184,10 @@ class Link:
             raise
         except (FeatureUnavailableException, UnsupportedOperation) as error:
             raise self._unsupported(error, write) from error
+        except MutationTokenOutdatedException as error:
+            self._histories.outdated()
+            message = "a node was restarted or replaced since this process wrote to it; begin the listing again"
+            raise StoreUnavailable(message, tier=self.name, reason=Reason.RESTARTED) from error
         except (CouchbaseException, RuntimeError) as error:
             failure = store_error(error, self.name, write=write)
             self._prober.failed(failure)
@@ -185,14 +196,10 @@ class Link:
         return result
 
     def _cas(self, result: Any) -> int:
-        """Of what was written; the token beside it says in which history its part of the bucket is."""
-        token = None if self._durable else result.mutation_token()
-        if (
-            token is not None
-            and self._histories.setdefault(token.partition_id, token.partition_uuid) != token.partition_uuid
-        ):
-            self._histories[token.partition_id] = token.partition_uuid
-            self.replaced = True
+        """Of what was written."""
+        token = result.mutation_token()
+        if token is not None:
+            self._histories.note(token)
         return int(result.cas)
 
     def _unsupported(self, error: Exception, write: bool) -> StoreError:

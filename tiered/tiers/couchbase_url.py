@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -70,6 +71,12 @@ def _check_certificate(certificate: str | None, scheme: str, name: str) -> None:
         raise ConfigError(f"{name}: a certificate needs TLS: write couchbases://…")
     if not Path(certificate).is_file():
         raise ConfigError(f"{name}: certificate names a file that is not there")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except (OSError, ssl.SSLError) as error:  # the SDK would say no more than that it cannot connect
+        raise ConfigError(
+            f"{name}: certificate names a file without certificates in PEM form, or no readable one"
+        ) from error
 
 
 def _check_ports(hosts: str, name: str) -> None:
