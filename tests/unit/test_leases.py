@@ -192,7 +192,7 @@ def test_who_waits_stops_when_there_is_a_value(
     def pause(seconds: float) -> None:
         clock.advance(seconds)
         if clock.monotonic() > began + 1:
-            write = Write("k", draft(space.seed, "k", b"v", 1))
+            write = Write("k", draft(space.frames.seed, "k", b"v", 1))
             record.commit("n", [write], now=clock.now())
 
     leases._pause = pause

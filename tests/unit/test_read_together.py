@@ -28,7 +28,7 @@ def process(start: Start) -> Process:
 
 
 def together(process: Process, keys: Sequence[str]) -> dict[str, Found | Exception]:
-    return process.store._reader.read_together(process.store._space, keys)
+    return process.store._reader.read_together(process.store._space, keys, {})
 
 
 def values(found: dict[str, Found | Exception]) -> dict[str, Any]:

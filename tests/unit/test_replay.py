@@ -237,7 +237,7 @@ def test_what_is_written_while_an_absence_gets_its_version_is_put_instead(
         record.before_commit = None
         record.commit(
             "default",
-            [Write("k", draft(store._space.seed, "k", store._chain.codec.encode("v2"), store._chain.codec.id))],
+            [Write("k", draft(store._space.frames.seed, "k", store._chain.codec.encode("v2"), store._chain.codec.id))],
             now=0,
         )
 
