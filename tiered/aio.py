@@ -7,10 +7,12 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
 from tiered.backend import PAGE, TieredBackend, _value
+from tiered.errors import StoreError
 from tiered.fetching import Found
 from tiered.performing import Performer
 from tiered.pool import Pool
@@ -254,10 +256,15 @@ class AsyncTieredBackend:
     # Private, in the order of use
 
     async def _find(self, key: str) -> Found:
-        key = check_key(key, self._store._chain.max_key_bytes)
-        with self._stats.operation("get", keys=1):
-            found = await self._pool.read(self._store, key)
-        self._stats.found(found.tier, found.slot is not None)
+        store, began = self._store, monotonic()  # counted as in `TieredBackend._below`
+        if type(key) is not str or not key.isascii() or not 0 < len(key) <= store._chain.max_key_bytes:
+            key = check_key(key, store._chain.max_key_bytes)
+        try:
+            found = await self._pool.read(store, key)
+        except StoreError:
+            store._failed(began)
+            raise
+        store._found(found, began)
         return found
 
     async def _write(self, write: Write, value: Any, *, op: str = "set") -> Result:

@@ -27,7 +27,7 @@ from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.drafting import Drafter
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable, without_tier
-from tiered.fetching import Found, Unproven
+from tiered.fetching import Found, Said, Unproven
 from tiered.loading import Loading, Loads
 from tiered.observability.observed import OBSERVED
 from tiered.options import check
@@ -507,7 +507,7 @@ class TieredBackend:
         view._bind(self._chain, namespace)
         return view
 
-    def _read_together(self, keys: Collection[str]) -> dict[str, Found | Exception]:
+    def _read_together(self, keys: Collection[str], said: Mapping[str, Said]) -> dict[str, Found | Exception]:
         """What `_find` finds of each key, or raises, for callers who wait at the same moment."""
         found, left, now = dict[str, Found | Exception](), list[str](), self._monotonic()
         for key in keys:
@@ -518,7 +518,7 @@ class TieredBackend:
                 left.append(key)
         if left:
             self._ready()
-            found.update(self._reader.read_together(self._space, left))
+            found.update(self._reader.read_together(self._space, left, said))
         return found
 
     def _ready(self, *, write: bool = False) -> None:
@@ -580,22 +580,29 @@ class TieredBackend:
 
     def _below(self, key: str) -> Found:
         """What is below memory; `tiered.aio` has another way there."""
-        began, stats, gets = monotonic(), self._stats, self._gets  # as `operation` counts, at a third of what it costs
+        began = monotonic()
         try:
             if self._chain.closed or not self._space.ready:
                 self._ready()
             found = self._reader.read(self._space, key)
         except StoreError:
-            stats.read_errors += 1
-            gets.failed(monotonic() - began)
+            self._failed(began)
             raise
-        gets.ok += 1
-        gets.duration.observe(monotonic() - began)
-        if found[0] is None:
-            stats.found(found.tier, False)
-        else:
-            stats.hits_below[found[1]] += 1
+        self._found(found, began)
         return found
+
+    def _found(self, found: Found, began: float) -> None:
+        """Count a `get` below memory; as `operation` does, at a third of what that costs."""
+        self._gets.ok += 1
+        self._gets.duration.observe(monotonic() - began)
+        if found[0] is None:
+            self._stats.found(found.tier, False)
+        else:
+            self._stats.hits_below[found[1]] += 1
+
+    def _failed(self, began: float) -> None:
+        self._stats.read_errors += 1
+        self._gets.failed(monotonic() - began)
 
     def _write(self, write: Write, value: Any, *, op: str = "set") -> tuple[Written, Any]:
         result = self._counted(op, (write,), (value,))[0]

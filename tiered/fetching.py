@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tiered.chain import Chain, Space
@@ -26,6 +27,13 @@ class Found(NamedTuple):
 
 class Unproven(Found):
     """Found above a store of record that cannot be asked: there may have been a newer write."""
+
+
+class Said(NamedTuple):
+    """What a cache tier has said of a key: that it misses it (None), or nothing."""
+
+    guard: Guard
+    answer: Answer
 
 
 class _Asked:
@@ -66,6 +74,23 @@ class Fetcher:
             self._passed_by(space, key)
         return found
 
+    def first(self, started: float) -> Guard | None:
+        """The cache tier that a read asks first, if one may be asked."""
+        asked, trust = self._chain.order.asked, self._chain.trust
+        return asked[0] if asked and trust.caches(started) and trust.proven(asked[0].passed_at) else None
+
+    def made_of(self, space: Space, key: str, guard: Guard, answer: Answer, started: float) -> Found | Said | None:
+        """What the `answer` of the first cache tier is worth; None if it is for `fetch` to look at it."""
+        if not isinstance(answer, bytes):
+            return Said(guard, answer)
+        try:
+            found = self._open(space, key, answer, guard.name, started, self._chain.trust.cache_until(started))
+            self._refuse_replayed(space, key, found, started)
+        except CodecError:
+            return None
+        guard.stats.hits += 1
+        return found
+
     def fetch(
         self,
         space: Space,
@@ -74,13 +99,15 @@ class Fetcher:
         *,
         caches: bool = True,
         failed: dict[str, StoreError] | None = None,
+        said: Mapping[str, Said] = MappingProxyType({}),
     ) -> dict[str, Found]:
         """What the tiers say of each of `keys`, asked one after the other for what is still unknown.
 
-        With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised.
+        With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised. What a tier
+        has `said` already it is not asked again.
         """
         chain, found = self._chain, dict[str, Found]()
-        asked = self._ask(space, keys, started, found, caches=caches and chain.trust.caches(started))
+        asked = self._ask(space, keys, started, found, said, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
             try:
@@ -134,7 +161,14 @@ class Fetcher:
                 failed[key] = error
 
     def _ask(
-        self, space: Space, keys: Sequence[str], started: float, found: dict[str, Found], *, caches: bool
+        self,
+        space: Space,
+        keys: Sequence[str],
+        started: float,
+        found: dict[str, Found],
+        said: Mapping[str, Said],
+        *,
+        caches: bool,
     ) -> list[_Asked]:
         """Ask the cache tiers in their order, and promote what one has to those that missed it."""
         chain, asked, since = self._chain, list[_Asked](), monotonic()
@@ -143,13 +177,15 @@ class Fetcher:
             if not left:
                 break
             it = _Asked(guard, since)
+            if said:
+                left = self._take(it, left, said)
             if (
                 not caches
                 or not chain.trust.proven(guard.passed_at)
                 or chain.clock.monotonic() - started > chain.deadline
             ):
-                it.unanswered = left
-            else:
+                it.unanswered += left
+            elif left:
                 generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
                 good = self._sort(space, it, left, answers, started, found)
@@ -157,6 +193,21 @@ class Fetcher:
                     self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
+
+    def _take(self, it: _Asked, keys: list[str], said: Mapping[str, Said]) -> list[str]:
+        """Note what the tier has said already; what it is still to be asked for."""
+        left = []
+        for key in keys:
+            before = said.get(key)
+            if before is None or before.guard is not it.guard:
+                left.append(key)
+            elif before.answer is None:
+                it.missed.append(key)
+            else:
+                it.unanswered.append(key)
+        count = len(it.missed)
+        it.guard.stats.misses += count
+        return left
 
     def _sort(
         self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]

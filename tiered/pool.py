@@ -14,7 +14,7 @@ from typing import Any
 
 from tiered.backend import TieredBackend
 from tiered.errors import NotApplied, Reason, StoreError
-from tiered.fetching import Found
+from tiered.fetching import Found, Said
 from tiered.lane import Lane
 from tiered.tiers.base import Write
 from tiered.writing import Result
@@ -32,7 +32,7 @@ _FOR_ITSELF = frozenset({Reason.TOO_LARGE, Reason.FULL, Reason.MISUSE, Reason.SE
 class Call:
     """What one task waits for."""
 
-    __slots__ = ("error", "future", "loop", "result", "store", "values", "what")
+    __slots__ = ("error", "future", "loop", "result", "said", "store", "values", "what")
 
     def __init__(self, store: TieredBackend | None, what: Any, values: Sequence[Any] = ()) -> None:
         self.store, self.what, self.values = store, what, values
@@ -40,6 +40,7 @@ class Call:
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.said: Said | None = None
 
 
 class Pool:
@@ -50,11 +51,17 @@ class Pool:
         self._commits = Lane(_commit, name="tiered-async-write", most=MOST, patience=PATIENCE)
         self._calls = Lane(_run, name="tiered-async")
 
-    def read(self, store: TieredBackend, key: str) -> asyncio.Future[Found]:
-        """What is below memory under `key`, which was checked."""
-        call = Call(store, key)
+    async def read(self, store: TieredBackend, key: str) -> Found:
+        """What is below memory under `key`, which was checked; without a thread, if a tier that can be asked so has it."""
+        call, space = Call(store, key), store._space
+        if space.ready and not store._chain.closed:
+            said = await store._reader.read_awaited(space, key, self.later)
+            if isinstance(said, Found):
+                return said
+            call.said = said
         self._reads.submit(call)
-        return call.future
+        found: Found = await call.future
+        return found
 
     def read_many(self, store: TieredBackend, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
         """`read` of each."""
@@ -113,7 +120,7 @@ def _read(calls: list[Call]) -> None:
             keys = dict.fromkeys(
                 key for call in group for key in ([call.what] if type(call.what) is str else call.what)
             )
-            found = store._read_together(keys)
+            found = store._read_together(keys, {call.what: call.said for call in group if call.said is not None})
         except BaseException as error:
             _fail(group, error)
         else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import StoreError
-from tiered.fetching import Fetcher, Found
+from tiered.fetching import Fetcher, Found, Said
+from tiered.replication.guard import NotAsked
 from tiered.replication.inflight import Flight, InFlightTable
+from tiered.tiers.base import Later
 
 
 class Reader:
@@ -44,6 +46,25 @@ class Reader:
                 mine.done.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
+    async def read_awaited(self, space: Space, key: str, later: Later) -> Found | Said | None:
+        """`read` of what the first cache tier has, for a task and on no thread; neither joined nor waits for others.
+
+        `Said`: it has no frame, and need not be asked again. None: `read` is to ask it, if anybody.
+        """
+        flights, started = space.flights, self._now()
+        events, guard = flights.events, self._fetcher.first(started)
+        if guard is None:
+            return None
+        answer = await guard.get_awaited(space, key, later)
+        if isinstance(answer, NotAsked):
+            return None
+        found = self._fetcher.made_of(space, key, guard, answer, started)
+        if not isinstance(found, Found):
+            return found
+        with self._memory.lock:
+            good = self._finish(space, key, found, events, started, flights.events == events)
+        return found if good else None
+
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
         """`read` of each key, in one round trip per tier. Batches are neither joined nor wait for others."""
         events, started = space.flights.events, self._now()
@@ -55,10 +76,12 @@ class Reader:
             found.update(self.read_many(space, overtaken, caches=False))
         return found
 
-    def read_together(self, space: Space, keys: Sequence[str]) -> dict[str, Found | Exception]:
+    def read_together(
+        self, space: Space, keys: Sequence[str], said: Mapping[str, Said]
+    ) -> dict[str, Found | Exception]:
         """`read` of each key, for callers who know nothing of each other: what fails one of them is no other's error.
 
-        One round trip per tier. Reads that are under way are joined, and these may be.
+        One round trip per tier, but for what one has `said` already. Reads that are under way are joined, and these may be.
         """
         flights, events, started = space.flights, space.flights.events, self._now()
         mine, others = dict[str, Flight](), dict[str, Flight]()
@@ -66,7 +89,7 @@ class Reader:
             flight = Flight(started)
             leader = flights.leaders.setdefault(key, flight)
             (mine if leader is flight else others)[key] = leader
-        results = self._lead_together(space, mine, events, started) if mine else {}
+        results = self._lead_together(space, mine, events, started, said) if mine else {}
         for key, leader in others.items():
             try:
                 results[key] = self._follow(space, key, leader, started) or self.read_many(space, (key,))[key]
@@ -75,12 +98,12 @@ class Reader:
         return results
 
     def _lead_together(
-        self, space: Space, mine: dict[str, Flight], events: int, started: float
+        self, space: Space, mine: dict[str, Flight], events: int, started: float, said: Mapping[str, Said]
     ) -> dict[str, Found | Exception]:
         failed, overtaken = dict[str, StoreError](), list[str]()
         lock = self._memory.lock
         try:
-            found = self._fetcher.fetch(space, list(mine), started, failed=failed)
+            found = self._fetcher.fetch(space, list(mine), started, failed=failed, said=said)
         except BaseException as error:
             with lock:
                 for key, flight in mine.items():

@@ -33,6 +33,7 @@ def traced(tier: _Tier, tracer_provider: Any = None) -> _Tier:
         for name in TRACED:
             if hasattr(tier, name):
                 setattr(tier, name, _spanned(getattr(tier, name), tier.name, name, tracer))
+        tier.asked = None  # by tasks, on no thread: nobody would be there to end the span
         tier._is_traced = True
     return tier
 

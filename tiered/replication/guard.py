@@ -18,7 +18,7 @@ from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
-from tiered.tiers.base import Enumerable, Tier
+from tiered.tiers.base import Enumerable, Later, Tier
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,15 @@ class _Unanswered:
 
 UNANSWERED: Final = _Unanswered()
 """Not a miss: the tier failed, or was not asked."""
+
+
+class NotAsked:
+    def __repr__(self) -> str:
+        return "NOT_ASKED"
+
+
+NOT_ASKED: Final = NotAsked()
+"""Whoever was to ask must ask in another way."""
 
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
@@ -50,7 +59,7 @@ class Guard:
         self.tier = tier
         self.name = tier.name
         self.breaker = breaker or Breaker(clock=clock)
-        self._now = clock.monotonic
+        self._now, self._asked = clock.monotonic, getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
         self.identity: str | None = None
@@ -75,11 +84,23 @@ class Guard:
         except Exception as error:
             self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
-        self._went_well("get", began)
-        if frame is not None:
-            count = len(frame)
-            self.stats.read_bytes += count
-        return frame if self.belief == belief else UNANSWERED
+        return self._got(frame, began, belief)
+
+    async def get_awaited(self, space: Keyspace, key: str, later: Later) -> Answer | NotAsked:
+        """`get` for a task, on no thread; `NOT_ASKED` if that is not possible now."""
+        belief = self.belief
+        if self._asked is None or not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
+            return NOT_ASKED
+        asked = self._asked(space.scope, key, later)
+        if asked is None:
+            return NOT_ASKED
+        began = self._now()
+        try:
+            frame = await asked
+        except Exception as error:
+            self.failed("get", error, self._now() - began, reads=1)
+            return UNANSWERED
+        return self._got(frame, began, belief)
 
     def get_paid(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get_many`, and of an owed key what is not older than what is owed: the tier may have it by now."""
@@ -194,6 +215,13 @@ class Guard:
             self.tier.forget(scope)
         except Exception as error:
             self.failed("forget", error)
+
+    def _got(self, frame: bytes | None, began: float, belief: int) -> Answer:
+        self._went_well("get", began)
+        if frame is not None:
+            count = len(frame)
+            self.stats.read_bytes += count
+        return frame if self.belief == belief else UNANSWERED
 
     def _went_well(self, op: str, began: float) -> None:
         self.breaker.success()

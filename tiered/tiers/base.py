@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from tiered.entry import Draft
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 RETENTION_MS = 60_000
 """How long a cache tier keeps a frame beyond its `keep_until`: an expired frame and a tombstone read as absent, but
@@ -134,6 +137,20 @@ class Tier(Protocol):
 
     def close(self) -> None:
         """Release what this tier opened. Idempotent."""
+
+
+Later = Callable[[Callable[[], None]], None]
+"""Has what it is given, which raises nothing, done on a thread."""
+
+
+class Awaited(Protocol):
+    """What a cache tier may offer besides: to be asked by tasks without a thread."""
+
+    def asked(self, scope: str, key: str, later: Later) -> Future[bytes | None] | None:
+        """`get` for a task of the running loop, which must not be blocked. None: it has to be asked on a thread now.
+
+        `later` is for what must be done on a thread before the tier can be asked here.
+        """
 
 
 @runtime_checkable

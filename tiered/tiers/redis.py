@@ -6,6 +6,7 @@ Every write is one Lua script that compares versions, so a write that arrives la
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from threading import Thread
@@ -18,7 +19,7 @@ from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.forks import Forking, forget, register
-from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.base import RETENTION_MS, Commit, Journal, Later, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
 from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
@@ -102,6 +103,11 @@ class RedisTier(Forking):
 
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         return self._link.fetch([f"{self._prefix}:{scope}:{key}" for key in keys]) if keys else []
+
+    def asked(self, scope: str, key: str, later: Later) -> Future[bytes | None] | None:
+        link = self._link
+        conversation = link.awaited.conversation(later) if isinstance(link, Link) else None
+        return None if conversation is None else conversation.ask(pack(("GET", f"{self._prefix}:{scope}:{key}")))
 
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]

@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.combine import Impatient
+from tiered.tiers.redis_awaited import Awaited
 from tiered.tiers.redis_errors import Late, Restarted, store_error
 from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_together import SMALL, Together
@@ -50,6 +51,8 @@ class Link:
         self._returned = Condition(self._places)  # notified when a connection or a place comes back
         self._closed = False
         self._together = Together(self.name, self._lend, self._give_back, self._failure)
+        self.awaited = Awaited(self.name, self._timeout, self._prepare, self._is_believed, self._discard)
+        """For the tasks of event loops."""
         self._ahead = 0.0
         self.reached = ""
         """The run that was greeted last, believed or not."""
@@ -167,11 +170,12 @@ class Link:
     def close(self) -> None:
         """Close idle connections now and the others when they come back. Idempotent."""
         self._closed = True
+        self.awaited.close()
         self._forget_idle()
 
     def abandon(self) -> list[Any]:
         """After a fork: the parent's connections, for the child to keep and never touch."""
-        inherited = list(self._idle)
+        inherited = [*self._idle, *self.awaited.wires()]
         self.reset()
         return inherited
 
@@ -197,9 +201,30 @@ class Link:
             wire = self._idle.pop()
         except IndexError:
             wire = self._take(write)
-        if wire.run is not self.run_id is not None or time.monotonic() > wire.believed_until:
-            wire = self._believed(wire, write)
+        return wire if self._is_believed(wire) else self._believed(wire, write)
+
+    def _is_believed(self, wire: Wire) -> bool:
+        return (wire.run is self.run_id or self.run_id is None) and time.monotonic() <= wire.believed_until
+
+    def _prepare(self, wire: Wire | None) -> Wire:
+        """A connection beside the pool that may be believed: a new one, or `wire`, greeted again."""
+        try:
+            if wire is None:
+                return self._connect()
+            self._meet_on(wire)
+            if wire.run is not self.run_id is not None:
+                raise Restarted
+        except (redis.RedisError, OSError, Restarted) as error:
+            if wire is not None:
+                wire.close()
+            raise store_error(error, self.name, write=False, sent=False) from error
         return wire
+
+    def _discard(self, wire: Wire, error: BaseException | None) -> None:
+        """End a connection that is beside the pool."""
+        wire.close()
+        if not isinstance(error, TimeoutError | BlockingIOError | None):
+            self._forget_idle()  # as in `_failure`
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
         """A connection in place of one that leads to another run, or that has not said for a while where it leads."""

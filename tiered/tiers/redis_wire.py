@@ -11,6 +11,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -40,8 +41,8 @@ class Wire:
     """A connection after its handshake. For one thread at a time; broken after any error that is not a reply."""
 
     __slots__ = (
-        *("_buffer", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout"),
-        *("believed_until", "run", "sock"),
+        *("_buffer", "_came", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout"),
+        *("believed_until", "plain", "run", "sock"),
     )
 
     def __init__(self, connection: Any, timeout: float, most: int = MAX_REPLY) -> None:
@@ -51,7 +52,9 @@ class Wire:
         self.believed_until = 0.0
         """Until when (monotonic) it need not be greeted again."""
         self.sock: socket.socket = connection._sock
-        if not isinstance(self.sock, ssl.SSLSocket):
+        self.plain = not isinstance(self.sock, ssl.SSLSocket)
+        """Whether `post` and `arrived` may be used."""
+        if self.plain:
             self.sock.settimeout(None)
             limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -59,7 +62,7 @@ class Wire:
         reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
         )
-        self._buffer = bytearray(BUFFER)
+        self._buffer, self._came = bytearray(BUFFER), 0
         self._send, self._recv_into = self.sock.sendall, self.sock.recv_into
         self._gets = reader.gets
         self._feed: Any = reader.feed  # takes any buffer, whatever its stub says
@@ -95,6 +98,25 @@ class Wire:
                 if now - started > PATIENCE * self._timeout:
                     raise TimeoutError("the reply keeps coming, but too slowly")
         return reply
+
+    def post(self, packed: bytes) -> None:
+        """Send without waiting; raises `BlockingIOError` if the server takes no more."""
+        self._send(packed, socket.MSG_DONTWAIT)
+
+    def arrived(self) -> list[Any]:
+        """The replies that have come, without waiting for more; a server's error is returned in its place."""
+        try:
+            count = self._recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        if not count:
+            raise redis.ConnectionError("the server closed the connection")
+        self._feed(self._buffer, 0, count)
+        replies = list(iter(partial(self._gets, False), _MORE))
+        self._came = 0 if replies else self._came + count
+        if self._came > self._most:
+            raise TooLong(f"a reply of more than {self._most} bytes (max_reply_bytes)")
+        return replies
 
     def close(self) -> None:
         """Close the connection; a late reply must never meet the next command."""
