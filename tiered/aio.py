@@ -46,9 +46,10 @@ class AsyncTieredBackend:
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
         self._store, self._pool = store, pool
         self._memory = store._view(store._space.name)
-        # As far as memory goes. An attribute, since a class of its own would cost every hit a quarter: the interpreter
+        # As far as memory goes. Attributes, since a class of its own would cost every hit a quarter: the interpreter
         # remembers for one class at a time where `get` finds what it needs.
         self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
+        self._memory._find = partial(_after_all, self._memory._find)  # type: ignore[method-assign]  # see above
         self._hit, self._stats = self._memory.get, store._stats
         self._performer = Performer(pool, store, self.lookup, self._write)
 
@@ -300,3 +301,8 @@ class AsyncTieredBackend:
 
 def _nowhere(key: str) -> Found:
     return _NOWHERE
+
+
+def _after_all(find: Callable[..., Found], key: str, slot: tuple[Any, ...] | None) -> Found:
+    """What memory has of a key without a `slot` that may be served as it is."""
+    return _NOWHERE if slot is None else find(key, slot)

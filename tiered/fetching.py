@@ -76,8 +76,14 @@ class Fetcher:
 
     def first(self, started: float) -> Guard | None:
         """The cache tier that a read asks first, if one may be asked."""
-        asked, trust = self._chain.order.asked, self._chain.trust
-        return asked[0] if asked and trust.caches(started) and trust.proven(asked[0].passed_at) else None
+        order, trust = self._chain.order, self._chain.trust
+        if (
+            not order.asked
+            or not trust.caches(started)
+            or (order.measured and not trust.proven(order.asked[0].passed_at))
+        ):
+            return None
+        return order.asked[0]
 
     def made_of(self, space: Space, key: str, guard: Guard, answer: Answer, started: float) -> Found | Said | None:
         """What the `answer` of the first cache tier is worth; None if it is for `fetch` to look at it."""

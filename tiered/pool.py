@@ -53,12 +53,14 @@ class Pool:
 
     async def read(self, store: TieredBackend, key: str) -> Found:
         """What is below memory under `key`, which was checked; without a thread, if a tier that can be asked so has it."""
-        call, space = Call(store, key), store._space
+        before, space = None, store._space
         if space.ready and not store._chain.closed:
             said = await store._reader.read_awaited(space, key, self.later)
             if isinstance(said, Found):
                 return said
-            call.said = said
+            before = said
+        call = Call(store, key)
+        call.said = before
         self._reads.submit(call)
         found: Found = await call.future
         return found

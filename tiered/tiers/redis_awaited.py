@@ -17,6 +17,8 @@ from tiered.errors import StoreError
 from tiered.tiers.redis_errors import store_error
 from tiered.tiers.redis_wire import Wire
 
+HEAD_START = 32
+"""Commands that do not wait for the end of the loop's turn: the server works on them while the next ones come."""
 SELDOM = 0.5
 """Seconds; a loop that asks no oftener keeps no connection of its own."""
 CLOSED = redis.ConnectionError("the tier was closed")
@@ -39,7 +41,9 @@ class Conversation:
         self.wire = wire
         self._name, self._loop, self._timeout, self._ended = name, loop, timeout, ended
         self._outbox: list[bytes] = []
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()  # in the order of the replies
+        self._waiting: deque[asyncio.Future[Any]] = deque()  # in the order of the replies
+        self._sent: deque[tuple[int, float]] = deque()  # of each request: how many were asked with it, and when
+        self._asked = self._answered = 0
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = self.over = False
         loop.add_reader(wire.sock, self._receive)
@@ -50,7 +54,9 @@ class Conversation:
         if not self._outbox:
             self._loop.call_soon(self._send)
         self._outbox.append(packed)
-        self._waiting.append((future, monotonic()))
+        self._waiting.append(future)
+        if len(self._outbox) == HEAD_START:
+            self._send()
         return future
 
     def leave(self) -> None:
@@ -70,16 +76,18 @@ class Conversation:
             self._timer.cancel()
         self._ended(self.wire, error)
         while self._waiting:
-            self._failed(self._waiting.popleft()[0], error or CLOSED)
+            self._failed(self._waiting.popleft(), error or CLOSED)
 
     # Private
 
     def _send(self) -> None:
-        packed, self._outbox = b"".join(self._outbox), []
-        if self.over:
+        outbox, self._outbox = self._outbox, []
+        if self.over or not outbox:
             return
+        self._asked += len(outbox)
+        self._sent.append((self._asked, monotonic()))
         try:
-            self.wire.post(packed)
+            self.wire.post(b"".join(outbox))
         except Exception as error:
             self.end(error)
             return
@@ -88,27 +96,33 @@ class Conversation:
 
     def _receive(self) -> None:
         try:
-            for reply in self.wire.arrived():
-                if not self._waiting:
-                    raise InvalidResponse("a reply that nobody asked for")
-                future, _ = self._waiting.popleft()
-                if isinstance(reply, Exception):
-                    self._failed(future, reply)
-                elif not future.done():  # its task was not cancelled
-                    future.set_result(reply)
+            self._take(self.wire.arrived())
         except Exception as error:
             self.end(error)
         else:
             if self._leaving:
                 self.leave()
 
+    def _take(self, replies: list[Any]) -> None:
+        if len(replies) > len(self._waiting):
+            raise InvalidResponse("a reply that nobody asked for")
+        for reply in replies:
+            future = self._waiting.popleft()
+            if isinstance(reply, Exception):
+                self._failed(future, reply)
+            elif not future.done():  # its task was not cancelled
+                future.set_result(reply)
+        self._answered += len(replies)
+        while self._sent and self._sent[0][0] <= self._answered:
+            self._sent.popleft()
+
     def _look(self) -> None:
-        """Whether the oldest question has waited too long."""
+        """Whether the oldest request has waited too long."""
         self._timer = None
         self._receive()  # a loop that was kept from looking until now may find its replies there
-        if self.over or not self._waiting:
+        if self.over or not self._sent:
             return
-        left = self._waiting[0][1] + self._timeout - monotonic()
+        left = self._sent[0][1] + self._timeout - monotonic()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:
@@ -135,7 +149,7 @@ class Awaited:
     """The conversations of event loops with one server; for any number of loops, each on a thread of its own.
 
     `prepare` gives a connection that may be believed: the one it is given, or a new one. It may block. `believed` says
-    whether one still may, and `discard` closes one, after an error or because nobody needs it.
+    whether one still may at a moment (monotonic), and `discard` closes one, after an error or because nobody needs it.
     """
 
     def __init__(
@@ -143,7 +157,7 @@ class Awaited:
         name: str,
         timeout: float,
         prepare: Callable[[Wire | None], Wire],
-        believed: Callable[[Wire], bool],
+        believed: Callable[[Wire, float], bool],
         discard: Callable[[Wire, BaseException | None], None],
     ) -> None:
         self._name, self._timeout = name, timeout
@@ -159,7 +173,7 @@ class Awaited:
             seat = self._new_seat(loop)
         it, before, seat.asked_at = seat.conversation, seat.asked_at, now
         if it is not None:
-            if not it.over and self._believed(it.wire):
+            if not it.over and self._believed(it.wire, now):
                 return it
             it.leave()
         if now - before < SELDOM and not seat.preparing and seat.conversation is None and not self._closed:

@@ -201,10 +201,10 @@ class Link:
             wire = self._idle.pop()
         except IndexError:
             wire = self._take(write)
-        return wire if self._is_believed(wire) else self._believed(wire, write)
+        return wire if self._is_believed(wire, time.monotonic()) else self._believed(wire, write)
 
-    def _is_believed(self, wire: Wire) -> bool:
-        return (wire.run is self.run_id or self.run_id is None) and time.monotonic() <= wire.believed_until
+    def _is_believed(self, wire: Wire, now: float) -> bool:
+        return now <= wire.believed_until and (wire.run is self.run_id or self.run_id is None)
 
     def _prepare(self, wire: Wire | None) -> Wire:
         """A connection beside the pool that may be believed: a new one, or `wire`, greeted again."""
