@@ -18,6 +18,7 @@ from tests.loops import FACTORIES, Loop, until
 from tests.redis_topologies import TlsServer, authority_file
 from tests.servers import RedisServer
 from tiered import AsyncTieredBackend, FileTier, RedisTier, StoreUnavailable, TieredBackend
+from tiered.entry import MAX_VERSION
 from tiered.errors import Reason
 from tiered.tiers.redis_awaited import Conversation
 
@@ -165,10 +166,21 @@ def test_a_server_that_fails_is_asked_once_by_each_and_the_record_answers(
             assert guard.stats.unanswered - unanswered == 64
             if fault == "freeze":  # one that was killed may be noticed by the first, and the others asked together
                 assert not guard.breaker.closed
+                assert all(guard.owed.least(("default", key)) for key in KEYS)  # older copies may be read there later
                 assert await store.get("k1") == "K1" and guard.stats.unanswered - unanswered == 64
             redis_server.thaw() if fault == "freeze" else redis_server.start()
             await until(lambda: guard.breaker.closed, "the breaker closes")
             await talk(store, tier)
+
+    run(work())
+
+
+def test_what_a_tier_owes_it_is_not_asked_for(run: Loop, store: AsyncTieredBackend, tier: RedisTier) -> None:
+    async def work() -> None:
+        await talk(store, tier)
+        assert (await store.lookup("k1")).tier == "redis"
+        store._store._chain.guards[0].owe("default", "k1", MAX_VERSION)
+        assert (await store.lookup("k1")).tier == "file" and (await store.lookup("k2")).tier == "redis"
 
     run(work())
 

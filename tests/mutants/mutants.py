@@ -29,6 +29,7 @@ REPLACED = ("tests/faults/test_replaced_masters.py",)
 RESTORED = ("tests/faults/test_restored_record.py",)
 LOADS = ("tests/integration/test_get_or_set.py::test_an_interrupted_loader_leaves_its_thread_free_to_load_again",)
 INTENTS = ("tests/unit/test_intents.py",)
+AWAITED = ("tests/integration/test_redis_awaited.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 
@@ -175,7 +176,14 @@ MUTANTS = [
     Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
            "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
-           "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
+           "self.run_id is not None:\n            raise Restarted", "self.run_id is not None:\n            self.run_id = wire.run", ANOTHER_RUN),
+    Mutant("R15", "a loop believes its connection for ever", "tiered/tiers/redis_awaited.py",
+           "if not it.over and self._believed(it.wire, now):", "if not it.over:", AWAITED),
+    Mutant("R13", "a task asks a tier for what it owes", _R + "guard.py",
+           "not self.breaker.closed or (self.owed and (space.name, key) in self.owed):\n            return NOT_ASKED",
+           "not self.breaker.closed:\n            return NOT_ASKED", AWAITED),
+    Mutant("R9", "what a cache tier did not answer a task is a miss", "tiered/fetching.py",
+           "it.unanswered.append(key)\n        count = len(it.missed)", "it.missed.append(key)\n        count = len(it.missed)", AWAITED),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",
            "return frame if self.belief == belief else UNANSWERED", "return frame", UNIT),
     Mutant("R15", "belief is raised after another run was reached", _R + "keeper.py",

@@ -211,9 +211,7 @@ class Link:
         try:
             if wire is None:
                 return self._connect()
-            self._meet_on(wire)
-            if wire.run is not self.run_id is not None:
-                raise Restarted
+            self._meet_again(wire)
         except (redis.RedisError, OSError, Restarted) as error:
             if wire is not None:
                 wire.close()
@@ -296,9 +294,7 @@ class Link:
     def _connect(self) -> Wire:
         wire = self._open()
         try:
-            self._meet_on(wire)
-            if wire.run is not self.run_id is not None:
-                raise Restarted
+            self._meet_again(wire)
         except BaseException:
             wire.close()
             raise
@@ -313,6 +309,12 @@ class Link:
         except BaseException:
             connection.disconnect()
             raise
+
+    def _meet_again(self, wire: Wire) -> None:
+        """Greet, and see that it is the run that is believed in."""
+        self._meet_on(wire)
+        if wire.run is not self.run_id is not None:
+            raise Restarted
 
     def _meet_on(self, wire: Wire) -> None:
         since = time.monotonic()
