@@ -76,18 +76,16 @@ class Fetcher:
 
     def first(self, started: float) -> Guard | None:
         """The cache tier that a read asks first, if one may be asked."""
-        order, trust = self._chain.order, self._chain.trust
-        if (
-            not order.asked
-            or not trust.caches(started)
-            or (order.measured and not trust.proven(order.asked[0].passed_at))
-        ):
+        asked, trust = self._chain.order.asked, self._chain.trust  # once: it may be replaced at any moment
+        if not asked or not trust.caches(started) or not trust.proven(asked[0].passed_at):
             return None
-        return order.asked[0]
+        return asked[0]
 
     def made_of(self, space: Space, key: str, guard: Guard, answer: Answer, started: float) -> Found | Said | None:
         """What the `answer` of the first cache tier is worth; None if it is for `fetch` to look at it."""
         if not isinstance(answer, bytes):
+            if answer is None:
+                guard.stats.misses += 1
             return Said(guard, answer)
         try:
             found = self._open(space, key, answer, guard.name, started, self._chain.trust.cache_until(started))
@@ -95,6 +93,8 @@ class Fetcher:
         except CodecError:
             return None
         guard.stats.hits += 1
+        if self._chain.order.measured:
+            self._passed_by(space, key)
         return found
 
     def fetch(
@@ -211,8 +211,6 @@ class Fetcher:
                 it.missed.append(key)
             else:
                 it.unanswered.append(key)
-        count = len(it.missed)
-        it.guard.stats.misses += count
         return left
 
     def _sort(

@@ -74,7 +74,7 @@ def test_64_tasks_are_two_requests_and_no_thread(run: Loop, store: AsyncTieredBa
         it = await talk(store, tier)
         on_no_thread(store)
         posted, post = list[bytes](), it.wire.post
-        it.wire = Spy(it.wire, lambda packed: (posted.append(packed), post(packed)))  # type: ignore[assignment]
+        it.wire = Spy(it.wire, lambda packed: posted.append(packed) or post(packed))  # type: ignore[assignment]
         assert await asyncio.gather(*map(store.get, KEYS)) == [key.upper() for key in KEYS]
         assert [packed.count(b"GET") for packed in posted] == [32, 32]
 
@@ -104,6 +104,20 @@ def test_a_miss_is_asked_once_and_promoted(
         assert (stats.misses, stats.promoted, stats.hits) == (misses + 1, promoted + 1, hits)
         on_no_thread(store)
         assert await store.get("k7") == "K7" and stats.hits == hits + 1
+
+    run(work())
+
+
+def test_tasks_that_miss_a_key_together_are_counted_each(
+    run: Loop, store: AsyncTieredBackend, tier: RedisTier, redis_server: RedisServer
+) -> None:
+    async def work() -> None:
+        await talk(store, tier)
+        stats = store._store._chain.guards[0].stats
+        misses = stats.misses
+        remove(redis_server, "k7")
+        assert await asyncio.gather(*[store.get("k7") for _ in range(5)]) == ["K7"] * 5
+        assert stats.misses == misses + 5
 
     run(work())
 
@@ -183,6 +197,45 @@ def test_what_a_tier_owes_it_is_not_asked_for(run: Loop, store: AsyncTieredBacke
         assert (await store.lookup("k1")).tier == "file" and (await store.lookup("k2")).tier == "redis"
 
     run(work())
+
+
+def test_what_a_later_tier_gives_a_task_passes_the_slower_ones_by(
+    run: Loop, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """R18: it may be newer than what the tier has that was not asked, once that is asked again."""
+    slower = RedisTier(redis_server.url, name="slower", prefix="slower", timeout=5.0, connect_timeout=5.0)
+    tier = RedisTier(redis_server.url, timeout=5.0, connect_timeout=5.0)
+
+    async def work() -> None:
+        async with AsyncTieredBackend([slower, tier, FileTier(tmp_path)], read_order="measured") as store:
+            await store.set("k0", "K0")
+            order = store._store._chain.order
+            order.measure = lambda: None  # type: ignore[method-assign]  # it stays as it is here
+            order.asked, order.passed = order.asked[1:], order.asked[:1]
+            await talk(store, tier)
+            on_no_thread(store)
+            now = order.passed[0].passed_at = time.monotonic()
+            assert (await store.lookup("k0")).tier == "redis" and order.passed[0].passed_at > now
+
+    run(work())
+
+
+def test_the_order_of_reads_may_change_at_any_moment(plain: TieredBackend) -> None:
+    fetcher, (guard,) = plain._reader._fetcher, plain._chain.guards
+    fetcher._chain = Changing(fetcher._chain)  # type: ignore[assignment]  # a double
+    assert fetcher.first(time.monotonic()) is guard
+
+
+class Changing:
+    """A chain in which every look at the order makes the record the faster one."""
+
+    def __init__(self, chain: Any) -> None:
+        self.order, self.trust, self.measured = self, chain.trust, False
+        self._answers = [chain.order.asked]
+
+    @property
+    def asked(self) -> list[Any]:
+        return self._answers.pop() if self._answers else []
 
 
 def test_what_another_run_says_is_not_believed(run: Loop, store: AsyncTieredBackend, tier: RedisTier) -> None:
