@@ -30,6 +30,7 @@ RESTORED = ("tests/faults/test_restored_record.py",)
 LOADS = ("tests/integration/test_get_or_set.py::test_an_interrupted_loader_leaves_its_thread_free_to_load_again",)
 INTENTS = ("tests/unit/test_intents.py",)
 AWAITED = ("tests/integration/test_redis_awaited.py",)
+CONVERSATION = ("tests/unit/test_conversation.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 
@@ -184,6 +185,10 @@ MUTANTS = [
            "not self.breaker.closed:\n            return NOT_ASKED", AWAITED),
     Mutant("R9", "what a cache tier did not answer a task is a miss", "tiered/fetching.py",
            "it.unanswered.append(key)\n        return left", "it.missed.append(key)\n        return left", AWAITED),
+    Mutant("R15", "what a loop was kept from asking in time is asked late", "tiered/tiers/redis_awaited.py",
+           "if now > self.wire.believed_until + KEPT:", "if False:", CONVERSATION),
+    Mutant("R15", "a reply that a signal broke off is missed in the order of those who wait", "tiered/tiers/redis_awaited.py",
+           "            self.end(CLOSED)\n            raise", "            raise", CONVERSATION),
     Mutant("R18", "what a task gets of a later tier passes nobody by", "tiered/fetching.py",
            "guard.stats.hits += 1\n        if self._chain.order.measured:", "guard.stats.hits += 1\n        if False:", AWAITED),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",

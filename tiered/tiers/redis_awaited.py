@@ -13,20 +13,23 @@ from typing import Any
 import redis
 from redis.exceptions import InvalidResponse
 
-from tiered.errors import StoreError
+from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers.redis_errors import store_error
-from tiered.tiers.redis_wire import Wire
+from tiered.tiers.redis_wire import PATIENCE, Wire
 
 HEAD_START = 32
 """Commands that do not wait for the end of the loop's turn: the server works on them while the next ones come."""
 SELDOM = 0.5
 """Seconds; a loop that asks no oftener keeps no connection of its own."""
+KEPT = 0.5
+"""Seconds for which something else may keep the loop from sending what it asked of a connection that was believed then."""
 CLOSED = redis.ConnectionError("the tier was closed")
 
 
 class Conversation:
     """Of one loop, and to be used in it only, on a wire that it has for itself.
 
+    A server that owes replies and says nothing for `timeout` ends it, or one that takes `PATIENCE` times as long for one of them.
     When it is over, `ended` gets what ended it: None, if the wire is as good as before.
     """
 
@@ -40,10 +43,10 @@ class Conversation:
     ) -> None:
         self.wire = wire
         self._name, self._loop, self._timeout, self._ended = name, loop, timeout, ended
-        self._outbox: list[bytes] = []
-        self._waiting: deque[asyncio.Future[Any]] = deque()  # in the order of the replies
-        self._sent: deque[tuple[int, float]] = deque()  # of each request: how many were asked with it, and when
-        self._asked = self._answered = 0
+        self._outbox: list[tuple[bytes, asyncio.Future[Any]]] = []
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()  # in the order of the replies; since when
+        self._unsent = b""  # of those, what the server's side has no room for yet
+        self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = self.over = False
         loop.add_reader(wire.sock, self._receive)
@@ -53,8 +56,7 @@ class Conversation:
         future = self._loop.create_future()
         if not self._outbox:
             self._loop.call_soon(self._send)
-        self._outbox.append(packed)
-        self._waiting.append(future)
+        self._outbox.append((packed, future))
         if len(self._outbox) == HEAD_START:
             self._send()
         return future
@@ -62,7 +64,7 @@ class Conversation:
     def leave(self) -> None:
         """Be over as soon as all that was asked is answered; ask nothing any more."""
         self._leaving = True
-        if not self._waiting:
+        if not self._outbox and not self._waiting:
             self.end(None)
 
     def end(self, error: BaseException | None) -> None:
@@ -71,58 +73,100 @@ class Conversation:
             return
         self.over = True
         self._loop.remove_reader(self.wire.sock)
+        if self._unsent:
+            self._loop.remove_writer(self.wire.sock)
         self.wire.sock.settimeout(None)  # uvloop has made it one that never waits
         if self._timer is not None:
             self._timer.cancel()
         self._ended(self.wire, error)
-        while self._waiting:
-            self._failed(self._waiting.popleft(), error or CLOSED)
+        for future in [future for future, _ in self._waiting] + [future for _, future in self._outbox]:
+            self._failed(future, error or CLOSED)
+        self._waiting.clear()
+        self._outbox.clear()
 
     # Private
 
     def _send(self) -> None:
-        outbox, self._outbox = self._outbox, []
-        if self.over or not outbox:
-            return
-        self._asked += len(outbox)
-        self._sent.append((self._asked, monotonic()))
+        if self._outbox:
+            self._step(self._post_all)
+
+    def _receive(self) -> bool:
+        """Whether anything came."""
+        came = self._step(self._take)
+        if self._leaving:
+            self.leave()
+        return came
+
+    def _step(self, step: Callable[[], bool]) -> bool:
+        """A step that breaks off in the middle ends it: no reply must ever meet another one's question."""
         try:
-            self.wire.post(b"".join(outbox))
+            return not self.over and step()
         except Exception as error:
             self.end(error)
-            return
+        except BaseException:  # a signal's
+            self.end(CLOSED)
+            raise
+        return False
+
+    def _post_all(self) -> bool:
+        now = monotonic()
+        if now > self.wire.believed_until + KEPT:
+            self._refuse_all()
+            return False
+        if not self._waiting:
+            self._heard = now
+        packed = b"".join([packed for packed, _ in self._outbox])
+        self._waiting.extend([(future, now) for _, future in self._outbox])
+        self._outbox.clear()
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._look)
-
-    def _receive(self) -> None:
-        try:
-            self._take(self.wire.arrived())
-        except Exception as error:
-            self.end(error)
+        if self._unsent:
+            self._unsent += packed
         else:
-            if self._leaving:
-                self.leave()
+            self._post(packed)
+        return True
 
-    def _take(self, replies: list[Any]) -> None:
+    def _refuse_all(self) -> None:
+        while self._outbox:
+            _, future = self._outbox.pop()
+            if not future.done():
+                message = "the event loop was kept from asking in time by something else that runs in it"
+                future.set_exception(StoreUnavailable(message, tier=self._name, reason=Reason.BUSY))
+
+    def _post(self, packed: bytes) -> None:
+        before, self._unsent = self._unsent, packed[self.wire.post(packed) :]
+        if self._unsent and not before:
+            self._loop.add_writer(self.wire.sock, self._step, self._post_rest)
+        elif before and not self._unsent:
+            self._loop.remove_writer(self.wire.sock)
+
+    def _post_rest(self) -> bool:
+        self._post(self._unsent)
+        return True
+
+    def _take(self) -> bool:
+        replies = self.wire.arrived()
+        if replies is None:
+            return False
+        self._heard = monotonic()
         if len(replies) > len(self._waiting):
             raise InvalidResponse("a reply that nobody asked for")
         for reply in replies:
-            future = self._waiting.popleft()
+            future, _ = self._waiting.popleft()
             if isinstance(reply, Exception):
                 self._failed(future, reply)
             elif not future.done():  # its task was not cancelled
                 future.set_result(reply)
-        self._answered += len(replies)
-        while self._sent and self._sent[0][0] <= self._answered:
-            self._sent.popleft()
+        return True
 
     def _look(self) -> None:
-        """Whether the oldest request has waited too long."""
+        """Whether the server has been silent, or an answer on its way, for too long."""
         self._timer = None
-        self._receive()  # a loop that was kept from looking until now may find its replies there
-        if self.over or not self._sent:
+        while self._receive():
+            pass  # a loop that was kept from looking until now finds its replies there
+        if self.over or not self._waiting:
             return
-        left = self._sent[0][1] + self._timeout - monotonic()
+        left = min(self._heard, self._waiting[0][1] + (PATIENCE - 1) * self._timeout) + self._timeout - monotonic()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:
@@ -140,9 +184,9 @@ class _Seat:
 
     def __init__(self) -> None:
         self.conversation: Conversation | None = None
-        self.wire: Wire | None = None
+        self.spare: deque[Wire] = deque(maxlen=1)  # of whoever pops it: several threads may try to
         self.preparing = False
-        self.asked_at = -inf
+        self.asked_at = self.failed_at = -inf
 
 
 class Awaited:
@@ -176,7 +220,8 @@ class Awaited:
             if not it.over and self._believed(it.wire, now):
                 return it
             it.leave()
-        if now - before < SELDOM and not seat.preparing and seat.conversation is None and not self._closed:
+        often, may = now - before < SELDOM, now - seat.failed_at > SELDOM
+        if often and may and not seat.preparing and seat.conversation is None and not self._closed:
             seat.preparing = True
             later(lambda: self._get_ready(loop, seat))
         return None
@@ -185,7 +230,7 @@ class Awaited:
         """Those that loops have."""
         seats = self._seats.values()
         talking = [seat.conversation.wire for seat in seats if seat.conversation is not None]
-        return talking + [seat.wire for seat in seats if seat.wire is not None]
+        return talking + [wire for seat in seats for wire in seat.spare]
 
     def close(self) -> None:
         """End every conversation; from any thread. Idempotent."""
@@ -196,51 +241,71 @@ class Awaited:
     # Private
 
     def _new_seat(self, loop: asyncio.AbstractEventLoop) -> _Seat:
-        for other, seat in list(self._seats.items()):
-            if other.is_closed():
-                del self._seats[other]
+        for other in list(self._seats):
+            if other.is_closed() and (seat := self._seats.pop(other, None)) is not None:
                 self._end(other, seat)
         return self._seats.setdefault(loop, _Seat())
 
     def _end(self, loop: asyncio.AbstractEventLoop, seat: _Seat) -> None:
-        it, wire = seat.conversation, seat.wire
-        if wire is not None:
-            seat.wire = None
-            self._discard(wire, None)
+        self._drop_spare(seat)
+        it = seat.conversation
         if it is None:
             return
         try:
-            loop.call_soon_threadsafe(it.end, CLOSED)
+            if loop.is_running():
+                loop.call_soon_threadsafe(it.end, CLOSED)
+            else:  # it may never run again
+                it.end(CLOSED)
         except RuntimeError:  # the loop was closed, and its tasks are gone
             self._discard(it.wire, None)
 
-    def _get_ready(self, loop: asyncio.AbstractEventLoop, seat: _Seat) -> None:
-        """On a thread."""
-        wire, seat.wire = seat.wire, None
-        try:
-            wire = self._prepare(wire)
-        except StoreError:  # whoever asks on threads finds out as well, and counts it
-            seat.preparing = False
-            return
-        try:
-            loop.call_soon_threadsafe(self._begin, loop, seat, wire)
-        except RuntimeError:  # as above
+    def _drop_spare(self, seat: _Seat) -> None:
+        if (wire := _pop(seat.spare)) is not None:
             self._discard(wire, None)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, seat: _Seat, wire: Wire) -> None:
-        if self._closed or not wire.plain:  # over TLS what arrives is not yet a reply: threads go on asking
-            self._discard(wire, None)
-            return
+    def _keep(self, seat: _Seat, wire: Wire) -> None:
+        seat.spare.append(wire)
+        if self._closed:  # whoever closes comes before this line and is seen, or after it and sees the wire
+            self._drop_spare(seat)
+
+    def _get_ready(self, loop: asyncio.AbstractEventLoop, seat: _Seat) -> None:
+        """On a thread."""
         try:
-            seat.conversation = Conversation(self._name, loop, wire, self._timeout, partial(self._ended, seat))
-        except NotImplementedError:  # a loop that cannot watch sockets: threads go on asking
+            wire = self._prepare(_pop(seat.spare))
+        except Exception:  # whoever asks on threads finds out as well, and counts it
+            seat.failed_at, seat.preparing = monotonic(), False
+            return
+        self._keep(seat, wire)
+        try:
+            loop.call_soon_threadsafe(self._begin, loop, seat)
+        except RuntimeError:  # as above
+            self._drop_spare(seat)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, seat: _Seat) -> None:
+        wire = _pop(seat.spare)
+        if wire is None:
+            return  # closed
+        try:
+            if not wire.plain:  # over TLS what arrives is not yet a reply
+                raise NotImplementedError
+            it = seat.conversation = Conversation(self._name, loop, wire, self._timeout, partial(self._ended, seat))
+        except NotImplementedError:  # or it is a loop that cannot watch sockets: threads go on asking
             self._discard(wire, None)
             return
         seat.preparing = False
+        if self._closed:  # as in `_keep`
+            it.end(CLOSED)
 
     def _ended(self, seat: _Seat, wire: Wire, error: BaseException | None) -> None:
         seat.conversation = None
-        if error is None and not self._closed:
-            seat.wire = wire
+        if error is None:
+            self._keep(seat, wire)
         else:
             self._discard(wire, error)
+
+
+def _pop(spare: deque[Wire]) -> Wire | None:
+    try:
+        return spare.pop()
+    except IndexError:
+        return None

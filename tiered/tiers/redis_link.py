@@ -208,14 +208,13 @@ class Link:
 
     def _prepare(self, wire: Wire | None) -> Wire:
         """A connection beside the pool that may be believed: a new one, or `wire`, greeted again."""
+        if wire is None:
+            return self._connect()
         try:
-            if wire is None:
-                return self._connect()
             self._meet_again(wire)
-        except (redis.RedisError, OSError, Restarted) as error:
-            if wire is not None:
-                wire.close()
-            raise store_error(error, self.name, write=False, sent=False) from error
+        except BaseException:
+            wire.close()
+            raise
         return wire
 
     def _discard(self, wire: Wire, error: BaseException | None) -> None:

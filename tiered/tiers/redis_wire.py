@@ -99,16 +99,19 @@ class Wire:
                     raise TimeoutError("the reply keeps coming, but too slowly")
         return reply
 
-    def post(self, packed: bytes) -> None:
-        """Send without waiting; raises `BlockingIOError` if the server takes no more."""
-        self._send(packed, socket.MSG_DONTWAIT)
+    def post(self, packed: bytes) -> int:
+        """Send without waiting; how many bytes of it there was room for."""
+        try:
+            return self.sock.send(packed, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
-    def arrived(self) -> list[Any]:
-        """The replies that have come, without waiting for more; a server's error is returned in its place."""
+    def arrived(self) -> list[Any] | None:
+        """The replies that a chunk of what has come makes whole, a server's error in its place; None if nothing has come."""
         try:
             count = self._recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return []
+            return None
         if not count:
             raise redis.ConnectionError("the server closed the connection")
         self._feed(self._buffer, 0, count)
