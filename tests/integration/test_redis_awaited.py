@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -185,6 +186,27 @@ def test_a_server_that_fails_is_asked_once_by_each_and_the_record_answers(
             redis_server.thaw() if fault == "freeze" else redis_server.start()
             await until(lambda: guard.breaker.closed, "the breaker closes")
             await talk(store, tier)
+
+    run(work())
+
+
+def test_a_connection_that_is_cut_takes_no_tier_out_of_service(
+    run: Loop, store: AsyncTieredBackend, tier: RedisTier, redis_server: RedisServer
+) -> None:
+    async def work() -> None:
+        it = await talk(store, tier)
+        guard = store._store._chain.guards[0]
+        hits, unanswered = guard.stats.hits, guard.stats.unanswered
+        redis_server.freeze()
+        tasks = [asyncio.ensure_future(store.get(key)) for key in KEYS]
+        while len(it._waiting) < 64:
+            await asyncio.sleep(0)
+        it.wire.sock.shutdown(socket.SHUT_RDWR)
+        redis_server.thaw()
+        assert await asyncio.gather(*tasks) == [key.upper() for key in KEYS]
+        assert it.over and guard.breaker.closed and not guard.owed
+        assert (guard.stats.hits, guard.stats.unanswered) == (hits + 64, unanswered)
+        assert guard.stats.errors["get", Reason.CONNECTION] == 64
 
     run(work())
 

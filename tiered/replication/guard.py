@@ -87,7 +87,7 @@ class Guard:
         return self._got(frame, began, belief)
 
     async def get_awaited(self, space: Keyspace, key: str, later: Later) -> Answer | NotAsked:
-        """`get` for a task, on no thread; `NOT_ASKED` if that is not possible now."""
+        """`get` for a task, on no thread; `NOT_ASKED` if that is not possible now, or was broken off."""
         belief = self.belief
         if self._asked is None or not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
             return NOT_ASKED
@@ -98,6 +98,10 @@ class Guard:
         try:
             frame = await asked
         except Exception as error:
+            if isinstance(error, StoreError) and error.reason is Reason.CONNECTION:
+                # One connection, and all who wait there: that says little of the tier. Asking it by a thread will.
+                self.stats.failed("get", error.reason, self._now() - began)
+                return NOT_ASKED
             self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
         return self._got(frame, began, belief)
