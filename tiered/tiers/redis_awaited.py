@@ -13,9 +13,8 @@ from typing import Any
 import redis
 from redis.exceptions import InvalidResponse
 
-from tiered.errors import StoreError
 from tiered.tiers.redis_errors import store_error
-from tiered.tiers.redis_wire import Wire
+from tiered.tiers.redis_wire import PATIENCE, Wire
 
 HEAD_START = 32
 """Commands that do not wait for the end of the loop's turn: the server works on them while the next ones come."""
@@ -44,6 +43,8 @@ class Conversation:
         self._waiting: deque[asyncio.Future[Any]] = deque()  # in the order of the replies
         self._sent: deque[tuple[int, float]] = deque()  # of each request: how many were asked with it, and when
         self._asked = self._answered = 0
+        self._heard = 0.0
+        """When bytes came last."""
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = self.over = False
         loop.add_reader(wire.sock, self._receive)
@@ -96,7 +97,11 @@ class Conversation:
 
     def _receive(self) -> None:
         try:
-            self._take(self.wire.arrived())
+            replies = self.wire.arrived()
+            self._heard = monotonic()
+            self._take(replies)
+        except BlockingIOError:
+            return  # a loop may be told so without need
         except Exception as error:
             self.end(error)
         else:
@@ -117,12 +122,13 @@ class Conversation:
             self._sent.popleft()
 
     def _look(self) -> None:
-        """Whether the oldest request has waited too long."""
+        """Whether the oldest request has waited too long: nothing comes, or it does not end."""
         self._timer = None
         self._receive()  # a loop that was kept from looking until now may find its replies there
         if self.over or not self._sent:
             return
-        left = self._sent[0][1] + self._timeout - monotonic()
+        began = self._sent[0][1]
+        left = min(max(began, self._heard) + self._timeout, began + PATIENCE * self._timeout) - monotonic()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:
@@ -219,7 +225,7 @@ class Awaited:
         wire, seat.wire = seat.wire, None
         try:
             wire = self._prepare(wire)
-        except StoreError:  # whoever asks on threads finds out as well, and counts it
+        except Exception:  # whoever asks on threads finds out as well, and counts it
             seat.preparing = False
             return
         try:

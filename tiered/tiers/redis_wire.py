@@ -104,11 +104,8 @@ class Wire:
         self._send(packed, socket.MSG_DONTWAIT)
 
     def arrived(self) -> list[Any]:
-        """The replies that have come, without waiting for more; a server's error is returned in its place."""
-        try:
-            count = self._recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return []
+        """The replies that have come; a server's error is returned in its place. `BlockingIOError` if no byte has come."""
+        count = self._recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
         if not count:
             raise redis.ConnectionError("the server closed the connection")
         self._feed(self._buffer, 0, count)
