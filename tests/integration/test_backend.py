@@ -21,9 +21,12 @@ from tiered import (
     InvalidKey,
     InvalidValue,
     MemoryTier,
+    NotApplied,
+    StoreUnavailable,
     TieredBackend,
     TieredError,
 )
+from tiered.errors import Reason
 
 
 @pytest.fixture
@@ -270,6 +273,21 @@ def test_an_update_that_raises_writes_nothing(store: TieredBackend) -> None:
     with pytest.raises(InvalidValue):
         store.increment("s")
     assert store.get("k") == 1 and store.get("s") == "text"
+
+
+def test_an_update_that_cannot_read_is_not_applied(store: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.set("k", 1)
+
+    def down(*_: object) -> Any:
+        raise StoreUnavailable("no answer", tier="file", reason=Reason.TIMEOUT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._chain.record, "read", down)
+        for change in (lambda: store.update("k", str), lambda: store.increment("k"), lambda: store.touch("k", 5)):
+            with pytest.raises(NotApplied, match="file: nothing was changed: no answer") as caught:
+                change()
+            assert caught.value.reason is Reason.TIMEOUT
+    assert store.get("k") == 1
 
 
 def test_after_close_every_operation_says_so(tmp_path: Path) -> None:
