@@ -25,7 +25,8 @@ from cashews import Cache
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import report
-from benchmarks.ratios import bare, fsync_ms, over
+from benchmarks.machine import fsync_ms
+from benchmarks.ratios import bare, over
 from tests.servers import RedisServer
 from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, TieredBackend
 

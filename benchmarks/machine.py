@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 import time
+from pathlib import Path
 
 
 def describe() -> str:
@@ -14,9 +15,9 @@ def describe() -> str:
     return f"Python {platform.python_version()}, {os.cpu_count()} processors, {busy}, fdatasync {fsync_ms():.2f} ms"
 
 
-def fsync_ms() -> float:
-    """Milliseconds of a bare fdatasync where temporary files are."""
-    with tempfile.TemporaryFile(buffering=0) as probe:
+def fsync_ms(directory: Path | None = None) -> float:
+    """Milliseconds of a bare fdatasync in `directory`, or where temporary files are."""
+    with tempfile.TemporaryFile(buffering=0, dir=directory) as probe:
         probe.write(b"x" * 4096)
         start = time.perf_counter()
         for _ in range(20):

@@ -22,6 +22,7 @@ import redis
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.figures import report
+from benchmarks.machine import fsync_ms
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
@@ -168,17 +169,6 @@ def redis_hit(directory: Path) -> None:
         client.close()
     finally:
         server.stop()
-
-
-def fsync_ms(directory: Path) -> float:
-    """A bare fdatasync: above 1 ms the disk is busy and durable ratios mean nothing."""
-    with open(directory / "probe", "wb", buffering=0) as probe:
-        probe.write(b"x" * 4096)
-        start = time.perf_counter()
-        for _ in range(20):
-            probe.write(b"x")
-            os.fdatasync(probe.fileno())
-        return (time.perf_counter() - start) / 20 * 1000
 
 
 def main() -> None:

@@ -261,7 +261,10 @@ class AsyncTieredBackend:
         if type(key) is not str or not key.isascii() or not 0 < len(key) <= store._chain.max_key_bytes:
             key = check_key(key, store._chain.max_key_bytes)
         try:
-            found = await self._pool.read(store, key)
+            near = None
+            if store._space.ready and not store._chain.closed:
+                near = await store._reader.read_awaited(store._space, key, self._pool.later)
+            found = near if isinstance(near, Found) else await self._pool.read(store, key, near)
         except StoreError:
             store._failed(began)
             raise

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
-from tiered.codecs.base import Codec, immutable
+from tiered.codecs.base import Codec, flat, immutable
 from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Entry
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FLAT_ITEM = 105
+"""Bytes that a key and a value of a dict take beyond their contents, at most."""
 RECORD_CALLS = 64
 NO_JOURNAL = (
     "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
@@ -195,6 +197,9 @@ class Chain(Forking):
             return (value, until, None, version, expires_at, since, ends, getsizeof(value) + len(key) + 49)
         if immutable(value):
             return (value, until, None, version, expires_at, since, ends, size_of(value) + len(key) + 49)
+        if kind is dict and flat(value):
+            size = getsizeof(value) + len(payload) + FLAT_ITEM * len(value) + len(key) + 49
+            return (value.copy(), until, dict.copy, version, expires_at, since, ends, size)
         size = len(payload) + len(key) + 82
         return (payload, until, self._decode_trusted, version, expires_at, since, ends, size)
 

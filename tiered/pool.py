@@ -51,19 +51,12 @@ class Pool:
         self._commits = Lane(_commit, name="tiered-async-write", most=MOST, patience=PATIENCE)
         self._calls = Lane(_run, name="tiered-async")
 
-    async def read(self, store: TieredBackend, key: str) -> Found:
-        """What is below memory under `key`, which was checked; without a thread, if a tier that can be asked so has it."""
-        before, space = None, store._space
-        if space.ready and not store._chain.closed:
-            said = await store._reader.read_awaited(space, key, self.later)
-            if isinstance(said, Found):
-                return said
-            before = said
+    def read(self, store: TieredBackend, key: str, said: Said | None = None) -> asyncio.Future[Found]:
+        """What is below memory under `key`, which was checked; a cache tier is not asked for what it has `said`."""
         call = Call(store, key)
-        call.said = before
+        call.said = said
         self._reads.submit(call)
-        found: Found = await call.future
-        return found
+        return call.future
 
     def read_many(self, store: TieredBackend, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
         """`read` of each."""

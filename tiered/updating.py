@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
 from tiered.chain import Chain, Space
-from tiered.errors import InvalidValue, NotApplied, Reason
+from tiered.errors import InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import Write, Written
 
@@ -90,7 +90,11 @@ class Updates:
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)
-        _, frame = self._chain.record.read(self._space.name, key)
+        try:
+            _, frame = self._chain.record.read(self._space.name, key)
+        except StoreUnavailable as error:
+            message = f"nothing was changed: {without_tier(error, error.tier)}"
+            raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         if frame is None:
             return _Current()
         entry = self._space.frames.open(frame, key)

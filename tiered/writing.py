@@ -38,8 +38,7 @@ class Writer:
         started, since = chain.clock.monotonic(), monotonic()
         events = space.flights.events
         try:
-            commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
-            chain.record_stats.timed("commit", chain.clock.monotonic() - started)
+            commit = self._commit(space, writes, started)
             if commit.generation != space.generation:
                 chain.learn(space, commit.generation)
             self._owe(space, writes, commit)
@@ -47,15 +46,22 @@ class Writer:
             chain.record_stats.written_bytes += size
             held = self._into_memory(space, writes, values, commit, events, started)
             tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}
-        except NotApplied as error:
-            chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
+        except NotApplied:
             raise
-        except BaseException as error:  # Ambiguous, or a signal's exception after the commit
-            if isinstance(error, StoreError):
-                chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
+        except BaseException:  # Ambiguous, or a signal's exception after the commit
             self._doubt(space, writes)
             raise
         return self._outcomes(commit, held, tiers)
+
+    def _commit(self, space: Space, writes: Sequence[Write], started: float) -> Commit:
+        chain = self._chain
+        try:
+            commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
+        except StoreError as error:
+            chain.record_stats.failed("commit", error.reason, chain.clock.monotonic() - started)
+            raise
+        chain.record_stats.timed("commit", chain.clock.monotonic() - started)
+        return commit
 
     def _owe(self, space: Space, writes: Sequence[Write], commit: Commit) -> None:
         """Until it has taken the write, every cache tier owes it: no read that begins from here on finds the old there."""

@@ -98,8 +98,11 @@ def test_a_write_that_others_cannot_be_told_of_is_ambiguous(open_host: Open, mon
         raise StoreUnavailable("away", tier="couchbase", reason=Reason.TIMEOUT)
 
     monkeypatch.setattr(type(hosts_of(cut_off)), "tell", fails)
+    stats = cut_off._chain.record_stats
+    timed = sum(stats.durations["commit"].counts)
     with pytest.raises(Ambiguous, match="other hosts could not be told"):
         cut_off.set("k", 2)
+    assert sum(stats.durations["commit"].counts) == timed + 1 and not any(stats.errors.values())  # it was committed
     assert cut_off.get("k") == 2
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import tracemalloc
 from collections.abc import Iterator
-from datetime import timedelta
+from copy import deepcopy
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from tiered import (
     InvalidKey,
     InvalidValue,
     MemoryTier,
+    NotApplied,
+    StoreUnavailable,
     TieredBackend,
     TieredError,
 )
+from tiered.errors import Reason
 
 
 @pytest.fixture
@@ -46,6 +52,57 @@ def test_reads_come_from_memory_first_and_from_the_file_after_a_restart(tmp_path
         assert (first.tier, second.tier) == ("file", "memory")
         assert first.value == second.value == {"a": [1, (2, 3)]}
         assert first.version == second.version == outcome.version
+
+
+MUTABLE: dict[str, Any] = {
+    "flat": {"a": 1, "b": "text", "c": None, "when": datetime(2026, 1, 1), 7: b"x"},
+    "large": {f"field {n}": n for n in range(100)},
+    "nested": {"a": 1, "list": [1, 2]},
+    "in a tuple": {"a": (1, [2])},
+}
+
+
+@pytest.mark.parametrize("value", MUTABLE.values(), ids=MUTABLE)
+def test_a_dict_is_ones_own_whatever_is_done_to_it(tmp_path: Path, value: dict[Any, Any]) -> None:
+    def change(it: dict[Any, Any]) -> None:
+        for inner in it.values():
+            if isinstance(inner, list):
+                inner.append("changed")
+        it["a"] = "changed"
+        it.popitem()
+
+    expected = repr(value)
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        given = deepcopy(value)
+        store.set("k", given)
+        change(given)
+        for _ in range(2):
+            for got in (store.get("k"), store.lookup("k").value, store.get_many(["k"])["k"]):
+                assert repr(got) == expected  # the order, too
+                change(got)
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        for _ in range(3):
+            got = store.get("k")
+            assert repr(got) == expected
+            change(got)
+        assert store.lookup("k").tier == "memory"
+
+
+def test_a_flat_dict_in_memory_is_counted_with_all_it_holds(tmp_path: Path) -> None:
+    values = {f"k{n}": {f"field {i}": f"{n} {i} text" for i in range(20)} for n in range(1000)}
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        store.set_many(values)
+    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        store.get("no such key")  # what the first read of all opens
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for key in values:
+            store.get(key)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        counted = store.stats()["memory"]["bytes"]
+        assert counted / 2 < taken <= counted
 
 
 def test_every_operation(store: TieredBackend) -> None:
@@ -216,6 +273,21 @@ def test_an_update_that_raises_writes_nothing(store: TieredBackend) -> None:
     with pytest.raises(InvalidValue):
         store.increment("s")
     assert store.get("k") == 1 and store.get("s") == "text"
+
+
+def test_an_update_that_cannot_read_is_not_applied(store: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.set("k", 1)
+
+    def down(*_: object) -> Any:
+        raise StoreUnavailable("no answer", tier="file", reason=Reason.TIMEOUT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._chain.record, "read", down)
+        for change in (lambda: store.update("k", str), lambda: store.increment("k"), lambda: store.touch("k", 5)):
+            with pytest.raises(NotApplied, match="file: nothing was changed: no answer") as caught:
+                change()
+            assert caught.value.reason is Reason.TIMEOUT
+    assert store.get("k") == 1
 
 
 def test_after_close_every_operation_says_so(tmp_path: Path) -> None:

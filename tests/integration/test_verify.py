@@ -424,23 +424,23 @@ def test_repair_with_writers_at_work_mends_what_is_wrong_and_needs_no_new_genera
 def test_memory_that_disagrees_is_found_and_dropped(tmp_path: Path) -> None:
     """Rows are changed behind the library's back, so that what memory holds becomes wrong in each way."""
     with TieredBackend([MemoryTier(), FileTier(tmp_path, shared=False)], shared=False, deadline=0.2) as store:
-        values: dict[str, Any] = {"old": 1, "new": 2, "other": 3, "gone": 4, "list": [5]}
-        store.set_many({**values, "nan": math.nan, "set": frozenset({"a", "b", "c"})})
+        values: dict[str, Any] = {"old": 1, "new": 2, "other": 3, "gone": 4, "list": [5], "dict": {"a": 6}}
+        store.set_many({**values, "nan": math.nan, "set": frozenset({"a", "b", "c"}), "flat": {"a": math.nan}})
         connection = sqlite3.connect(next(tmp_path.glob("*.sqlite3")), isolation_level=None, timeout=30)
         rows = {"old": sealed("old", "later", 1_000_000), "new": sealed("new", "before", 1)}
-        for key in ("other", "list"):
+        for key in ("other", "list", "dict"):
             (frame,) = connection.execute("SELECT frame FROM entries WHERE key = ?", (key,)).fetchone()
             rows[key] = sealed(key, "forged", version_in(frame, key))
         for key, frame in rows.items():
             connection.execute("UPDATE entries SET frame = ? WHERE key = ?", (frame, key))
         connection.execute("DELETE FROM entries WHERE key = 'gone'")
         connection.close()
-        expected = {Kind.OLDER: 1, Kind.NEWER: 1, Kind.DIFFERENT: 2, Kind.RESURRECTABLE: 1}
+        expected = {Kind.OLDER: 1, Kind.NEWER: 1, Kind.DIFFERENT: 3, Kind.RESURRECTABLE: 1}
         assert faults_of(store.verify()) == {"memory": expected}
         report = store.repair(dry_run=False)
         assert report.ok and report.tier("memory").mended == expected and not report.new_generation
         again = store.verify()
-        assert again.converged and again.tier("memory").counts[Kind.SAME] == 2
+        assert again.converged and again.tier("memory").counts[Kind.SAME] == 3
         assert [store.get(key) for key in ("old", "new", "other", "gone", "list")] == [
             "later",
             "before",

@@ -269,18 +269,18 @@ MUTANTS = [
     Mutant("R16", "an absence that nobody dates overtakes nothing", "tiered/reading.py",
            "flights.reach(key, version or MAX_VERSION)", "flights.reach(key, version)", UNIT),
     Mutant("order", "memory has a write before the record", "tiered/writing.py",
-           "        try:\n            commit = chain.record.commit(",
+           "        try:\n            commit = self._commit(",
            "        for write, value in zip(writes, values, strict=True):\n"
            "            slot = chain.slot(write.key, value, write.draft.payload, 1, 0, started, started + 60)\n"
            "            with chain.memory.lock:\n"
            "                chain.memory.admit(space.part, write.key, slot)\n"
-           "        try:\n            commit = chain.record.commit(", STRESS),
+           "        try:\n            commit = self._commit(", STRESS),
     Mutant("order", "the caches have a write before the record", "tiered/writing.py",
-           "        try:\n            commit = chain.record.commit(",
+           "        try:\n            commit = self._commit(",
            "        for guard in chain.guards:\n"
            "            frames = [(it.key, it.draft.seal(1)) for it in writes]\n"
            "            guard.put(space.name, space.generation, frames, since, tell=True)\n"
-           "        try:\n            commit = chain.record.commit(", STRESS),
+           "        try:\n            commit = self._commit(", STRESS),
     Mutant("order", "a write that may have happened is not doubted", "tiered/writing.py",
            "            self._doubt(space, writes)\n            raise", "            raise", (*STRESS, *UNIT)),
     Mutant("order", "a lease is not kept alive", _R + "heartbeat.py", "                it.beat()", "                pass", ("tests/unit/test_leases.py",)),

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiered.codecs.base import MAX_DEPTH, immutable
+from tiered.codecs.base import MAX_DEPTH, flat, immutable
 from tiered.codecs.msgpack import MsgpackCodec
 from tiered.errors import InvalidValue
 
@@ -235,6 +235,12 @@ def test_a_value_that_another_thread_changes_is_refused_or_consistent() -> None:
         done.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+def test_flat_tells_what_a_copy_shares_nothing_of() -> None:
+    assert flat({}) and flat({"a": 1, 2: "b", "c": None, "d": b"", "e": datetime(2020, 1, 1)})
+    for value in ({"a": []}, {"a": (1,)}, {"a": {}}, {(1, 2): 3}, {"a": bytearray()}, dict.fromkeys(range(33))):
+        assert not flat(value)
 
 
 def test_immutable_tells_what_may_be_shared() -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.columns import Column, table
+from tiered.cli.command import add_command
 from tiered.cli.progress_line import ProgressLine
 from tiered.cli.quantities import count, span
 from tiered.cli.ticks import live
@@ -42,13 +43,7 @@ _COLUMNS = (
 
 def add_bench(commands: Any, common: argparse.ArgumentParser, positive: Callable[..., Any]) -> None:
     """Register the command; `positive` makes an argument type for numbers above zero."""
-    bench = commands.add_parser(
-        "bench",
-        parents=[common],
-        help="measure your own chain, in a namespace of its own",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    bench = add_command(commands, "bench", "measure your own chain, in a namespace of its own", EXAMPLES, common)
     bench.add_argument("--seconds", type=positive(float), default=1.0, help="for each operation; default: 1")
     bench.add_argument("--threads", type=positive(int), default=1, metavar="N", help="default: 1")
     bench.add_argument("--keys", type=positive(int), default=1000, metavar="N", help="default: 1000")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tiered.arguments import FEEDS, READ_ORDERS
+from tiered.cli.command import add_command
 
 if TYPE_CHECKING:
     from tiered.cli.chaos_redis import ChaosRedis
@@ -41,13 +42,13 @@ Exit code 0 if every promise held, 1 if one was broken, 2 if it cannot run like 
 
 def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable[[str], Any]]) -> None:
     """Register the command; `positive` makes an argument type for numbers above zero."""
-    chaos = commands.add_parser(
+    chaos = add_command(
+        commands,
         "chaos",
-        help="break things on purpose and check what the store promised",
-        description="Processes work on one store while faults come and go. Every call is recorded, and in the end the "
+        "break things on purpose and check what the store promised",
+        EXAMPLES,
+        about="Processes work on one store while faults come and go. Every call is recorded, and in the end the "
         "history is checked: lost writes, stale reads, resurrected keys, versions going back.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chaos.add_argument("--url", default=None, help="the chain to test (default: a Redis and a file of its own)")
     chaos.add_argument("--seconds", type=positive(float), default=30.0, help="default: 30")

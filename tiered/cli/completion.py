@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tiered.cli.command import add_command
+
 SHELLS = ("bash", "zsh", "fish")
 
 EXAMPLES = """examples:
@@ -17,12 +19,7 @@ Needs shtab: pip install 'tiered[cli]'. The script is complete in itself: nothin
 
 def add_completion(commands: Any, parser: argparse.ArgumentParser) -> None:
     """Register the command; `parser` is the whole one."""
-    completion = commands.add_parser(
-        "completion",
-        help="a script for the completion of bash, zsh or fish",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    completion = add_command(commands, "completion", "a script for the completion of bash, zsh or fish", EXAMPLES)
     completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     completion.set_defaults(standalone=lambda args: _completion(parser, args.shell))
 

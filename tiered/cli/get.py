@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import Any
 
+from tiered.cli.command import add_command
 from tiered.cli.ticks import live
 
 OK, PROBLEMS = 0, 1
@@ -22,13 +23,7 @@ Exit code 0, 1 if the key is absent, 2 for wrong usage, 3 if the store cannot be
 
 def add_get(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
-    get = commands.add_parser(
-        "get",
-        parents=[common],
-        help="print the value of a key; exit code 1 if it is absent",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    get = add_command(commands, "get", "print the value of a key; exit code 1 if it is absent", EXAMPLES, common)
     get.add_argument("key", metavar="KEY")
     get.add_argument("--explain", action="store_true", help="instead of the value, where it is")
     get.set_defaults(run=_get)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tiered.cli.command import add_command
 from tiered.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -31,14 +32,11 @@ Exit code 0 if all is copied and verified, 1 if something is not, 2 wrong usage,
 
 def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command and its sources."""
-    kind = argparse.RawDescriptionHelpFormatter
-    migrate = commands.add_parser(
-        "migrate", help="import the memory of a Will bot", epilog=EXAMPLES, formatter_class=kind
-    )
+    migrate = add_command(commands, "migrate", "import the memory of a Will bot", EXAMPLES)
     sources = migrate.add_subparsers(dest="source", required=True, metavar="SOURCE")
 
     def add(name: str, text: str, place: str, source: Callable[[argparse.Namespace], Source]) -> Any:
-        command = sources.add_parser(name, parents=[common], help=text, epilog=EXAMPLES, formatter_class=kind)
+        command = add_command(sources, name, text, EXAMPLES, common)
         command.add_argument("place", metavar=place)
         command.add_argument("--dry-run", action="store_true", help="only look, and say what would be copied")
         command.add_argument("--overwrite", action="store_true", help="the source wins where the store differs")

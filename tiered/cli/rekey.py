@@ -7,6 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from tiered.cli.command import add_command
 from tiered.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -25,13 +26,7 @@ another key, 1 if something is, 2 if it cannot run like this, 3 if the store can
 
 def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the commands."""
-    rekey = commands.add_parser(
-        "rekey",
-        parents=[common],
-        help="write again what is not encrypted with the current key",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    rekey = add_command(commands, "rekey", "write again what is not encrypted with the current key", EXAMPLES, common)
     rekey.add_argument("--all", action="store_true", help="all namespaces, not only --namespace")
     rekey.set_defaults(run=_rekey)
     keygen = commands.add_parser("keygen", help="print a new key, as a line for a key file")

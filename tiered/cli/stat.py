@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.columns import Column, table
+from tiered.cli.command import add_command
 from tiered.cli.condition import COUNTED
 from tiered.cli.feed_arguments import add_feed_arguments
 from tiered.cli.paint import painted
@@ -53,12 +54,8 @@ _ENDPOINT = (
 
 def add_stat(commands: Any, common: argparse.ArgumentParser, positive: Callable[..., Any]) -> None:
     """Register the command; `positive` makes an argument type for numbers above zero."""
-    stat = commands.add_parser(
-        "stat",
-        parents=[common],
-        help="a line a second: what a running bot does, or how the tiers are",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    stat = add_command(
+        commands, "stat", "a line a second: what a running bot does, or how the tiers are", EXAMPLES, common
     )
     add_feed_arguments(stat, positive)
     stat.add_argument("--count", type=positive(int), metavar="N", help="end after N lines")

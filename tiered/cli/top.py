@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiered.cli.columns import Column, table
+from tiered.cli.command import add_command
 from tiered.cli.feed_arguments import add_feed_arguments
 from tiered.cli.quantities import NONE, count, percent, size, span
 from tiered.cli.stat import counted
@@ -68,13 +69,7 @@ class Line(NamedTuple):
 
 def add_top(commands: Any, common: argparse.ArgumentParser, positive: Callable[..., Any]) -> None:
     """Register the command; `positive` makes an argument type for numbers above zero."""
-    top = commands.add_parser(
-        "top",
-        parents=[common],
-        help="live: each tier's rates, latencies, breaker and backlog",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    top = add_command(commands, "top", "live: each tier's rates, latencies, breaker and backlog", EXAMPLES, common)
     add_feed_arguments(top, positive)
     top.add_argument("--once", action="store_true", help="one snapshot, and end")
     top.set_defaults(standalone=_top)

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tiered.cli.command import add_command
 from tiered.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ def add_verification(commands: Any, common: argparse.ArgumentParser, positive: C
 
 
 def _command(commands: Any, common: argparse.ArgumentParser, name: str, text: str) -> Any:
-    kind, told = argparse.RawDescriptionHelpFormatter, f"{text[0].upper()}{text[1:]}."
-    return commands.add_parser(
-        name, parents=[common], help=text, description=told, epilog=EXAMPLES, formatter_class=kind
-    )
+    return add_command(commands, name, text, EXAMPLES, common, about=f"{text[0].upper()}{text[1:]}.")
 
 
 def _verify(store: Any, args: argparse.Namespace) -> int:

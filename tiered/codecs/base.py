@@ -13,6 +13,8 @@ MAX_DEPTH = 64
 MOST_DEPTH = 200
 """What that can be raised to: encoding and decoding are recursive."""
 
+MOST_FLAT = 32
+"""Items of a dict that memory holds as it is and copies; larger ones take less room as payloads."""
 _ATOMS = frozenset({str, bytes, int, float, bool, type(None), complex, datetime, date, time, timedelta, Decimal, UUID})
 _FROZEN = frozenset({tuple, frozenset})
 
@@ -40,6 +42,13 @@ def immutable(value: Any) -> bool:
     """Whether `value` can be shared between callers: an atom, or a tuple or frozenset of such, nested within reason."""
     kind = type(value)
     return kind in _ATOMS or (kind in _FROZEN and _all_immutable(value, MAX_DEPTH))
+
+
+def flat(value: dict[Any, Any]) -> bool:
+    """Whether a copy of `value` shares nothing that can be changed, and is made faster than it is decoded."""
+    return (
+        len(value) <= MOST_FLAT and _ATOMS.issuperset(map(type, value.values())) and _ATOMS.issuperset(map(type, value))
+    )
 
 
 def _all_immutable(items: Iterable[Any], room: int) -> bool:

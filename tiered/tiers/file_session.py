@@ -23,9 +23,9 @@ VACUUM_PAGES = 100
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
-def _for_each_count(before: str, row: str, after: str) -> list[str]:
+def _for_each_count(before: str, row: str, after: str = "", between: str = ", ") -> list[str]:
     """The statement for one row, for two, … up to `CHUNK`; the connection keeps those in use prepared."""
-    return ["", *(f"{before} {', '.join([row] * count)} {after}" for count in range(1, CHUNK + 1))]
+    return ["", *(f"{before} {between.join([row] * count)} {after}" for count in range(1, CHUNK + 1))]
 
 
 _PUT = _for_each_count(
@@ -38,7 +38,11 @@ _MARK = _for_each_count(
     "(?, ?, ?, ?, ?)",
     "ON CONFLICT DO UPDATE SET version = excluded.version, generation = excluded.generation",
 )
-_CONFIRM = "DELETE FROM pending WHERE tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?"
+_CONFIRM = _for_each_count(
+    "DELETE FROM pending WHERE",
+    "tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?",
+    between=" OR ",
+)
 _DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame AS BLOB)"
 
 
@@ -86,9 +90,9 @@ class Session:
     def flush(self) -> None:
         """Bring the database up to date with what was asked for."""
         if self._rows:
-            self._insert(_PUT, 4, self._rows)
+            self._execute(_PUT, 4, self._rows)
         if self._marks:
-            self._insert(_MARK, 5, self._marks)
+            self._execute(_MARK, 5, self._marks)
 
     def close(self) -> None:
         self.connection.close()
@@ -162,7 +166,7 @@ class Session:
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         self.flush()
-        self.connection.executemany(_CONFIRM, [mark[:5] for mark in marks])
+        self._execute(_CONFIRM, 5, [field for mark in marks for field in mark[:5]])
 
     def adopt(self, tier: str, identity: str) -> bool:
         sql = "SELECT 1 FROM caches WHERE tier = ? AND identity = ?"
@@ -206,7 +210,11 @@ class Session:
 
     # Private
 
-    def _insert(self, statements: list[str], width: int, values: list[object]) -> None:
+    def _execute(self, statements: list[str], width: int, values: list[object]) -> None:
+        """For all of `values`, which are gone then, in as few statements as it takes.
+
+        Each gives the interpreter's lock away a few times, and among busy threads may have to wait for it again.
+        """
         step = CHUNK * width
         for start in range(0, len(values), step):
             chunk = values[start : start + step]

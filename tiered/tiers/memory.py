@@ -35,7 +35,8 @@ class Slot(NamedTuple):
     deadline: float
     """Monotonic seconds until which it may be served."""
     decode: Callable[[Any], Any] | None
-    """Makes a fresh copy of a mutable value from its payload; None if `value` is immutable and served as it is."""
+    """Makes a fresh copy of a mutable value, from its payload or of a flat dict; None if `value` is immutable and served
+    as it is."""
     version: int
     expires_at: int
     since: float

@@ -38,7 +38,7 @@ class MemorySide:
         slot, entry = Slot._make(held.content), recorded.entry
         if entry is None or slot.expires_at != entry.expires_at:
             return False
-        if slot.decode is not None:
+        if type(slot.value) is bytes and slot.decode is not None:
             return bool(slot.value == entry.payload)
         # Bytes first, for NaN; values second, for sets, whose order is not that of the process that wrote them.
         return self._chain.codec.encode(slot.value) == entry.payload or self._equal(slot.value, recorded)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tiered.cli.command import add_command
 from tiered.cli.feed_arguments import add_tls_arguments
 from tiered.cli.opening import given, hush
 from tiered.cli.paint import painted
@@ -35,12 +36,12 @@ Exit code 0 if there is no problem (advice is none), 1 if there is, 2 if the con
 
 def add_doctor(commands: Any, common: argparse.ArgumentParser) -> None:
     """Register the command."""
-    command = commands.add_parser(
+    command = add_command(
+        commands,
         "doctor",
-        parents=[common],
-        help="check the configuration, every tier and the machine; each finding with what to do",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "check the configuration, every tier and the machine; each finding with what to do",
+        EXAMPLES,
+        common,
     )
     command.add_argument("--metrics", action="append", metavar="URL", help="of a running process; may be repeated")
     add_tls_arguments(command)
