@@ -30,7 +30,7 @@ RESTORED = ("tests/faults/test_restored_record.py",)
 LOADS = ("tests/integration/test_get_or_set.py::test_an_interrupted_loader_leaves_its_thread_free_to_load_again",)
 INTENTS = ("tests/unit/test_intents.py",)
 AWAITED = ("tests/integration/test_redis_awaited.py",)
-CONVERSATION = ("tests/unit/test_conversation.py",)
+CONVERSATION = ("tests/unit/test_redis_conversation.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 STRESS = ("tests/unit/test_races.py",)
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,12 @@ import redis
 
 from tests.loops import FACTORIES, Loop, until
 from tiered.errors import Reason, StoreUnavailable
-from tiered.tiers.redis_awaited import Conversation
-from tiered.tiers.redis_wire import Wire
+from tiered.tiers import redis_awaited
+from tiered.tiers.redis_awaited import KEPT, Conversation
+from tiered.tiers.redis_wire import PATIENCE, Wire, pack
+
+TIMEOUT = 1.0
+QUESTION = pack(("GET", "k"))
 
 
 @pytest.fixture(params=sorted(FACTORIES))
@@ -23,17 +28,25 @@ def run(request: pytest.FixtureRequest) -> Loop:
     return Loop(request.param)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(redis_awaited, "monotonic", lambda: clock.now)
+    return clock
+
+
 class Server:
     """The other end of a conversation, and how that ended."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, most: int) -> None:
         mine, theirs = socket.socketpair()
         self.socket, self.ended = mine, list[BaseException | None]()
         mine.setblocking(False)
         connection: Any = SimpleNamespace(
             _sock=theirs, _parser=SimpleNamespace(parse_error=redis.ResponseError), disconnect=theirs.close
         )
-        wire, loop = Wire(connection, timeout, 1000), asyncio.get_running_loop()
+        wire, loop = Wire(connection, timeout, most), asyncio.get_running_loop()
+        wire.believed_until = inf
         self.conversation = Conversation("redis", loop, wire, timeout, lambda _, error: self.ended.append(error))
 
     def asked(self) -> bytes:
@@ -48,9 +61,9 @@ class Server:
             await asyncio.sleep(seconds)
 
 
-def play(run: Loop, work: Callable[[Server], Awaitable[None]], timeout: float = 30.0) -> Server:
+def play(run: Loop, work: Callable[[Server], Awaitable[None]], timeout: float = 30.0, most: int = 1000) -> Server:
     async def begin() -> Server:
-        server = Server(timeout)
+        server = Server(timeout, most)
         await work(server)
         server.conversation.end(None)
         server.conversation.wire.close()
@@ -58,6 +71,18 @@ def play(run: Loop, work: Callable[[Server], Awaitable[None]], timeout: float = 
         return server
 
     return run(begin())
+
+
+async def asked(it: Conversation, count: int = 1) -> list[asyncio.Future[Any]]:
+    futures = [it.ask(QUESTION) for _ in range(count)]
+    await asyncio.sleep(0)
+    return futures
+
+
+def failure(future: asyncio.Future[Any]) -> Reason:
+    error = future.exception()
+    assert isinstance(error, StoreUnavailable)
+    return error.reason
 
 
 def test_a_reply_in_pieces_is_one_and_the_next_follows_in_the_same_piece(run: Loop) -> None:
@@ -118,7 +143,7 @@ def test_what_came_while_the_loop_was_kept_from_looking_counts(run: Loop) -> Non
 
 def test_an_error_is_its_own_askers(run: Loop) -> None:
     async def work(server: Server) -> None:
-        replies = [server.conversation.ask(b"x") for _ in range(3)]
+        replies = await asked(server.conversation, 3)
         server.socket.send(b"+1\r\n-WRONGTYPE no\r\n+3\r\n")
         first, second, third = await asyncio.gather(*replies, return_exceptions=True)
         assert (first, third) == (b"1", b"3") and isinstance(second, StoreUnavailable)
@@ -151,3 +176,125 @@ def test_leaving_waits_for_what_was_asked(run: Loop) -> None:
         assert await reply == b"1" and server.ended == [None]
 
     play(run, work)
+
+
+def test_a_loop_that_was_kept_from_looking_finds_all_its_replies(run: Loop, clock: Any) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        futures = await asked(it, 5)
+        server.socket.send(b"$30000\r\n" + b"x" * 30_000 + b"\r\n")
+        for _ in range(4):
+            server.socket.send(b"$20000\r\n" + b"x" * 20_000 + b"\r\n")
+        clock.now += 100 * TIMEOUT
+        it._look()
+        assert [len(future.result()) for future in futures] == [30_000, *[20_000] * 4] and not it.over
+
+    play(run, work, timeout=TIMEOUT, most=100_000)
+
+
+def test_replies_that_keep_coming_are_waited_for(run: Loop, clock: Any) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        first, second = await asked(it, 2)
+        clock.now += 0.9 * TIMEOUT
+        server.socket.send(b"+1\r\n+")
+        it._receive()
+        clock.now += 0.9 * TIMEOUT
+        it._look()
+        assert first.result() == b"1" and not it.over
+        clock.now += 0.2 * TIMEOUT
+        it._look()
+        assert it.over and failure(second) is Reason.TIMEOUT
+
+    play(run, work, timeout=TIMEOUT)
+
+
+def test_a_reply_that_comes_too_slowly_is_not(run: Loop, clock: Any) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        (future,) = await asked(it)
+        began = clock.now
+        server.socket.send(b"+")
+        while not it.over:
+            assert clock.now < began + (PATIENCE + 1) * TIMEOUT
+            clock.now += TIMEOUT / 2
+            server.socket.send(b"x")
+            it._look()
+        assert clock.now >= began + PATIENCE * TIMEOUT and failure(future) is Reason.TIMEOUT
+
+    play(run, work, timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize("step", ["arrived", "post"])
+def test_what_a_signal_breaks_off_ends_it(run: Loop, step: str) -> None:
+    """Or the replies that were lost would be missed in the order of those who wait."""
+
+    async def work(server: Server) -> None:
+        it = server.conversation
+        (future,) = await asked(it)
+        late = it.ask(QUESTION)
+        it.wire = Interrupted(it.wire, step)  # type: ignore[assignment]  # a double
+        with pytest.raises(KeyboardInterrupt):
+            it._receive() if step == "arrived" else it._send()
+        assert it.over and failure(future) is failure(late) is Reason.CONNECTION
+
+    play(run, work)
+
+
+class Interrupted:
+    """A wire in one of whose methods a signal comes."""
+
+    def __init__(self, wire: Wire, method: str) -> None:
+        self._wire, self._method = wire, method
+
+    def __getattr__(self, name: str) -> Any:
+        return self._raise if name == self._method else getattr(self._wire, name)
+
+    def _raise(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_reply_that_was_there_before_the_question_is_not_its_answer(run: Loop) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        server.socket.send(b"+PONG\r\n")
+        future = it.ask(QUESTION)
+        it._receive()
+        assert it.over and future.exception() is not None
+
+    play(run, work, timeout=TIMEOUT)
+
+
+def test_what_the_server_has_no_room_for_yet_is_sent_when_it_has(run: Loop) -> None:
+    async def work(server: Server) -> None:
+        it, loop = server.conversation, asyncio.get_running_loop()
+        questions = [pack(("GET", f"{n}".rjust(1000, "k"))) for n in range(1000)]
+        futures = [it.ask(question) for question in questions]
+        await asyncio.sleep(0)
+        assert it._unsent and not it.over
+        heard = b""
+        while len(heard) < sum(map(len, questions)):
+            heard += await loop.sock_recv(server.socket, 1_000_000)
+        assert heard == b"".join(questions) and not it._unsent
+        await loop.sock_sendall(server.socket, b"".join(b"+%d\r\n" % n for n in range(1000)))
+        assert await asyncio.gather(*futures) == [b"%d" % n for n in range(1000)]
+        last = it.ask(QUESTION)
+        await asyncio.sleep(0)
+        server.socket.send(b"+last\r\n")
+        assert await last == b"last"
+
+    play(run, work, timeout=TIMEOUT)
+
+
+def test_what_is_asked_of_a_server_that_was_believed_is_not_sent_much_later(run: Loop, clock: Any) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        it.wire.believed_until = clock.now
+        future = it.ask(QUESTION)
+        clock.now += KEPT + 0.001  # something else keeps the loop
+        await asyncio.sleep(0)
+        assert failure(future) is Reason.BUSY
+        with pytest.raises(BlockingIOError):
+            server.socket.recv(1)
+
+    play(run, work, timeout=TIMEOUT)
