@@ -56,7 +56,8 @@ class Fetcher:
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
         """`fetch` of one key; without cache tiers to ask it is one question to the record."""
         chain = self._chain
-        if chain.order.asked:
+        asked = chain.order.asked
+        if asked:
             return self.fetch(space, (key,), started)[key]
         try:
             generation, frame = self._read_one(space, key, started)
@@ -71,18 +72,19 @@ class Fetcher:
         held = self._absences(space, (key,))[0] if frame is None else frame
         found = self._of_record(space, key, held, started)
         if chain.order.measured:
-            self._passed_by(space, key)
+            self._passed_by(space, key, asked)
         return found
 
-    def first(self, started: float) -> Guard | None:
-        """The cache tier that a read asks first, if one may be asked."""
-        asked, trust = self._chain.order.asked, self._chain.trust  # once: it may be replaced at any moment
-        if not asked or not trust.caches(started) or not trust.proven(asked[0].passed_at):
-            return None
-        return asked[0]
+    def first(self, started: float) -> list[Guard]:
+        """The cache tiers that a read asks, if the first of them may be asked now."""
+        asked, trust = self._chain.order.asked, self._chain.trust
+        return asked if asked and trust.caches(started) and trust.proven(asked[0].passed_at) else []
 
-    def made_of(self, space: Space, key: str, guard: Guard, answer: Answer, started: float) -> Found | Said | None:
-        """What the `answer` of the first cache tier is worth; None if it is for `fetch` to look at it."""
+    def made_of(
+        self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float
+    ) -> Found | Said | None:
+        """What the `answer` of the first of `asked` is worth; None if it is for `fetch` to look at it."""
+        guard = asked[0]
         if not isinstance(answer, bytes):
             if answer is None:
                 guard.stats.misses += 1
@@ -94,7 +96,7 @@ class Fetcher:
             return None
         guard.stats.hits += 1
         if self._chain.order.measured:
-            self._passed_by(space, key)
+            self._passed_by(space, key, asked)
         return found
 
     def fetch(
@@ -112,8 +114,8 @@ class Fetcher:
         With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised. What a tier
         has `said` already it is not asked again.
         """
-        chain, found = self._chain, dict[str, Found]()
-        asked = self._ask(space, keys, started, found, said, caches=caches and chain.trust.caches(started))
+        chain, found, guards = self._chain, dict[str, Found](), self._chain.order.asked
+        asked = self._ask(guards, space, keys, started, found, said, caches=caches and chain.trust.caches(started))
         left = [key for key in keys if key not in found]
         if left:
             try:
@@ -126,7 +128,7 @@ class Fetcher:
                 else:
                     failed.update(dict.fromkeys(left, error))
         if chain.order.measured:
-            self._passed_by(space, keys[0])
+            self._passed_by(space, keys[0], guards)
         return found
 
     def _may_serve(self, error: StoreError) -> bool:
@@ -168,6 +170,7 @@ class Fetcher:
 
     def _ask(
         self,
+        guards: list[Guard],
         space: Space,
         keys: Sequence[str],
         started: float,
@@ -178,7 +181,7 @@ class Fetcher:
     ) -> list[_Asked]:
         """Ask the cache tiers in their order, and promote what one has to those that missed it."""
         chain, asked, since = self._chain, list[_Asked](), monotonic()
-        for guard in chain.order.asked:
+        for guard in guards:
             left = [key for key in keys if key not in found]
             if not left:
                 break
@@ -359,12 +362,16 @@ class Fetcher:
             raise chain.foreign(codec)
         return _new(Found, (slot, tier, version))  # type: ignore[no-any-return]  # Found
 
-    def _passed_by(self, space: Space, key: str) -> None:
-        """Before the record's answer is returned: what it said may be newer than what the tiers that were not asked have."""
-        order, now = self._chain.order, self._chain.clock.monotonic()
-        order.sample = space, key
-        for guard in order.passed:
-            guard.passed_at = now
+    def _passed_by(self, space: Space, key: str, asked: list[Guard]) -> None:
+        """Before an answer is returned: it may be newer than what the tiers have that were not `asked`.
+
+        The order may have changed since the read began.
+        """
+        chain, now = self._chain, self._chain.clock.monotonic()
+        chain.order.sample = space, key
+        for guard in chain.guards:
+            if guard not in asked:
+                guard.passed_at = now
 
     def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float) -> None:
         """A frame that was right once, put back by somebody: memory held something newer before this read began."""

@@ -52,13 +52,13 @@ class Reader:
         `Said`: it has no frame, and need not be asked again. None: `read` is to ask it, if anybody.
         """
         flights, started = space.flights, self._now()
-        events, guard = flights.events, self._fetcher.first(started)
-        if guard is None:
+        events, asked = flights.events, self._fetcher.first(started)
+        if not asked:
             return None
-        answer = await guard.get_awaited(space, key, later)
+        answer = await asked[0].get_awaited(space, key, later)
         if isinstance(answer, NotAsked):
             return None
-        found = self._fetcher.made_of(space, key, guard, answer, started)
+        found = self._fetcher.made_of(space, key, asked, answer, started)
         if not isinstance(found, Found):
             return found
         with self._memory.lock:

@@ -40,6 +40,25 @@ def test_a_cache_that_is_slower_than_the_record_is_not_asked_and_owed_nothing(a:
     assert len(a.cache.gets) == asked and not a.guard.owed
 
 
+def test_a_read_under_way_when_the_cache_becomes_the_faster_one_has_passed_it_by(a: Process) -> None:
+    record = a.store._chain.record
+    read = record.read
+
+    def changes(namespace: str, key: str) -> tuple[int, bytes | None]:
+        answer = read(namespace, key)
+        record.read = read  # type: ignore[method-assign]  # a double
+        measure(a, SLOW, FAST)
+        return answer
+
+    measure(a, FAST, SLOW)
+    record.read = changes  # type: ignore[method-assign]  # a double
+    assert a.store.lookup("k").tier == "file"
+    assert a.store.lookup("k").tier == "file"  # what was read just now may be newer than what the cache has
+    a.clock.advance(0.1)
+    a.look(2)
+    assert a.store.lookup("k").tier == "cache"
+
+
 def test_a_few_timings_change_nothing_and_a_faster_cache_is_asked(a: Process) -> None:
     measure(a, FAST, SLOW, TIMINGS - 1)
     assert a.store.lookup("k").tier == "cache"
