@@ -41,6 +41,7 @@ from tiered.testing.chaos.stack import Stack
 from tiered.testing.chaos.workload import Workload
 from tiered.testing.contract import TierContract
 from tiered.tiers import redis_link
+from tiered.tiers.file_session import Session
 from tiered.tiers.memory import Partition
 
 # The checker, on histories made by hand. Times are seconds; delta is 1.5.
@@ -466,7 +467,9 @@ def test_the_store_is_honest_over_a_faulty_record(tmp_path: Path) -> None:
 
 
 def no_debts() -> None:
+    """What Redis missed nobody knows: neither this process nor the marks in the record."""
     Guard.owe_many = lambda *_: None  # type: ignore[method-assign]  # the mutant
+    Session._marked = lambda *_: []  # type: ignore[method-assign]  # the mutant
 
 
 def found_old(report: Report) -> bool:
@@ -528,7 +531,7 @@ def test_a_campaign_catches_a_store_that_forgets_its_debts(tmp_path: Path, redis
         faults = ["refuse", "lose_replies"]
         return found_old(campaign(tmp_path, redis_server, faults, seconds=4.0, processes=1, prepare=no_debts))
 
-    assert any(found() for _ in range(15))  # the scheduling is not repeated, so one campaign may miss it
+    assert any(found() for _ in range(5))  # the scheduling is not repeated, so one campaign may miss it
 
 
 def any_version() -> None:
