@@ -21,7 +21,7 @@ from tests.servers import RedisServer
 from tiered import AsyncTieredBackend, FileTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.entry import MAX_VERSION
 from tiered.errors import Reason
-from tiered.tiers.redis_awaited import Conversation
+from tiered.tiers.redis_conversation import Conversation
 
 KEYS = [f"k{n}" for n in range(64)]
 

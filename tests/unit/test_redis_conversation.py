@@ -15,8 +15,8 @@ import redis
 
 from tests.loops import FACTORIES, Loop, until
 from tiered.errors import Reason, StoreUnavailable
-from tiered.tiers import redis_awaited
-from tiered.tiers.redis_awaited import KEPT, Conversation
+from tiered.tiers import redis_conversation
+from tiered.tiers.redis_conversation import KEPT, Conversation
 from tiered.tiers.redis_wire import PATIENCE, Wire, pack
 
 TIMEOUT = 1.0
@@ -31,7 +31,7 @@ def run(request: pytest.FixtureRequest) -> Loop:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(redis_awaited, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(redis_conversation, "monotonic", lambda: clock.now)
     return clock
 
 

@@ -15,7 +15,8 @@ from redis import ResponseError
 from tests.loops import FACTORIES, Loop
 from tests.waiting import LIMIT
 from tiered.tiers import redis_awaited
-from tiered.tiers.redis_awaited import SELDOM, Awaited, Conversation
+from tiered.tiers.redis_awaited import SELDOM, Awaited
+from tiered.tiers.redis_conversation import Conversation
 from tiered.tiers.redis_wire import Wire
 
 TIMEOUT = 1.0
