@@ -149,8 +149,8 @@ def compare_opening(directory: Path) -> None:
     )
 
 
-def main() -> None:
-    where = sys.argv[1] if len(sys.argv) > 1 else None
+def main(where: str | None = None) -> None:
+    """`where`: a directory for the files; by default where temporary ones are."""
     with tempfile.TemporaryDirectory(prefix="tiered-million-", dir=where) as name:
         directory = Path(name)
         small, million = FileTier(directory / "small"), FileTier(directory / "million")
@@ -164,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])
