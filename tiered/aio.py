@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
 from tiered.backend import PAGE, TieredBackend, _value
 from tiered.errors import StoreError
-from tiered.fetching import Found
+from tiered.found import Found
 from tiered.performing import Performer
 from tiered.pool import Pool
 from tiered.results import Lookup, WriteOutcome
@@ -258,8 +258,7 @@ class AsyncTieredBackend:
 
     async def _find(self, key: str) -> Found:
         store, began = self._store, monotonic()  # counted as in `TieredBackend._below`
-        if type(key) is not str or not key.isascii() or not 0 < len(key) <= store._chain.max_key_bytes:
-            key = check_key(key, store._chain.max_key_bytes)
+        key = check_key(key, store._chain.max_key_bytes)
         try:
             near = None
             if store._space.ready and not store._chain.closed:

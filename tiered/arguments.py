@@ -27,6 +27,8 @@ KEEP = _Keep()
 
 def check_key(key: object, limit: int) -> str:
     """`key` if it can be stored: a str of 1 to `limit` UTF-8 bytes without lone surrogates."""
+    if type(key) is str and key.isascii() and 0 < len(key) <= limit:
+        return key  # most are right at a glance
     if not isinstance(key, str):
         raise InvalidKey(f"a key must be a str, not {type(key).__name__}")
     if not key:

@@ -27,7 +27,7 @@ from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.drafting import Drafter
 from tiered.errors import ConfigError, InvalidValue, NotApplied, StoreError, StoreUnavailable, without_tier
-from tiered.fetching import Found, Said, Unproven
+from tiered.found import Found, Said, Unproven
 from tiered.loading import Loading, Loads
 from tiered.observability.observed import OBSERVED
 from tiered.options import check

@@ -5,35 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, Untrusted
+from tiered.found import Found, Said, Unproven
 from tiered.replication.guard import Answer, Guard
 from tiered.tiers.base import Absence
 
 NO_VERSION = Absence(0, pending=True)
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
-
-
-class Found(NamedTuple):
-    """What a read below memory found. `slot` is None for "known to be absent"; version 0 if nobody knows since when."""
-
-    slot: tuple[Any, ...] | None
-    tier: str
-    version: int
-
-
-class Unproven(Found):
-    """Found above a store of record that cannot be asked: there may have been a newer write."""
-
-
-class Said(NamedTuple):
-    """What a cache tier has said of a key: that it misses it (None), or nothing."""
-
-    guard: Guard
-    answer: Answer
 
 
 class _Asked:

@@ -13,7 +13,7 @@ from tiered.arguments import Ttl
 from tiered.chain import Chain, Space
 from tiered.entry import version_of
 from tiered.errors import CodecError, RecursiveLoad, StoreError
-from tiered.fetching import Found
+from tiered.found import Found
 from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard

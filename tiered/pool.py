@@ -14,7 +14,7 @@ from typing import Any
 
 from tiered.backend import TieredBackend
 from tiered.errors import NotApplied, Reason, StoreError
-from tiered.fetching import Found, Said
+from tiered.found import Found, Said
 from tiered.lane import Lane
 from tiered.tiers.base import Write
 from tiered.writing import Result

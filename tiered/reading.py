@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import StoreError
-from tiered.fetching import Fetcher, Found, Said
+from tiered.fetching import Fetcher
+from tiered.found import Found, Said
 from tiered.replication.guard import NotAsked
 from tiered.replication.inflight import Flight, InFlightTable
 from tiered.tiers.base import Later

@@ -177,7 +177,7 @@ MUTANTS = [
     Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
            "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",
-           "self.run_id is not None:\n            raise Restarted", "self.run_id is not None:\n            self.run_id = wire.run", ANOTHER_RUN),
+           "self.run_id is not None:\n                raise Restarted", "self.run_id is not None:\n                self.run_id = wire.run", ANOTHER_RUN),
     Mutant("R15", "a loop believes its connection for ever", "tiered/tiers/redis_awaited.py",
            "if not it.over and self._believed(it.wire, now):", "if not it.over:", AWAITED),
     Mutant("R13", "a task asks a tier for what it owes", _R + "guard.py",

@@ -11,7 +11,7 @@ from tests.by_hand import Process
 from tests.loops import Gate
 from tests.waiting import LIMIT, eventually, started
 from tiered.errors import Reason, StoreUnavailable
-from tiered.fetching import Found
+from tiered.found import Found
 
 Start = Callable[..., Process]
 KEYS = [f"k{n}" for n in range(6)]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
-from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import redis
 
 from tests.loops import FACTORIES, Loop, until
+from tests.wires import wire_to_a_test
 from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers import redis_conversation
 from tiered.tiers.redis_conversation import KEPT, Conversation
@@ -39,14 +38,10 @@ class Server:
     """The other end of a conversation, and how that ended."""
 
     def __init__(self, timeout: float, most: int) -> None:
-        mine, theirs = socket.socketpair()
-        self.socket, self.ended = mine, list[BaseException | None]()
-        mine.setblocking(False)
-        connection: Any = SimpleNamespace(
-            _sock=theirs, _parser=SimpleNamespace(parse_error=redis.ResponseError), disconnect=theirs.close
-        )
-        wire, loop = Wire(connection, timeout, most), asyncio.get_running_loop()
-        wire.believed_until = inf
+        wire, self.socket = wire_to_a_test(timeout, most)
+        self.ended = list[BaseException | None]()
+        self.socket.setblocking(False)
+        loop = asyncio.get_running_loop()
         self.conversation = Conversation("redis", loop, wire, timeout, lambda _, error: self.ended.append(error))
 
     def asked(self) -> bytes:

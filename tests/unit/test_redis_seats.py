@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis import ResponseError
 
 from tests.loops import FACTORIES, Loop
 from tests.waiting import LIMIT
+from tests.wires import wire_to_a_test
 from tiered.tiers import redis_awaited
 from tiered.tiers.redis_awaited import SELDOM, Awaited
 from tiered.tiers.redis_conversation import Conversation
@@ -42,12 +41,7 @@ class Server:
         self.wires = list[Wire]()
 
     def wire(self, before: Wire | None = None) -> Wire:
-        mine, theirs = socket.socketpair()
-        connection: Any = SimpleNamespace(
-            _sock=mine, _parser=SimpleNamespace(parse_error=ResponseError), disconnect=mine.close
-        )
-        wire = Wire(connection, TIMEOUT)
-        wire.believed_until = inf
+        wire, theirs = wire_to_a_test(TIMEOUT)
         self.sockets.append(theirs)
         self.wires.append(wire)
         return wire

@@ -122,16 +122,20 @@ class Awaited:
         wire = _pop(seat.spare)
         if wire is None:
             return  # closed
-        try:
-            if not wire.plain:  # over TLS what arrives is not yet a reply
-                raise NotImplementedError
-            it = seat.conversation = Conversation(self._name, loop, wire, self._timeout, partial(self._ended, seat))
-        except NotImplementedError:  # or it is a loop that cannot watch sockets: threads go on asking
+        if not wire.plain or not self._talk(loop, seat, wire):  # over TLS what arrives is not yet a reply
             self._discard(wire, None)
-            return
+            return  # still preparing: threads go on asking
         seat.preparing = False
-        if self._closed:  # as in `_keep`
-            it.end(CLOSED)
+        if self._closed and seat.conversation is not None:  # as in `_keep`
+            seat.conversation.end(CLOSED)
+
+    def _talk(self, loop: asyncio.AbstractEventLoop, seat: _Seat, wire: Wire) -> bool:
+        """Whether this is a loop that can watch sockets."""
+        try:
+            seat.conversation = Conversation(self._name, loop, wire, self._timeout, partial(self._ended, seat))
+        except NotImplementedError:
+            return False
+        return True
 
     def _ended(self, seat: _Seat, wire: Wire, error: BaseException | None) -> None:
         seat.conversation = None

@@ -208,14 +208,7 @@ class Link:
 
     def _prepare(self, wire: Wire | None) -> Wire:
         """A connection beside the pool that may be believed: a new one, or `wire`, greeted again."""
-        if wire is None:
-            return self._connect()
-        try:
-            self._meet_again(wire)
-        except BaseException:
-            wire.close()
-            raise
-        return wire
+        return self._connect() if wire is None else self._met(wire)
 
     def _discard(self, wire: Wire, error: BaseException | None) -> None:
         """End a connection that is beside the pool."""
@@ -291,9 +284,14 @@ class Link:
             raise store_error(error, self.name, write=write, sent=False) from error
 
     def _connect(self) -> Wire:
-        wire = self._open()
+        return self._met(self._open())
+
+    def _met(self, wire: Wire) -> Wire:
+        """Greeted, and the run that is believed in; otherwise closed."""
         try:
-            self._meet_again(wire)
+            self._meet_on(wire)
+            if wire.run is not self.run_id is not None:
+                raise Restarted
         except BaseException:
             wire.close()
             raise
@@ -308,12 +306,6 @@ class Link:
         except BaseException:
             connection.disconnect()
             raise
-
-    def _meet_again(self, wire: Wire) -> None:
-        """Greet, and see that it is the run that is believed in."""
-        self._meet_on(wire)
-        if wire.run is not self.run_id is not None:
-            raise Restarted
 
     def _meet_on(self, wire: Wire) -> None:
         since = time.monotonic()
