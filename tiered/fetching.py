@@ -36,11 +36,14 @@ class Fetcher:
         self._reads = chain.record_stats.durations["read"]
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
-        """`fetch` of one key; without cache tiers to ask it is one question to the record."""
+        """`fetch` of one key; as a rule it is one question, to the first cache tier or, where none is asked, to the record."""
         chain = self._chain
         asked = chain.order.asked
         if asked:
-            return self.fetch(space, (key,), started)[key]
+            said = self._from_first(space, key, started)
+            if isinstance(said, Found):
+                return said
+            return self.fetch(space, (key,), started, said={} if said is None else {key: said})[key]
         try:
             generation, frame = self._read_one(space, key, started)
         except StoreUnavailable as error:
@@ -56,6 +59,10 @@ class Fetcher:
         if chain.order.measured:
             self._passed_by(space, key, asked)
         return found
+
+    def _from_first(self, space: Space, key: str, started: float) -> Found | Said | None:
+        asked = self.first(started)
+        return self.made_of(space, key, asked, asked[0].get(space, key), started) if asked else None
 
     def first(self, started: float) -> list[Guard]:
         """The cache tiers that a read asks, if the first of them may be asked now."""
