@@ -46,7 +46,7 @@ class FileJournal:
         return self._readers.snapshot(look)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
-        """The next commit carries these along; one that is lost before then costs a replay, never truth."""
+        """A later commit carries these along; one that is lost before then costs a replay, never truth."""
         self._writer.confirm(marks)
 
     def flush(self) -> None:

@@ -55,6 +55,7 @@ class Session:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         connection.execute("PRAGMA busy_timeout=0")  # `in_turn` waits
+        connection.execute("PRAGMA temp_store=MEMORY")  # how to undo a statement; that of 24 rows outgrows 64 KiB
         self._rows: list[object] = []
         self._marks: list[object] = []
         self._spaces: dict[str, tuple[int, int]] = {}
