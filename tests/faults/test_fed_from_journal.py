@@ -15,6 +15,7 @@ from tests.servers import RedisServer
 from tests.unit.conftest import Start, server, start
 from tests.waiting import LIMIT, eventually, started
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
+from tiered.replication import feeder as feeder_module
 
 __all__ = ["server", "start"]  # fixtures
 pytestmark = pytest.mark.faults
@@ -84,17 +85,34 @@ def test_what_was_committed_while_it_fed_is_fed_when_it_is_stopped(start: Start)
     eventually(lambda: put.reached)
     a.store.set("k1", 1)
     stopping = started(feeder.stop)
-    eventually(lambda: feeder._stopped)
+    eventually(feeder._ending.is_set)
     put.open()
     stopping.result(LIMIT)
     assert not a.owes("k0") and not a.owes("k1")
+
+
+def test_what_is_written_within_a_pause_is_fed_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeder_module, "PAUSE", 0.5)
+    a = start(feed="journal")
+    batches: list[int] = []
+    put = a.cache.put_many
+
+    def counted(scope: str, items: Any, **options: Any) -> list[bool]:
+        batches.append(len(items))
+        return put(scope, items, **options)
+
+    cast(Any, a.cache).put_many = counted
+    for n in range(20):
+        a.store.set(f"k{n}", n)
+    eventually(lambda: not any(a.owes(f"k{n}") for n in range(20)))
+    assert sum(batches) == 20 and len(batches) < 10, batches  # one at a time without the pause
 
 
 def test_by_hand_a_key_is_owed_until_it_was_fed_and_others_are_told(start: Start) -> None:
     a, b = start(feed="journal"), start()
     feeder = a.store._feeder
     assert feeder is not None
-    feeder._stopped = True  # its thread does not start: `feed` is called by hand
+    feeder._ending.set()  # its thread does not start: `feed` is called by hand
     assert b.store.get("k") is None
     assert a.store.set("k", "v1").tiers["cache"] == "queued"
     assert a.owes("k") and not a.cache.puts

@@ -1,7 +1,7 @@
 """Feeding cache tiers from the journal: after `set` has returned, instead of before (`feed="journal"`).
 
 The commit has left a pending mark and the key is owed, so nothing waits for a cache tier and nothing old is read there;
-a thread of the process replays as soon as it can. The more is written meanwhile, the larger the batch.
+a thread of the process replays what has gathered, after a pause: to feed each write alone would cost more than `set` saves.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tiered.replication.replay import Replay
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 0.01
-"""Seconds until the next try while another process of the directory replays."""
+PAUSE = 0.02
+"""Seconds for which writes gather before they are fed, or until the next try while another process of the directory replays."""
 
 
 class Feeder(Forking):
@@ -34,7 +34,7 @@ class Feeder(Forking):
         self._due = Event()
         self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
-        self._stopped = False
+        self._ending = Event()
 
     def wake(self) -> None:
         """Something was committed. If no thread can be started, the keeper's next look replays it."""
@@ -46,7 +46,8 @@ class Feeder(Forking):
     def stop(self) -> None:
         """Whoever is still owed something then keeps its marks: another process, or the next one, replays them."""
         with self._lock:
-            thread, self._thread, self._stopped = self._thread, None, True
+            thread, self._thread = self._thread, None
+            self._ending.set()
         self._due.set()
         if thread is not None:
             thread.join(timeout=5.0)
@@ -70,7 +71,7 @@ class Feeder(Forking):
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is not None or self._stopped:
+            if self._thread is not None or self._ending.is_set():
                 return
             thread = Thread(target=self._run, name="tiered-feeder", daemon=True)
             try:
@@ -83,8 +84,9 @@ class Feeder(Forking):
     def _run(self) -> None:
         done, last = True, False
         while not last:
-            self._due.wait(None if done else AGAIN)
-            last = self._stopped  # before it feeds, so that what was committed until then is fed, too
+            if done:
+                self._due.wait()
+            last = self._ending.wait(PAUSE)  # before it feeds, so that what was committed until then is fed, too
             self._due.clear()
             try:
                 done = self.feed()
