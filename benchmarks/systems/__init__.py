@@ -18,6 +18,7 @@ _PLACES = {
     "tiered-measured-fed": ("tiered_chain", "TieredFed", "tiered"),
     "tiered-asyncio": ("tiered_asyncio", "TieredAsyncio", "tiered"),
     "hand-rolled": ("hand_rolled", "HandRolled", "tiered"),
+    "hand-rolled-durable": ("hand_rolled", "HandRolledDurable", "tiered"),
     "hand-rolled+breaker": ("hand_rolled", "HandRolledWithBreaker", "tiered"),
     "dogpile": ("dogpile_proxy", "DogpileProxy", "dogpile"),
     "cashews": ("cashews_client_side", "CashewsClientSide", "cashews"),

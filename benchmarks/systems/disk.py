@@ -22,17 +22,20 @@ class Disk(Protocol):
     def close(self) -> None: ...
 
 
-def open_disk(directory: Path) -> Disk:
-    return DiskCache(directory) if importlib.util.find_spec("diskcache") else Table(directory)
+def open_disk(directory: Path, *, durable: bool = False) -> Disk:
+    """`durable`: a set is on the disk when it returns (synchronous=FULL), as in tiered; as it comes it is not."""
+    kind = DiskCache if importlib.util.find_spec("diskcache") else Table
+    return kind(directory, "FULL" if durable else "NORMAL")
 
 
 class DiskCache:
     """diskcache as it comes, except that it never evicts."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, synchronous: str) -> None:
         import diskcache
 
-        self._cache: Any = diskcache.Cache(str(directory / "disk"), eviction_policy="none")
+        level = {"NORMAL": 1, "FULL": 2}[synchronous]
+        self._cache: Any = diskcache.Cache(str(directory / "disk"), eviction_policy="none", sqlite_synchronous=level)
         self.get, self.close = self._cache.get, self._cache.close
 
     def set(self, key: str, value: str) -> None:
@@ -45,15 +48,15 @@ class DiskCache:
 
 
 class Table:
-    """One connection and one lock; WAL with synchronous=NORMAL, as diskcache."""
+    """One connection and one lock; WAL, as diskcache."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, synchronous: str) -> None:
         file = directory / "disk.sqlite3"
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=60)
         self._lock = threading.Lock()
         for statement in (
             "PRAGMA journal_mode=WAL",
-            "PRAGMA synchronous=NORMAL",
+            f"PRAGMA synchronous={synchronous}",
             "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
         ):
             self._connection.execute(statement)

@@ -24,12 +24,14 @@ class HandRolled:
     Errors of Redis are passed over, as a cache's: the disk has the answer.
     """
 
+    durable = False
+
     def __init__(self, redis_url: str, directory: Path) -> None:
         self._memory: cachetools.LRUCache[str, str] = cachetools.LRUCache(MEMORY_ENTRIES)
         self._lock = threading.Lock()
         port = urlsplit(redis_url).port or 6379
         self._redis = redis.Redis("127.0.0.1", port, **self._options())  # not from_url: its connections do not retry
-        self._disk = open_disk(directory)
+        self._disk = open_disk(directory, durable=self.durable)
         self._breaker = self._new_breaker()
 
     def get(self, key: str) -> str | None:
@@ -80,6 +82,12 @@ class HandRolled:
             return None
         self._breaker.succeeded()
         return answer
+
+
+class HandRolledDurable(HandRolled):
+    """The same, but what `set` has acknowledged survives a power cut, as in tiered."""
+
+    durable = True
 
 
 class HandRolledWithBreaker(HandRolled):
