@@ -2,7 +2,7 @@
 
 Writers of a process share transactions (file_writer.py, combine.py); readers use connections of their own from a
 pool, and see one snapshot per call (file_readers.py). Versions come from one counter for the whole store, of which
-each process reserves ranges (file_session.py).
+each writing connection knows the last one (file_session.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
-from tiered.tiers.file_readers import Readers
+from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import Database, copy
 from tiered.tiers.file_writer import Writer
 
@@ -32,6 +32,10 @@ from tiered.tiers.file_writer import Writer
 _READ = (
     "SELECT n.generation, CAST(e.frame AS BLOB) FROM namespaces n LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
     " WHERE n.name = ?"
+)
+_READ_MANY = (
+    "SELECT n.generation, e.key, CAST(e.frame AS BLOB) FROM namespaces n"
+    " LEFT JOIN entries e ON e.space = n.space AND e.key IN ({}) WHERE n.name = ?"
 )
 _GET = (
     "SELECT CAST(e.frame AS BLOB) FROM namespaces n JOIN entries e ON e.space = n.space AND e.key = ? WHERE n.name = ?"
@@ -104,10 +108,11 @@ class FileTier(Forking):
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         def look(cursor: sqlite3.Cursor) -> tuple[int, list[bytes | None]]:
-            rows = [cursor.execute(_READ, (key, namespace)).fetchone() for key in keys]
-            if None in rows:  # the namespace is not there yet: there can be no entry
+            found = rows(cursor, _READ_MANY, keys, (namespace,))
+            if not found:  # the namespace is not there yet: there can be no entry
                 return cursor.execute(_GENERATION, (namespace,)).fetchone()[0], [None] * len(keys)
-            return rows[-1][0], [frame for _, frame in rows]
+            frames = {key: frame for _, key, frame in found}
+            return found[0][0], [frames.get(key) for key in keys]
 
         return self._readers.snapshot(look) if keys else (self.generation(namespace), [])
 
@@ -115,13 +120,13 @@ class FileTier(Forking):
         sql, start = (_SCAN.format(">="), prefix) if cursor is None else (_SCAN.format(">"), cursor)
 
         def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
-            rows = reader.execute(sql, (namespace, start, limit)).fetchall()
-            if not all(type(key) is str for key, _ in rows):
+            entries = reader.execute(sql, (namespace, start, limit)).fetchall()
+            if not all(type(key) is str for key, _ in entries):
                 raise damaged("a key is no text")
-            return rows
+            return entries
 
-        rows = self._readers.snapshot(look)
-        items = [(key, frame) for key, frame in rows if key.startswith(prefix)]
+        entries = self._readers.snapshot(look)
+        items = [(key, frame) for key, frame in entries if key.startswith(prefix)]
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
     def namespaces(self) -> list[str]:

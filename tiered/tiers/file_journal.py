@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tiered.tiers.base import Absence, Mark
-from tiered.tiers.file_readers import Readers
+from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.file_writer import Writer
 
@@ -19,7 +20,7 @@ _ABSENCE = (
     " FROM store s LEFT JOIN namespaces n ON n.name = ? LEFT JOIN entries e ON e.space = n.space AND e.key = ?"
 )
 _PENDING = "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ? AND version > ? ORDER BY version LIMIT ?"
-_STILL = "SELECT 1 FROM pending WHERE namespace = ? AND key = ? AND tier = ?"
+_STILL = "SELECT key FROM pending WHERE key IN ({}) AND namespace = ? AND tier = ?"
 _BACKLOG = "SELECT 1 FROM pending WHERE tier = ? LIMIT 1 OFFSET ?"
 _NEXT_TIER = "SELECT min(tier) FROM pending WHERE tier > ?"  # DISTINCT would read them all
 
@@ -41,7 +42,10 @@ class FileJournal:
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         def look(reader: sqlite3.Cursor) -> set[tuple[str, str]]:
-            return {key for key in keys if reader.execute(_STILL, (*key, tier)).fetchone()}
+            names = defaultdict[str, list[str]](list)
+            for namespace, key in keys:
+                names[namespace].append(key)
+            return {(name, key) for name in names for (key,) in rows(reader, _STILL, names[name], (name, tier))}
 
         return self._readers.snapshot(look)
 

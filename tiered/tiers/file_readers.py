@@ -20,6 +20,23 @@ _abandoned: list[Any] = []
 """Readers that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
 
 _Result = TypeVar("_Result")
+MANY = 128
+"""Keys in one statement, at most."""
+
+
+def rows(cursor: sqlite3.Cursor, sql: str, keys: Sequence[str], values: Sequence[object]) -> list[Any]:
+    """The rows of `sql` for `keys`, which stand where it has {}, before its other `values`; of a key more than one if it has.
+
+    In few statements: each lets go of the interpreter's lock eight times, and beside a busy thread each of these may take
+    some milliseconds.
+    """
+    found = list[Any]()
+    for start in range(0, len(keys), MANY):
+        some = keys[start : start + MANY]
+        places = 1 << (len(some) - 1).bit_length()  # few different statements, so that all stay prepared
+        sames = [some[-1]] * (places - len(some))
+        found += cursor.execute(sql.format(", ".join("?" * places)), (*some, *sames, *values)).fetchall()
+    return found
 
 
 class Readers:
