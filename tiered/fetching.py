@@ -11,7 +11,7 @@ from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, Untrusted
 from tiered.found import Found, Said, Unproven
-from tiered.replication.guard import Answer, Guard
+from tiered.replication.guard import OWED, Answer, Guard
 from tiered.tiers.base import Absence
 
 NO_VERSION = Absence(0, pending=True)
@@ -26,6 +26,11 @@ class _Asked:
         self.since = since
         self.missed: list[str] = []
         self.unanswered: list[str] = []
+        self.owed: list[str] = []
+
+    def note(self, key: str, answer: Answer) -> None:
+        """`answer` is no frame."""
+        (self.missed if answer is None else self.owed if answer is OWED else self.unanswered).append(key)
 
 
 class Fetcher:
@@ -199,10 +204,8 @@ class Fetcher:
             before = said.get(key)
             if before is None or before.guard is not it.guard:
                 left.append(key)
-            elif before.answer is None:
-                it.missed.append(key)
             else:
-                it.unanswered.append(key)
+                it.note(key, before.answer)
         return left
 
     def _sort(
@@ -215,10 +218,8 @@ class Fetcher:
         good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
         until, open_ = self._chain.trust.cache_until(started), self._open
         for key, answer in zip(keys, answers, strict=True):
-            if answer is None:
-                it.missed.append(key)
-            elif not isinstance(answer, bytes):
-                it.unanswered.append(key)
+            if not isinstance(answer, bytes):
+                it.note(key, answer)
             else:
                 try:
                     opened = open_(space, key, answer, name, started, until)
@@ -262,7 +263,9 @@ class Fetcher:
             for key in tier.unanswered:
                 if key in frames:
                     tier.guard.owe(space.name, key, found[key].version)
-            for key in (*tier.unanswered, *tier.missed):
+            if versions := [(key, found[key].version) for key in tier.owed if key in frames]:
+                tier.guard.owe_again(space, versions)
+            for key in (*tier.unanswered, *tier.owed, *tier.missed):
                 it = absent.get(key)
                 # R17: it may hold an old value by now. Without a mark it has accepted whatever removed the key.
                 if it is not None and it.pending:

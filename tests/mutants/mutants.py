@@ -32,6 +32,7 @@ INTENTS = ("tests/unit/test_intents.py",)
 AWAITED = ("tests/integration/test_redis_awaited.py",)
 CONVERSATION = ("tests/unit/test_redis_conversation.py",)
 ORDER = ("tests/unit/test_read_order.py",)
+OWED_READS = ("tests/unit/test_owed_reads.py",)
 STRESS = ("tests/unit/test_races.py",)
 
 
@@ -149,6 +150,10 @@ MUTANTS = [
     Mutant("R9", "what a cache tier could not say is not owed", "tiered/fetching.py",
            "                if key in frames:\n                    tier", "                if False:\n                    tier",
            ("tests/unit/test_read_together.py",)),
+    Mutant("R9", "what was read past a debt that was paid meanwhile is not owed", _R + "guard.py",
+           "if held.get(key, 0) < version]", "if (space.name, key) in self.owed]", OWED_READS),
+    Mutant("R9", "a debt that was paid meanwhile is made again in any case", _R + "guard.py",
+           "if held.get(key, 0) < version]", "]", OWED_READS),
     Mutant("R10", "the breaker closes before the replay", _R + "keeper.py",
            "            replayed = self._replay.run(guard)\n        except",
            "            guard.breaker.close()\n            replayed = 0\n        except", UNIT),
@@ -165,7 +170,7 @@ MUTANTS = [
            "if items and guard.put(space.name, commit.generation, items, since, tell=True):",
            "if items and (guard.put(space.name, commit.generation, items, since, tell=True) or True):", UNIT),
     Mutant("R13", "a read that passes an open tier owes nothing", _R + "guard.py",
-           "            self.stats.skipped += 1\n            return UNANSWERED\n        began", "            return None\n        began", (*UNIT, *FOUND)),
+           "            self.stats.skipped += 1\n            return OWED if self.breaker.closed else UNANSWERED\n        began", "            return None\n        began", (*UNIT, *FOUND)),
     Mutant("R13", "a write is seen before the caches owe it", "tiered/writing.py",
            "            self._owe(space, writes, commit)\n", "", STRESS),
     Mutant("R14", "a put that stored nothing tells nobody", "tiered/tiers/put_if_newer.lua",
@@ -184,7 +189,7 @@ MUTANTS = [
            "not self.breaker.closed or (self.owed and (space.name, key) in self.owed):\n            return NOT_ASKED",
            "not self.breaker.closed:\n            return NOT_ASKED", AWAITED),
     Mutant("R9", "what a cache tier did not answer a task is a miss", "tiered/fetching.py",
-           "it.unanswered.append(key)\n        return left", "it.missed.append(key)\n        return left", AWAITED),
+           "self.missed if answer is None else self.owed if answer is OWED else self.unanswered", "self.missed", AWAITED),
     Mutant("R15", "what a loop was kept from asking in time is asked late", "tiered/tiers/redis_conversation.py",
            "if now > self.wire.believed_until + KEPT:", "if False:", CONVERSATION),
     Mutant("R15", "a reply that a signal broke off is missed in the order of those who wait", "tiered/tiers/redis_conversation.py",

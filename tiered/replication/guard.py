@@ -24,12 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Unanswered:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __repr__(self) -> str:
-        return "UNANSWERED"
+        return self._name
 
 
-UNANSWERED: Final = _Unanswered()
+UNANSWERED: Final = _Unanswered("UNANSWERED")
 """Not a miss: the tier failed, or was not asked."""
+OWED: Final = _Unanswered("OWED")
+"""The same: the tier was not asked, because the key was owed."""
 
 
 class NotAsked:
@@ -73,11 +78,11 @@ class Guard:
         """Why the tier stays out of service for good, if it does."""
 
     def get(self, space: Keyspace, key: str) -> Answer:
-        """The frame under `key`, None for a miss, or `UNANSWERED`."""
+        """The frame under `key`, None for a miss, `UNANSWERED`, or `OWED`."""
         belief = self.belief  # before the scope: a command built for another run must not be believed (R15)
         if not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
             self.stats.skipped += 1
-            return UNANSWERED
+            return OWED if self.breaker.closed else UNANSWERED
         began = self._now()
         try:
             frame = self.tier.get(space.scope, key)
@@ -122,12 +127,15 @@ class Guard:
         """`get` of each key that is not `owed`, in one round trip."""
         belief = self.belief
         skip = self.owed if owed is None else owed
-        answers: list[Answer] = [UNANSWERED] * len(keys)
         asked = [i for i, key in enumerate(keys) if (space.name, key) not in skip] if skip else range(len(keys))
-        if not self.breaker.closed or not asked:
+        closed = self.breaker.closed
+        if not closed or not asked:
             count = len(keys)
             self.stats.skipped += count
-            return answers
+            return [OWED if closed else UNANSWERED] * len(keys)
+        answers: list[Answer] = [OWED] * len(keys)
+        for i in asked:
+            answers[i] = UNANSWERED
         count = len(keys) - len(asked)
         self.stats.skipped += count
         began = self._now()
@@ -205,6 +213,16 @@ class Guard:
             self.breaker.trip()
             message = "%s: more keys owed than can be counted; it will return under a new generation"
             logger.warning(message, self.name, extra=transition("debts_lost", self.name))
+
+    def owe_again(self, space: Keyspace, versions: Sequence[tuple[str, int]]) -> None:
+        """Owe what was read past the tier because it was `OWED`, but not what the tier was given meanwhile.
+
+        Else a key that is read all the time would be owed for ever: whenever it is paid, a read is under way.
+        """
+        lapsed = [key for key, _ in versions if (space.name, key) not in self.owed]
+        answers = dict(zip(lapsed, self.get_many(space, lapsed), strict=True)) if lapsed else {}
+        held = {key: version_of(answer) for key, answer in answers.items() if isinstance(answer, bytes)}
+        self.owe_many(space.name, [(key, version) for key, version in versions if held.get(key, 0) < version])
 
     def forget_parent(self) -> None:
         """In a child after a fork: the tier is met anew."""

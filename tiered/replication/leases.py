@@ -153,7 +153,7 @@ class Leases:
         """Whether the fastest tier that answers has a value."""
         for guard in self._chain.guards:
             frame = guard.get(space, key) if guard.breaker.closed else UNANSWERED
-            if frame is not UNANSWERED:
+            if not isinstance(frame, _Unanswered):
                 return self._alive(frame)
         return self._alive(self._chain.record.read(space.name, key)[1])
 

@@ -27,6 +27,7 @@ NEEDED = {
     "r7_rewritten": "cut off, writing on",
     "r8": "two generations",
     "r9": "one failure",
+    "r9_paid": "paid meanwhile",
     "r10": "half-open",
     "r11_trust": "staleness",
     "r11_join": "stall",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.model.protocol.link import OK, give, send
 from tests.model.protocol.model import NAMES, Model, Steps, become, begin, owe, words
-from tests.model.protocol.state import HALF_OPEN, OPEN, Frame, Op, Process, World
+from tests.model.protocol.state import CLOSED, HALF_OPEN, OPEN, Frame, Op, Process, World
 
 RETRIES = 2
 """After so many overtaken reads the record's answer is returned without entering memory (one less than in the code)."""
@@ -57,13 +57,19 @@ def _ask(m: Model, w: World, i: int, op: Op) -> Steps:
 
 
 def _record(m: Model, w: World, i: int, op: Op) -> Steps:
-    """The record's snapshot of entry and generation; owe what the tier did not say; promote what it missed."""
+    """The record's snapshot of entry and generation; owe what the tier did not say; promote what it missed.
+
+    A debt that was paid meanwhile is not simply made anew: the tier is asked for what was read.
+    """
     frame = m.look_up(w.record)
     p = w.processes[i]
     gen = w.record.gen if m.rules.r8 else p.gen
     new = op._replace(at="finish", frame=frame, skip="")
     if op.skip == "missed" and frame.value:
         new = new._replace(at="promote", gen=gen, run=w.record.run if m.rules.r15_recorded else p.run)
+    paid = op.skip == "owed" and bool(frame.value) and not p.owes and m.rules.r9
+    if paid and m.rules.r9_paid:
+        new = new._replace(at="check", gen=gen, run=p.run)
     p = become(p, op, new)
     p = m.learn(p, w.record.gen)
     if op.skip == "slower":
@@ -72,9 +78,27 @@ def _record(m: Model, w: World, i: int, op: Op) -> Steps:
         owed = _owes(m, op.skip)
     else:  # without a mark, whatever removed the key has been accepted, so nothing older can be there
         owed = bool(w.record.marks) and (m.rules.r17 if op.skip == "missed" else _owes(m, op.skip))
-    if owed:
+    if owed and not paid:
         p = owe(p, frame.version or 1)
     yield f"{NAMES[i]}.{op.call} reads {words(frame)} from the record", w.process(i, p)
+
+
+def _check(m: Model, w: World, i: int, op: Op) -> Steps:
+    """Owe what was read unless the tier holds it, or something newer (`Guard.owe_again`)."""
+    who, version = f"{NAMES[i]}.{op.call}", op.frame.version
+    new = op._replace(at="finish", gen=0, run=0)
+    p = w.processes[i]
+    if p.breaker != CLOSED:
+        yield f"{who} cannot ask Redis for v{version}", w.process(i, owe(become(p, op, new), version))
+        return
+    for outcome, after in send(m, w, i, op.run):
+        p, held = become(after.processes[i], op, new), after.redis.slot(op.gen)
+        if outcome != OK:
+            yield f"{who} asks Redis for v{version}: {outcome}", after.process(i, owe(p, version))
+        elif held is None or held.version < version:
+            yield f"{who} finds that Redis lacks v{version}", after.process(i, owe(p, version))
+        else:
+            yield f"{who} finds v{held.version} in Redis", after.process(i, p)
 
 
 def _owes(m: Model, skip: str) -> bool:
@@ -127,4 +151,4 @@ def _returned(w: World, i: int, p: Process, seen: int, due: int, frame: Frame) -
     return w.process(i, p._replace(seen=max(p.seen, frame.truth)))._replace(broken=broken)
 
 
-STEPS = {"ask": _ask, "record": _record, "promote": _promote, "finish": _finish}
+STEPS = {"ask": _ask, "record": _record, "check": _check, "promote": _promote, "finish": _finish}

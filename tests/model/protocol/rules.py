@@ -46,6 +46,8 @@ class Rules(NamedTuple):
     """A put goes into the generation of the commit or read it belongs to."""
     r9: bool = True
     """What Redis did not give, because it failed or was skipped, is owed."""
+    r9_paid: bool = True
+    """So it is when the debt was paid while the record was asked, unless Redis holds by now what was read."""
     r10: bool = True
     """A read that passes a half-open tier owes."""
     r11_trust: bool = True

@@ -38,6 +38,7 @@ SCENARIOS = {
         Scenario("staleness", ({"set": 1}, {"get": 2}), {"fail": 1, "delta": 1}, threads=1),
         Scenario("two generations", ({"clear": 1, "set": 1, "get": 1}, {"set": 1}), {"A.forget": 1}),
         Scenario("one failure", ({"get": 2}, {"set": 1}), {"fail": 1, "A.forget": 1}, threads=1),
+        Scenario("paid meanwhile", ({"get": 3}, {"set": 1}), {"fail": 1, "A.forget": 2}, keepers=(0,), threads=1),
         Scenario("half-open", ({"get": 2}, {"set": 1}), {"A.trip": 1, "A.forget": 1}, threads=1),
         Scenario("breaker", ({"get": 2}, {"set": 1}), {"fail": 2, "A.forget": 1}, trips=True),
         Scenario("half-open, writing", ({"set": 1, "get": 1},), {"A.trip": 1, "A.forget": 1}),
