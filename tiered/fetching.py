@@ -21,9 +21,9 @@ _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 class _Asked:
     """What one cache tier said in one read."""
 
-    def __init__(self, guard: Guard, since: float) -> None:
-        self.guard = guard
-        self.since = since
+    def __init__(self, guard: Guard, since: float, until: float) -> None:
+        """`until` when its answers may be served, known before it is asked: a later look would lend them more (R7)."""
+        self.guard, self.since, self.until = guard, since, until
         self.missed: list[str] = []
         self.unanswered: list[str] = []
         self.owed: list[str] = []
@@ -66,8 +66,8 @@ class Fetcher:
         return found
 
     def _from_first(self, space: Space, key: str, started: float) -> Found | Said | None:
-        asked = self.first(started)
-        return self.made_of(space, key, asked, asked[0].get(space, key), started) if asked else None
+        asked, until = self.first(started), self._chain.trust.cache_until(started)
+        return self.made_of(space, key, asked, asked[0].get(space, key), started, until) if asked else None
 
     def first(self, started: float) -> list[Guard]:
         """The cache tiers that a read asks, if the first of them may be asked now."""
@@ -75,16 +75,17 @@ class Fetcher:
         return asked if asked and trust.caches(started) and trust.proven(asked[0].passed_at) else []
 
     def made_of(
-        self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float
+        self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float, until: float
     ) -> Found | Said | None:
-        """What the `answer` of the first of `asked` is worth; None if it is for `fetch` to look at it."""
+        """What the `answer` of the first of `asked` is worth, which may be served `until` then (`_Asked`); None if it is for
+        `fetch` to look at it."""
         guard = asked[0]
         if not isinstance(answer, bytes):
             if answer is None:
                 guard.stats.misses += 1
             return Said(guard, answer)
         try:
-            found = self._open(space, key, answer, guard.name, started, self._chain.trust.cache_until(started))
+            found = self._open(space, key, answer, guard.name, started, until)
             self._refuse_replayed(space, key, found, started)
         except CodecError:
             return None
@@ -147,7 +148,7 @@ class Fetcher:
         for guard in chain.guards:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
-                it = _Asked(guard, started)
+                it = _Asked(guard, started, chain.trust.cache_until(started))
                 self._sort(space, it, left, guard.get_paid(space, left), started, found)
         now = chain.clock.monotonic()
         for key in keys:
@@ -179,7 +180,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if not left:
                 break
-            it = _Asked(guard, since)
+            it = _Asked(guard, since, chain.trust.cache_until(started))
             if said:
                 left = self._take(it, left, said)
             if (
@@ -192,7 +193,8 @@ class Fetcher:
                 generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
                 good = self._sort(space, it, left, answers, started, found)
-                if asked:
+                if asked and good:
+                    self._owe(space, asked, {key: found[key].version for key in good})
                     self._promote(space, generation, asked, good)
             asked.append(it)
         return asked
@@ -216,7 +218,7 @@ class Fetcher:
         Damaged bytes are a counted miss.
         """
         good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
-        until, open_ = self._chain.trust.cache_until(started), self._open
+        until, open_ = it.until, self._open
         for key, answer in zip(keys, answers, strict=True):
             if not isinstance(answer, bytes):
                 it.note(key, answer)
@@ -259,12 +261,8 @@ class Fetcher:
                 del answers[key]
         frames = {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
         absent = {key: it for key, it in answers.items() if isinstance(it, Absence)}
+        self._owe(space, asked, {key: found[key].version for key in frames})
         for tier in asked:
-            for key in tier.unanswered:
-                if key in frames:
-                    tier.guard.owe(space.name, key, found[key].version)
-            if versions := [(key, found[key].version) for key in tier.owed if key in frames]:
-                tier.guard.owe_again(space, versions)
             for key in (*tier.unanswered, *tier.owed, *tier.missed):
                 it = absent.get(key)
                 # R17: it may hold an old value by now. Without a mark it has accepted whatever removed the key.
@@ -370,6 +368,15 @@ class Fetcher:
         held = space.part.slots.get(key)
         if held is not None and held[3] > opened[2] and held[5] <= started:
             raise Untrusted("older than what this process has seen")
+
+    def _owe(self, space: Space, asked: list[_Asked], versions: Mapping[str, int]) -> None:
+        """What these tiers could not say, and was then found below them in these `versions`, they owe (R9)."""
+        for tier in asked:
+            for key in tier.unanswered:
+                if key in versions:
+                    tier.guard.owe(space.name, key, versions[key])
+            if skipped := [(key, versions[key]) for key in tier.owed if key in versions]:
+                tier.guard.owe_again(space, skipped)
 
     def _promote(self, space: Space, generation: int, asked: list[_Asked], frames: dict[str, bytes]) -> None:
         """Give `frames` to the tiers that missed them; put-if-newer makes a late promotion harmless."""

@@ -56,10 +56,11 @@ class Reader:
         events, asked = flights.events, self._fetcher.first(started)
         if not asked:
             return None
+        until = self._chain.trust.cache_until(started)
         answer = await asked[0].get_awaited(space, key, later)
         if isinstance(answer, NotAsked):
             return None
-        found = self._fetcher.made_of(space, key, asked, answer, started)
+        found = self._fetcher.made_of(space, key, asked, answer, started, until)
         if not isinstance(found, Found):
             return found
         with self._memory.lock:

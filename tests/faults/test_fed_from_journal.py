@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
@@ -89,6 +90,24 @@ def test_what_was_committed_while_it_fed_is_fed_when_it_is_stopped(start: Start)
     put.open()
     stopping.result(LIMIT)
     assert not a.owes("k0") and not a.owes("k1")
+
+
+def test_one_that_is_stopped_as_it_begins_to_feed_ends(start: Start) -> None:
+    a = start(feed="journal")
+    feeder = a.store._feeder
+    assert feeder is not None
+
+    class Due(Event):
+        def clear(self) -> None:
+            feeder._ending.set()  # by `stop`, which then sets this one, just before it is cleared
+            super().clear()
+
+    feeder._due = Due()
+    a.store.set("k", 1)
+    thread = feeder._thread
+    assert thread is not None
+    thread.join(LIMIT)
+    assert not thread.is_alive() and not a.owes("k")
 
 
 def test_what_is_written_within_a_pause_is_fed_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

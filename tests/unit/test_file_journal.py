@@ -12,6 +12,7 @@ import pytest
 
 from tests.file_tier import NOW, SEED, connection, open_tier, put, value
 from tiered.entry import tombstone
+from tiered.tiers import file_writer
 from tiered.tiers.base import Absence, Mark, Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_writer import GATHERED
@@ -59,6 +60,25 @@ def test_a_commit_carries_confirmations_along_that_are_worth_a_statement(tier: F
     tier.journal.confirm([last])
     put(tier, "other")
     assert pending(tier) == []
+
+
+def test_a_commit_carries_confirmations_along_that_have_waited(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes would owe a key whose mark stays for two of their looks."""
+    marked(tier, "k")
+    tier.journal.confirm(tier.journal.pending("r", limit=10))
+    put(tier, "other")
+    assert pending(tier) == ["k"]
+    monkeypatch.setattr(file_writer, "GATHERING", 0.0)
+    put(tier, "other")
+    assert pending(tier) == []
+
+
+def test_what_is_confirmed_does_not_count_as_missed(tier: FileTier) -> None:
+    tier.journal.adopt("r", "run 1")
+    marked(tier, "a", "b", "c")
+    tier.journal.confirm(tier.journal.pending("r", limit=10))
+    tier.journal.limit(2)
+    assert tier.journal.adopted("r") == "run 1"
 
 
 def test_pending_pages_in_the_order_of_commits_over_all_namespaces(tier: FileTier) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.by_hand import Process
+from tests.clocks import HandClock
 from tests.unit.conftest import Start
+from tiered import FileTier, MemoryTier, TieredBackend
+from tiered.replication.guard import Answer, Keyspace
+from tiered.testing.chaos import Faults, FaultyTier
 
 KEYS = ["k", "l"]
 READS: dict[str, Callable[[Process], list[str]]] = {
@@ -91,3 +97,124 @@ def test_a_hot_key_is_served_by_the_cache_again(b: Process, reads: Callable[[Pro
         before_the_record(b, b.look)
         assert reads(b) == ["v1", "v1"]
     assert b.store.lookup("k").tier == "cache"
+
+
+# Two cache tiers
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Callable[[], Two]]:
+    """Builds processes over a directory and two servers that all share."""
+    clock, servers = HandClock(), [MemoryTier(name=name) for name in ("c1", "c2")]
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(Two(tmp_path / "store", clock, servers))
+
+
+class Named(FaultyTier):
+    """Its server is always the same."""
+
+    def probe(self) -> str:
+        super().probe()
+        return "run 1"
+
+
+class Two:
+    """One process, which remembers nothing."""
+
+    def __init__(self, directory: Path, clock: HandClock, servers: list[MemoryTier]) -> None:
+        self.caches = [Named(server, Faults()) for server in servers]
+        tiers = [MemoryTier(max_entries=0, clock=clock), *self.caches, FileTier(directory, sync="normal", clock=clock)]
+        self.store = TieredBackend(tiers, clock=clock)
+        self.store._keeper._stop.set()  # `look` is called by hand
+        self.guard = self.store._chain.guards[0]
+
+    def __enter__(self) -> Two:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    def look(self) -> None:
+        self.store._keeper.look()
+
+    def set_past_the_first(self, value: str) -> None:
+        """The first cache cannot be reached meanwhile."""
+        self.caches[0].faults = Faults(before=1)
+        assert self.store.set("k", value).tiers["c1"] == "queued"
+        self.caches[0].faults = Faults()
+
+    def read(self) -> tuple[object, str]:
+        found = self.store.lookup("k")
+        return found.value, found.tier
+
+
+@pytest.fixture
+def pair(two: Callable[[], Two]) -> tuple[Two, Two]:
+    a, b = two(), two()
+    a.store.set("k", "v1")
+    for it in (a, b):
+        assert it.read()[0] == "v1"
+        it.look()
+    return a, b
+
+
+def test_what_the_second_cache_had_is_owed_by_the_first_that_failed(pair: tuple[Two, Two]) -> None:
+    a, b = pair
+    b.set_past_the_first("v2")
+    a.caches[0].faults = Faults(before=1)
+    assert a.read() == ("v2", "c2")
+    a.caches[0].faults = Faults()
+    assert a.read() == ("v2", "c2"), "c1 has v1 still"
+
+
+def test_what_the_second_cache_had_is_owed_by_the_first_whose_debt_was_paid_meanwhile(pair: tuple[Two, Two]) -> None:
+    a, b = pair
+    a.guard.owe("default", "k", a.store.lookup("k").version)
+    second = a.store._chain.guards[1]
+    get = second.get
+
+    def late(space: Keyspace, key: str) -> Answer:
+        second.get = get  # type: ignore[method-assign]  # once
+        a.look()
+        a.look()
+        assert ("default", "k") not in a.guard.owed
+        b.set_past_the_first("v2")
+        return get(space, key)
+
+    second.get = late  # type: ignore[method-assign]  # a hook
+    assert a.read() == ("v2", "c2")
+    assert a.read() == ("v2", "c2"), "c1 has v1 still"
+
+
+# Trust
+
+
+def test_looks_after_an_answer_lend_it_no_trust(start: Start) -> None:
+    """Promise 4: a read that stops between the cache's answer and its end, while two looks pass."""
+    a, b = start(), start()
+    clock = a.clock
+    a.store.set("k", "v1")
+    a.look(3)
+    b.store.get("x")
+    b.look()
+    clock.advance(0.35)
+    b.look()
+    a.cache.cut_off()
+    a.store.set("k", "v2")
+    acknowledged = clock.monotonic()
+    a.cache.reconnect()
+    clock.advance(0.05)
+    b.look()  # sees the mark for the first time, and owes nothing
+    clock.advance(0.39)
+
+    def late() -> None:
+        a.store.replay()
+        a.record.journal.flush()
+        for seconds in (0.01, 0.4):
+            clock.advance(seconds)
+            b.look()
+
+    b.cache.after_get = late
+    assert b.store.get("k") == "v1"
+    clock.advance(acknowledged + b.store._chain.trust.staleness + 0.01 - clock.monotonic())
+    assert b.store.get("k") == "v2"

@@ -84,7 +84,7 @@ class Feeder(Forking):
     def _run(self) -> None:
         done, last = True, False
         while not last:
-            if done:
+            if done and not self._ending.is_set():
                 self._due.wait()
             last = self._ending.wait(PAUSE)  # before it feeds, so that what was committed until then is fed, too
             self._due.clear()

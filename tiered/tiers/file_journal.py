@@ -79,6 +79,7 @@ class FileJournal:
 
     def limit(self, most: int) -> None:
         """Abandon every tier with more than `most` marks: a new generation instead of a journal without end."""
+        self.flush()  # what was confirmed is not missed
         tier = self._next("")
         while tier is not None:
             if self._readers.row(_BACKLOG, (tier, most)):
