@@ -12,10 +12,8 @@ import pytest
 
 from tests.file_tier import NOW, SEED, connection, open_tier, put, value
 from tiered.entry import tombstone
-from tiered.tiers import file_writer
 from tiered.tiers.base import Absence, Mark, Write
 from tiered.tiers.file import FileTier
-from tiered.tiers.file_writer import GATHERED
 
 
 @pytest.fixture
@@ -46,31 +44,8 @@ def test_marks_are_stored_with_the_write_and_confirmed_by_version(tier: FileTier
     (new,) = tier.journal.pending("r", limit=10)
     assert new.version > old.version
     tier.journal.confirm([new])
-    tier.journal.flush()
+    put(tier, "other")  # the next commit carries confirmations along
     assert tier.journal.pending("r", limit=10) == []
-
-
-def test_a_commit_carries_confirmations_along_that_are_worth_a_statement(tier: FileTier) -> None:
-    keys = [f"k{n}" for n in range(GATHERED)]
-    tier.commit("n", [Write(key, value(key)) for key in keys], marks=["r"], now=NOW)
-    *marks, last = tier.journal.pending("r", limit=100)
-    tier.journal.confirm(marks)
-    put(tier, "other")
-    assert len(pending(tier)) == GATHERED
-    tier.journal.confirm([last])
-    put(tier, "other")
-    assert pending(tier) == []
-
-
-def test_a_commit_carries_confirmations_along_that_have_waited(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other processes would owe a key whose mark stays for two of their looks."""
-    marked(tier, "k")
-    tier.journal.confirm(tier.journal.pending("r", limit=10))
-    put(tier, "other")
-    assert pending(tier) == ["k"]
-    monkeypatch.setattr(file_writer, "GATHERING", 0.0)
-    put(tier, "other")
-    assert pending(tier) == []
 
 
 def test_what_is_confirmed_does_not_count_as_missed(tier: FileTier) -> None:

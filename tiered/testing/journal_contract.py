@@ -65,6 +65,12 @@ class JournalContract(RecordContract):
         tier.journal.flush()
         assert list(tier.journal.intents()) == []
 
+    def test_confirmations_reach_the_journal_with_the_next_commit(self, tier: Any) -> None:
+        written = commit(tier, Write("k", value("k")), marks=["cache"])
+        tier.journal.confirm([Mark("cache", "n", "k", written.version, tier.generation("n"))])
+        commit(tier, Write("other", value("other")))
+        assert tier.journal.pending("cache", limit=10) == []
+
     def test_marks_page_by_version_over_namespaces(self, tier: Any) -> None:
         for namespace in ("n", "m"):
             writes = [Write(key, value(key, namespace=namespace)) for key in "cab"]

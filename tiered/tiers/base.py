@@ -235,7 +235,7 @@ class Journal(Protocol):
         Lazy: no fsync of its own."""
 
     def flush(self) -> None:
-        """Write out confirmations that are still waiting for others, or for a commit to ride on."""
+        """Write out confirmations that are still waiting for a commit to ride on."""
 
     def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
         """The generation, and the frame or `Absence` of each key, from one consistent snapshot."""

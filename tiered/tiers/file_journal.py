@@ -50,7 +50,7 @@ class FileJournal:
         return self._readers.snapshot(look)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
-        """A later commit carries these along; one that is lost before then costs a replay, never truth."""
+        """The next commit carries these along; one that is lost before then costs a replay, never truth."""
         self._writer.confirm(marks)
 
     def flush(self) -> None:

@@ -6,7 +6,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import monotonic
 from typing import TypeVar
 
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, without_tier
@@ -17,9 +16,6 @@ from tiered.tiers.file_session import Session
 from tiered.tiers.file_store import Database
 
 CONFIRMATIONS = 100_000
-GATHERED, GATHERING = 16, 0.05
-"""So many confirmations are worth a statement in a commit, or those that have waited for so many seconds: among busy threads
-each costs a sixth of the transaction. A mark that stays for two looks of another process makes it owe the key for nothing."""
 
 _Result = TypeVar("_Result")
 
@@ -33,7 +29,6 @@ class Writer:
         self._full = database.sync == "full"
         self._session = Session(connection) if connection is not None else None
         self._confirmations: deque[Mark] = deque(maxlen=CONFIRMATIONS)
-        self._gathering = 0.0  # since when (monotonic)
         self._combiner = Combiner(self._lead, self._errors.name)
         self._relaxed = False
         self._closed = False
@@ -46,9 +41,7 @@ class Writer:
         return result
 
     def confirm(self, marks: Sequence[Mark]) -> None:
-        """A later commit carries these along; one that is lost before then costs a replay, never truth."""
-        if not self._confirmations:
-            self._gathering = monotonic()
+        """The next commit carries these along; one that is lost before then costs a replay, never truth."""
         self._confirmations.extend(marks)
 
     def flush(self) -> None:
@@ -134,9 +127,7 @@ class Writer:
                     done += 1
                 if gather is not None and not self._relaxed:  # nothing durable may join what does not wait for the disk
                     gather(batch)
-            if len(self._confirmations) >= GATHERED or (
-                self._confirmations and monotonic() - self._gathering >= GATHERING
-            ):
+            if self._confirmations:
                 self._clear_marks(session)
             session.flush()
         except Exception as error:
