@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.strace import program
 from tiered import FileTier, RedisTier, TieredBackend
-from tiered.errors import ConfigError, NotApplied, Reason, StoreError, TieredError
+from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, TieredError
 
 pytestmark = pytest.mark.faults
 
@@ -82,6 +82,23 @@ def test_no_poison_from_a_flipped_bit(whole: bytes, tmp_path: Path) -> None:
             raise
         shutil.rmtree(directory)
     assert any(refused for _, _, refused in outcomes) and any(right for right, _, _ in outcomes)
+
+
+def test_an_entry_without_a_frame_is_an_error_of_a_listing(tmp_path: Path) -> None:
+    """A flipped bit makes NULL of a frame, whatever the table forbids."""
+    with TieredBackend([FileTier(tmp_path / "store")]) as store:
+        store.set("k", 1)
+        for statement in (
+            "PRAGMA writable_schema=ON",
+            "UPDATE sqlite_master SET sql = replace(sql, 'frame BLOB NOT NULL', 'frame BLOB') WHERE name = 'entries'",
+            "PRAGMA writable_schema=RESET",
+            "UPDATE entries SET frame = NULL",
+        ):
+            with closing(sqlite3.connect(tmp_path / "store" / "tiered.sqlite3", isolation_level=None)) as connection:
+                connection.execute("PRAGMA writable_schema=ON")
+                connection.execute(statement)
+        with pytest.raises(StoreUnavailable, match="no frame"):
+            list(store.items())
 
 
 def test_no_poison_from_a_truncated_file(whole: bytes, tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ class FileTier(Forking):
 
         def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
             entries = reader.execute(sql, (namespace, start, limit)).fetchall()
-            if not all(type(key) is str for key, _ in entries):
-                raise damaged("a key is no text")
+            if not all(type(key) is str and frame is not None for key, frame in entries):
+                raise damaged("a key is no text, or an entry has no frame")
             return entries
 
         entries = self._readers.snapshot(look)

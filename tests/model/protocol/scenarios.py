@@ -104,7 +104,7 @@ NIGHTLY = {
         ),
         Scenario(
             "record first, two at a time",
-            ({"direct": 1, "get": 2}, {"set": 1, "delete": 1}),
+            ({"direct": 2, "get": 1}, {"set": 1}),
             {"fail": 1, "A.forget": 1},
             keepers=(0,),
         ),
