@@ -89,7 +89,6 @@ def test_an_entry_without_a_frame_is_an_error_of_a_listing(tmp_path: Path) -> No
     with TieredBackend([FileTier(tmp_path / "store")]) as store:
         store.set("k", 1)
         for statement in (
-            "PRAGMA writable_schema=ON",
             "UPDATE sqlite_master SET sql = replace(sql, 'frame BLOB NOT NULL', 'frame BLOB') WHERE name = 'entries'",
             "PRAGMA writable_schema=RESET",
             "UPDATE entries SET frame = NULL",

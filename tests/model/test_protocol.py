@@ -72,7 +72,7 @@ def test_every_rule_has_a_scenario_or_is_known_to_be_spare() -> None:
         (InFlightTable(), ("events", "leaders", "floor", "reach", "renew")),
         (Owed, ("add", "paid", "debts", "settle", "recount")),
         (Debt, ("version", "doubt")),
-        (Guard, ("get", "put", "owe")),
+        (Guard, ("get", "put", "owe", "owe_again")),
         (Guard(MemoryTier()), ("belief", "identity", "breaker", "owed")),
         (State, ("CLOSED", "HALF_OPEN", "OPEN")),
         (Outlook, ("look",)),

@@ -133,11 +133,13 @@ class Guard:
             count = len(keys)
             self.stats.skipped += count
             return [OWED if closed else UNANSWERED] * len(keys)
-        answers: list[Answer] = [OWED] * len(keys)
-        for i in asked:
-            answers[i] = UNANSWERED
+        answers: list[Answer] = [UNANSWERED] * len(keys)
         count = len(keys) - len(asked)
-        self.stats.skipped += count
+        if count:
+            self.stats.skipped += count
+            answers = [OWED] * len(keys)
+            for i in asked:
+                answers[i] = UNANSWERED
         began = self._now()
         try:
             frames = self.tier.get_many(space.scope, [keys[i] for i in asked])

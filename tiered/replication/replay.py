@@ -45,7 +45,6 @@ class Replay:
             raise
 
     def _pay(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> int:
-        journal.flush()  # what was confirmed is not to be put again
         with journal.replaying(guard.name) as mine:
             replayed = self._marks(guard, journal) if mine or self._overdue(guard.name) else 0
             if mine:
