@@ -66,13 +66,13 @@ class Fetcher:
         return found
 
     def _from_first(self, space: Space, key: str, started: float) -> Found | Said | None:
-        asked, until = self.first(started), self._chain.trust.cache_until(started)
-        return self.made_of(space, key, asked, asked[0].get(space, key), started, until) if asked else None
+        asked, until = self.first(started)
+        return self.made_of(space, key, asked, asked[0].get(space, key), started, until) if until else None
 
-    def first(self, started: float) -> list[Guard]:
-        """The cache tiers that a read asks, if the first of them may be asked now."""
-        asked, trust = self._chain.order.asked, self._chain.trust
-        return asked if asked and trust.caches(started) and trust.proven(asked[0].passed_at) else []
+    def first(self, started: float) -> tuple[list[Guard], float]:
+        """The cache tiers that a read asks, and until when the answer of the first may be served; 0.0: it must not be asked."""
+        asked = self._chain.order.asked
+        return asked, self._chain.trust.first_until(started, asked[0].passed_at) if asked else 0.0
 
     def made_of(
         self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float, until: float
@@ -86,7 +86,8 @@ class Fetcher:
             return Said(guard, answer)
         try:
             found = self._open(space, key, answer, guard.name, started, until)
-            self._refuse_replayed(space, key, found, started)
+            if key in space.part.slots:
+                self._refuse_replayed(space, key, found, started)
         except CodecError:
             return None
         guard.stats.hits += 1

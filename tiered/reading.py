@@ -10,7 +10,6 @@ from tiered.entry import MAX_VERSION
 from tiered.errors import StoreError
 from tiered.fetching import Fetcher
 from tiered.found import Found, Said
-from tiered.replication.guard import NotAsked
 from tiered.replication.inflight import Flight, InFlightTable
 from tiered.tiers.base import Later
 
@@ -53,14 +52,20 @@ class Reader:
         `Said`: it has no frame, and need not be asked again. None: `read` is to ask it, if anybody.
         """
         flights, started = space.flights, self._now()
-        events, asked = flights.events, self._fetcher.first(started)
-        if not asked:
+        events, (asked, until) = flights.events, self._fetcher.first(started)
+        if not until:
             return None
-        until = self._chain.trust.cache_until(started)
-        answer = await asked[0].get_awaited(space, key, later)
-        if isinstance(answer, NotAsked):
+        guard = asked[0]
+        belief = guard.belief  # before the command is built (R15)
+        reply = guard.ask(space, key, later)
+        if reply is None:
             return None
-        found = self._fetcher.made_of(space, key, asked, answer, started, until)
+        try:
+            frame = await reply
+        except Exception as error:
+            unanswered = guard.not_got(error, started)
+            return None if unanswered is None else Said(guard, unanswered)
+        found = self._fetcher.made_of(space, key, asked, guard.got(frame, started, belief), started, until)
         if not isinstance(found, Found):
             return found
         with self._memory.lock:

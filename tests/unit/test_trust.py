@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tiered.replication.trust import Trust
+
+MOMENTS = st.integers(200, 240).map(lambda tenths: tenths / 10)
 
 
 def test_nothing_is_believed_before_the_first_look() -> None:
@@ -35,6 +41,18 @@ def test_an_entry_of_a_cache_is_as_new_as_what_was_settled() -> None:
     assert trust.cache_until(100.5) == 101.5
     assert trust.cache_until(99.0) == 100.5  # the read itself began before
     assert trust.caches(101.4) and not trust.caches(101.5)
+
+
+@pytest.mark.parametrize("staleness", [1.5, math.inf])
+@given(looks=st.lists(MOMENTS, max_size=3).map(sorted), started=MOMENTS, passed_at=MOMENTS | st.just(-math.inf))
+def test_a_read_begins_with_all_three_in_one(
+    staleness: float, looks: list[float], started: float, passed_at: float
+) -> None:
+    trust = Trust(staleness)
+    for moment in looks:
+        trust.look(moment)
+    may = trust.caches(started) and trust.proven(passed_at)
+    assert trust.first_until(started, passed_at) == (trust.cache_until(started) if may else 0.0)
 
 
 def test_memory_lives_on_while_both_looks_and_messages_prove_it() -> None:

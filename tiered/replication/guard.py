@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
@@ -19,6 +19,9 @@ from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
 from tiered.tiers.base import Enumerable, Later, Tier
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +39,6 @@ UNANSWERED: Final = _Unanswered("UNANSWERED")
 OWED: Final = _Unanswered("OWED")
 """The same: the tier was not asked, because the key was owed."""
 
-
-class NotAsked:
-    def __repr__(self) -> str:
-        return "NOT_ASKED"
-
-
-NOT_ASKED: Final = NotAsked()
-"""Whoever was to ask must ask in another way."""
 
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
@@ -64,7 +59,8 @@ class Guard:
         self.tier = tier
         self.name = tier.name
         self.breaker = breaker or Breaker(clock=clock)
-        self._now, self._asked = clock.monotonic, getattr(tier, "asked", None)
+        self._now = clock.monotonic
+        self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
         self.identity: str | None = None
@@ -89,27 +85,33 @@ class Guard:
         except Exception as error:
             self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
-        return self._got(frame, began, belief)
+        return self.got(frame, began, belief)
 
-    async def get_awaited(self, space: Keyspace, key: str, later: Later) -> Answer | NotAsked:
-        """`get` for a task, on no thread; `NOT_ASKED` if that is not possible now, or was broken off."""
-        belief = self.belief
+    def ask(self, space: Keyspace, key: str, later: Later) -> Future[bytes | None] | None:
+        """`get` for a task, on no thread; None if that is not possible now.
+
+        What is awaited goes to `got`, with the belief of before, or to `not_got`.
+        """
         if self._asked is None or not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
-            return NOT_ASKED
-        asked = self._asked(space.scope, key, later)
-        if asked is None:
-            return NOT_ASKED
-        began = self._now()
-        try:
-            frame = await asked
-        except Exception as error:
-            if isinstance(error, StoreError) and error.reason is Reason.CONNECTION:
-                # One connection, and all who wait there: that says little of the tier. Asking it by a thread will.
-                self.stats.failed("get", error.reason, self._now() - began)
-                return NOT_ASKED
-            self.failed("get", error, self._now() - began, reads=1)
-            return UNANSWERED
-        return self._got(frame, began, belief)
+            return None
+        return self._asked(space.scope, key, later)
+
+    def got(self, frame: bytes | None, began: float, belief: int) -> Answer:
+        """What the tier has answered to whoever began to ask it then, believing this (R15)."""
+        self._went_well("get", began)
+        if frame is not None:
+            count = len(frame)
+            self.stats.read_bytes += count
+        return frame if self.belief == belief else UNANSWERED
+
+    def not_got(self, error: Exception, began: float) -> _Unanswered | None:
+        """What the `error` of `ask` says of the tier; None: nothing, so that it is to be asked on a thread."""
+        if isinstance(error, StoreError) and error.reason is Reason.CONNECTION:
+            # One connection, and all who wait there: that says little of the tier. Asking it by a thread will.
+            self.stats.failed("get", error.reason, self._now() - began)
+            return None
+        self.failed("get", error, self._now() - began, reads=1)
+        return UNANSWERED
 
     def get_paid(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get_many`, and of an owed key what is not older than what is owed: the tier may have it by now."""
@@ -239,13 +241,6 @@ class Guard:
             self.tier.forget(scope)
         except Exception as error:
             self.failed("forget", error)
-
-    def _got(self, frame: bytes | None, began: float, belief: int) -> Answer:
-        self._went_well("get", began)
-        if frame is not None:
-            count = len(frame)
-            self.stats.read_bytes += count
-        return frame if self.belief == belief else UNANSWERED
 
     def _went_well(self, op: str, began: float) -> None:
         self.breaker.success()
