@@ -24,7 +24,7 @@ from benchmarks.outage.progress import Progress
 from benchmarks.outage.recovery import FAULTS_WITH_RECOVERY, Recovery, recover
 from benchmarks.outage.report import Result
 from benchmarks.outage.scenario import run
-from benchmarks.systems import SYSTEMS, installed
+from benchmarks.systems import LIMITS, SYSTEMS, installed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = replace(QUICK if options.quick else Plan(), seed=options.seed, rounds=options.rounds)
     if options.seconds:
         plan = replace(plan, during=options.seconds)
-    result = measure(options.systems or _every_system(), options.faults, plan)
+    result = measure(options.systems, options.faults, plan)
     print(result.table())
     if options.json:
         options.json.write_text(result.as_json() + "\n")
@@ -78,16 +78,7 @@ def _default_systems() -> list[str]:
     here = installed()
     if absent := [name for name in SYSTEMS if name not in here]:
         print(f"not installed: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
-    return here
-
-
-def _every_system() -> list[str]:
-    """That can run here; says which cannot."""
-    if absent := [name for name in SYSTEMS if name not in installed()]:
-        print(f"not installed, so left out: {', '.join(absent)} (pip install -e '.[bench]')", file=sys.stderr)
-    return [
-        name for name in installed() if not name.startswith("tiered-")
-    ]  # its options are measured when they are named
+    return [name for name in here if name not in LIMITS]
 
 
 def _some(known: tuple[str, ...], text: str) -> list[str]:

@@ -20,12 +20,15 @@ _PLACES = {
     "hand-rolled": ("hand_rolled", "HandRolled", "tiered"),
     "hand-rolled-durable": ("hand_rolled", "HandRolledDurable", "tiered"),
     "hand-rolled+breaker": ("hand_rolled", "HandRolledWithBreaker", "tiered"),
+    "bare-parts": ("bare_parts", "BareParts", "tiered"),
     "dogpile": ("dogpile_proxy", "DogpileProxy", "dogpile"),
     "cashews": ("cashews_client_side", "CashewsClientSide", "cashews"),
     "py-key-value": ("py_key_value_passthrough", "PyKeyValuePassthrough", "key_value"),
 }
 """Per name: its module here, its class, and the package that it needs."""
 SYSTEMS = tuple(_PLACES)
+LIMITS = ("bare-parts",)
+"""What no store can be faster than; they do not outlive a fault."""
 TASK_SYSTEMS = ("tiered-asyncio", "cashews", "py-key-value")
 """Those for asyncio."""
 

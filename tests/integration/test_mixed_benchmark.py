@@ -13,11 +13,12 @@ from benchmarks.mixed import THREADS, Worker, main
 
 def test_it_measures_and_finds_nothing_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "mixed.json"
-    systems = "tiered,tiered-measured,tiered-measured-fed,hand-rolled"
+    systems = "tiered,tiered-measured,tiered-measured-fed,hand-rolled,bare-parts"
     assert main(["--systems", systems, "--rounds", "1", "--seconds", "0.4", "--json", str(out)]) == 0
     result = json.loads(out.read_text())
     assert [it["name"] for it in result["verdicts"]] == [
         "tiered / hand-rolled",
+        "tiered / bare-parts",
         "tiered / hand-rolled",
         "tiered-measured / hand-rolled",
     ]

@@ -143,3 +143,16 @@ def test_forgetting_what_is_older_leaves_what_is_not() -> None:
         assert not memory.drop_older(part, "k", 7) and "k" in part.slots
         assert memory.drop_older(part, "k", 8) and "k" not in part.slots
         assert not memory.drop_older(part, "k", 8)
+
+
+@pytest.mark.parametrize(("most", "at_once"), [(5, 1), (1000, 7), (10_000, 32)])
+def test_a_full_tier_lets_a_few_of_its_coldest_go_at_a_time(most: int, at_once: int) -> None:
+    memory, slot = MemoryTier(max_entries=most), ("v", 1.0, None, 1, 0, 0.0, 1.0, 50)
+    with memory.lock:
+        part, least = memory.partition("n"), most
+        for n in range(most + 100):
+            memory.admit(part, f"k{n}", slot)
+            least = min(least, memory.entries) if n >= most else least
+            assert memory.entries == len(part.slots) == n + 1 - memory.evictions <= most
+    assert least == most + 1 - at_once
+    assert list(part.slots) == [f"k{n}" for n in range(memory.evictions, most + 100)]

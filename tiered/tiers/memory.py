@@ -26,6 +26,9 @@ ENTRY_OVERHEAD = 400
 """Bytes that an entry costs beyond its key and value: dict places, slot, policy (benchmarks/memory_size.py)."""
 
 ACCESS_BUFFER = 1024
+SHARE, MOST = 128, 32
+"""Once the tier is full, one in `SHARE` of its entries leave together, `MOST` at most: what eviction takes to begin, it takes
+seldom, and nobody has to wait for long."""
 
 
 class Slot(NamedTuple):
@@ -65,8 +68,8 @@ class MemoryTier:
     """A bounded, process-local tier.
 
     `max_entries` and `max_bytes` bound all its namespaces together; when one is exceeded, the largest namespace loses
-    its coldest entries. `partition`, `admit`, `drop` and `empty` serve the backend and need `lock`; the other methods are the
-    tier protocol, over frames, so that it may also stand alone (a cache without a store of record).
+    its coldest entries, a few at a time. `partition`, `admit`, `drop` and `empty` serve the backend and need `lock`;
+    the other methods are the tier protocol, over frames, so that it may also stand alone (a cache without a store of record).
     """
 
     max_key_bytes = 1024
@@ -161,9 +164,11 @@ class MemoryTier:
                 self._rebuild(part)
             part.whole = False
             _apply_accesses(part)
-            self._shrink(part, part.slots.pop(part.policy.evict()))
+            slots, evict = part.slots, part.policy.evict
+            for _ in range(min(len(slots) // SHARE, MOST) or 1):
+                self._shrink(part, slots.pop(evict()))
+                self.evictions += 1
             part.whole = True
-            self.evictions += 1
 
     def _rebuild(self, part: Partition) -> None:
         """The slots are right, whatever else was left half done."""
