@@ -78,7 +78,7 @@ class BareParts:
         it = Waiting((key, value.encode()))
         self._waiting.append(it)
         with self._lock:
-            if not it.done:
+            while not it.done:
                 batch = self._waiting[:_BATCH]
                 del self._waiting[:_BATCH]
                 rows = ", ".join(["(?, ?)"] * len(batch))

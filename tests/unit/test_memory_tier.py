@@ -156,3 +156,18 @@ def test_a_full_tier_lets_a_few_of_its_coldest_go_at_a_time(most: int, at_once: 
             assert memory.entries == len(part.slots) == n + 1 - memory.evictions <= most
     assert least == most + 1 - at_once
     assert list(part.slots) == [f"k{n}" for n in range(memory.evictions, most + 100)]
+
+
+def test_cold_entries_that_are_large_do_not_all_go_for_a_small_one() -> None:
+    """Those of a bulk load, say, beside thousands of small ones: no more leaves than makes room."""
+    memory, large = MemoryTier(max_bytes=16 * 2**20), 400_000
+    with memory.lock:
+        part = memory.partition("n")
+        for n in range(20):
+            memory.admit(part, f"large{n}", ("v", 1.0, None, 1, 0, 0.0, 1.0, large))
+        n = 0
+        while not memory.evictions:
+            memory.admit(part, f"small{n}", ("v", 1.0, None, 1, 0, 0.0, 1.0, 1000))
+            n += 1
+    assert n > 5000 and memory.evictions == 1
+    assert sum(key.startswith("large") for key in part.slots) == 19

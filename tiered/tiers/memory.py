@@ -27,8 +27,8 @@ ENTRY_OVERHEAD = 400
 
 ACCESS_BUFFER = 1024
 SHARE, MOST = 128, 32
-"""Once the tier is full, one in `SHARE` of its entries leave together, `MOST` at most: what eviction takes to begin, it takes
-seldom, and nobody has to wait for long."""
+"""Once the tier is full, one in `SHARE` of its entries leave together, `MOST` at most, or as few as take one in `SHARE` of its
+bytes: what eviction takes to begin, it takes seldom, and nobody has to wait for long."""
 
 
 class Slot(NamedTuple):
@@ -165,9 +165,12 @@ class MemoryTier:
             part.whole = False
             _apply_accesses(part)
             slots, evict = part.slots, part.policy.evict
+            enough = self.bytes - self.max_bytes // SHARE
             for _ in range(min(len(slots) // SHARE, MOST) or 1):
                 self._shrink(part, slots.pop(evict()))
                 self.evictions += 1
+                if self.bytes <= enough:  # large ones: a few of them would be half of the tier
+                    break
             part.whole = True
 
     def _rebuild(self, part: Partition) -> None:
