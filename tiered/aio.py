@@ -258,8 +258,7 @@ class AsyncTieredBackend:
 
     async def _find(self, key: str) -> Found:
         store, began = self._store, monotonic()  # counted as in `TieredBackend._below`
-        if type(key) is not str or not key.isascii() or not 0 < len(key) <= store._chain.max_key_bytes:
-            key = check_key(key, store._chain.max_key_bytes)
+        key = check_key(key, store._chain.max_key_bytes)
         try:
             near = None
             if store._space.ready and not store._chain.closed:

@@ -86,8 +86,7 @@ class Fetcher:
             return Said(guard, answer)
         try:
             found = self._open(space, key, answer, guard.name, started, until)
-            if key in space.part.slots:
-                self._refuse_replayed(space, key, found, started)
+            self._refuse_replayed(space, key, found, started)
         except CodecError:
             return None
         guard.stats.hits += 1

@@ -28,7 +28,7 @@ _PLACES = {
 """Per name: its module here, its class, and the package that it needs."""
 SYSTEMS = tuple(_PLACES)
 LIMITS = ("bare-parts",)
-"""What no store can be faster than; they do not outlive a fault."""
+"""No stores: what their parts can do with as many threads, without a promise. They do not outlive a fault."""
 TASK_SYSTEMS = ("tiered-asyncio", "cashews", "py-key-value")
 """Those for asyncio."""
 

@@ -39,7 +39,6 @@ UNANSWERED: Final = _Unanswered("UNANSWERED")
 OWED: Final = _Unanswered("OWED")
 """The same: the tier was not asked, because the key was owed."""
 
-
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
 
