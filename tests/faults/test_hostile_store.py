@@ -219,6 +219,7 @@ def test_no_going_back_to_what_somebody_puts_back_into_redis(
     """A frame that was right once: the process that has seen a newer one knows by the version."""
     store = open_(memory=True, keys=keys)
     store.set("k", "old")
+    eventually(lambda: store._space.subscribed, "the subscription, which memory starts anew with")
     name = name_of(raw, "k")
     replayed = [raw.get(name)]
     store.delete("k")
