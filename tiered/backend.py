@@ -619,7 +619,10 @@ class TieredBackend:
 
     def _is_degraded(self, results: Sequence[Result]) -> bool:
         """Whether a cache tier did not take a write when it was given it."""
-        return self._feeder is None and any(outcome and "queued" in outcome.tiers.values() for _, outcome in results)
+        if self._feeder is not None:
+            return False
+        applied = next((outcome for _, outcome in results if outcome), None)  # a cache tier took all of them or none
+        return applied is not None and "queued" in applied.tiers.values()
 
     def _commit(self, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
         self._ready(write=True)

@@ -28,7 +28,7 @@ class Drafter:
 
     def several(self, items: Iterable[tuple[str, Any]], ttl: Ttl) -> list[Write]:
         """A write of each, all with one expiry."""
-        expires_at = expiry(ttl, self._chain.clock.now())
+        expires_at = 0 if ttl is None else expiry(ttl, self._chain.clock.now())
         chain, frames, writes = self._chain, self._space.frames, list[Write]()
         limit, most, codec = chain.max_key_bytes, chain.rules.max_size, chain.codec
         seed, plain, encode, codec_id = frames.seed, frames.plain, codec.encode, codec.id

@@ -45,7 +45,8 @@ class Fetcher:
         chain = self._chain
         asked = chain.order.asked
         if asked:
-            said = self._from_first(space, key, started)
+            until = chain.trust.first_until(started, asked[0].passed_at)
+            said = self.made_of(space, key, asked, asked[0].get(space, key), started, until) if until else None
             if isinstance(said, Found):
                 return said
             return self.fetch(space, (key,), started, said={} if said is None else {key: said})[key]
@@ -64,10 +65,6 @@ class Fetcher:
         if chain.order.measured:
             self._passed_by(space, key, asked)
         return found
-
-    def _from_first(self, space: Space, key: str, started: float) -> Found | Said | None:
-        asked, until = self.first(started)
-        return self.made_of(space, key, asked, asked[0].get(space, key), started, until) if until else None
 
     def first(self, started: float) -> tuple[list[Guard], float]:
         """The cache tiers that a read asks, and until when the answer of the first may be served; 0.0: it must not be asked."""

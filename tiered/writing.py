@@ -42,7 +42,7 @@ class Writer:
             if commit.generation != space.generation:
                 chain.learn(space, commit.generation)
             self._owe(space, writes, commit)
-            size = sum(len(it.frame) for it in commit.written)
+            size = sum([len(frame) for _, frame, _ in commit.written])
             chain.record_stats.written_bytes += size
             held = self._into_memory(space, writes, values, commit, events, started)
             tiers = self._into_caches(space, writes, commit, since) if chain.guards else {}

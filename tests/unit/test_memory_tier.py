@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_hit_share_is_not_below_an_exact_lru_of_the_same_size() -> None:
     for key in keys:
         if key in held:
             hits += 1
-            policy.touch(key)
+            policy.touch(deque([key]))
         else:
             policy.add(key)
             held.add(key)
@@ -128,10 +128,10 @@ def test_the_policy_takes_probation_first_and_what_was_touched_last() -> None:
     policy = SegmentedLRU()
     for key in "abcde":
         policy.add(key)
-    policy.touch("a")
-    policy.touch("gone")  # noted by a reader, evicted meanwhile
+    noted = deque(["a", "gone"])  # the second was noted by a reader and evicted meanwhile
+    policy.touch(noted)
     policy.remove("c")
-    assert len(policy) == 4
+    assert len(policy) == 4 and not noted
     assert [policy.evict() for _ in range(4)] == ["b", "d", "e", "a"] and len(policy) == 0
 
 

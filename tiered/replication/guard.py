@@ -62,6 +62,7 @@ class Guard:
         self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
+        self._get_took = self.stats.durations["get"].observe
         self.identity: str | None = None
         """Of the data that this process believes in; None before the tier was met."""
         self.belief = 0
@@ -97,7 +98,8 @@ class Guard:
 
     def got(self, frame: bytes | None, began: float, belief: int) -> Answer:
         """What the tier has answered to whoever began to ask it then, believing this (R15)."""
-        self._went_well("get", began)
+        self.breaker.success()
+        self._get_took(self._now() - began)
         if frame is not None:
             count = len(frame)
             self.stats.read_bytes += count
@@ -256,7 +258,7 @@ class Guard:
         else:
             stats.promoted += applied
             stats.outrun += refused
-        size = sum(len(frame) for _, frame in items)
+        size = sum([len(frame) for _, frame in items])
         stats.written_bytes += size
 
     def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:

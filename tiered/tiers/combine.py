@@ -30,20 +30,16 @@ class Job:
     `lazy` work may be lost in a power cut; a batch of nothing else need not wait for the disk.
     """
 
-    __slots__ = ("done", "error", "lazy", "led", "next", "over", "queued", "result", "settled", "successor", "work")
+    result: Any = None
+    error: BaseException | None = None
+    settled = False  # by `run`: whether the outcome is certain
+    done = _done
+    queued = led = over = False
+    successor: Job | None = None
+    next: Job | None = None
 
     def __init__(self, work: Any, lazy: bool = False) -> None:
-        self.work = work
-        self.lazy = lazy
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.settled = False  # by `run`: whether the outcome is certain
-        self.done = _done
-        self.queued = False
-        self.led = False
-        self.over = False
-        self.successor: Job | None = None
-        self.next: Job | None = None
+        self.work, self.lazy = work, lazy
 
 
 class Impatient(Exception):

@@ -106,7 +106,7 @@ class Writer:
             session = self._session
             if session is None:
                 session = self._session = Session(self._database.connect())
-            relaxed = self._full and all(job.lazy for job in batch)
+            relaxed = self._full and batch[0].lazy and all(job.lazy for job in batch)
             if relaxed != self._relaxed:
                 session.connection.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
                 self._relaxed = relaxed

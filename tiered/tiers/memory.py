@@ -163,7 +163,7 @@ class MemoryTier:
             if not part.whole:
                 self._rebuild(part)
             part.whole = False
-            _apply_accesses(part)
+            part.policy.touch(part.touched)
             slots, evict = part.slots, part.policy.evict
             enough = self.bytes - self.max_bytes // SHARE
             for _ in range(min(len(slots) // SHARE, MOST) or 1):
@@ -363,16 +363,6 @@ class MemoryTier:
     def _check_open(self, error: type[StoreUnavailable] | type[NotApplied]) -> None:
         if self._closed:
             raise error("closed; build a new one", tier=self.name)
-
-
-def _apply_accesses(part: Partition) -> None:
-    """Bring the policy up to date with what readers noted without a lock."""
-    touched, touch = part.touched, part.policy.touch
-    for _ in range(len(touched)):  # not until it is empty: readers go on adding
-        try:
-            touch(touched.popleft())
-        except IndexError:  # a full buffer dropped an access meanwhile
-            return
 
 
 def _bytes(part: Partition) -> int:

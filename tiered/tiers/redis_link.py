@@ -65,7 +65,19 @@ class Link:
 
     def call(self, *args: Arg, write: bool = False) -> Any:
         """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
-        return self._exchange(pack(args), write)
+        packed = pack(args)
+        if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
+            try:
+                return self._together.ask(packed, write)
+            except Impatient:
+                pass  # nothing was sent: it goes alone, as all do below the crowd
+        wire = self._lend(write)
+        try:
+            reply = wire.ask(packed)
+        except BaseException as error:
+            raise self._failure(wire, error, write) from error
+        self._give_back(wire)
+        return reply
 
     def fetch(self, names: Sequence[str]) -> list[bytes | None]:
         """The values under `names`, in one round trip."""
@@ -180,20 +192,6 @@ class Link:
         return inherited
 
     # Private
-
-    def _exchange(self, packed: bytes, write: bool) -> Any:
-        if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
-            try:
-                return self._together.ask(packed, write)
-            except Impatient:
-                pass  # nothing was sent: it goes alone, as all do below the crowd
-        wire = self._lend(write)
-        try:
-            reply = wire.ask(packed)
-        except BaseException as error:
-            raise self._failure(wire, error, write) from error
-        self._give_back(wire)
-        return reply
 
     def _lend(self, write: bool) -> Wire:
         """A connection that may be believed."""
