@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 from collections import OrderedDict, deque
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,39 @@ def test_the_policy_takes_probation_first_and_what_was_touched_last() -> None:
     policy.remove("c")
     assert len(policy) == 4 and not noted
     assert [policy.evict() for _ in range(4)] == ["b", "d", "e", "a"] and len(policy) == 0
+
+
+@pytest.mark.parametrize("held", [1, 4, 5, 100])
+def test_what_was_added_last_is_not_what_goes_next(held: int) -> None:
+    policy = SegmentedLRU()
+    for n in range(held):
+        policy.add(f"old{n}")
+    policy.touch(deque(f"old{n}" for n in range(held)))
+    for key in list(policy._probation):
+        policy.remove(key)
+    policy.add("new")
+    for _ in range(len(policy) - 1):
+        policy.refill()
+        assert policy.evict() != "new"
+    assert policy.evict() == "new" and len(policy) == 0
+
+
+def test_a_namespace_that_others_have_outgrown_still_takes_what_is_written() -> None:
+    memory = MemoryTier(max_entries=400)
+    with memory.lock:
+        large, small = memory.partition("large"), memory.partition("small")
+
+        def admit(part: Any, key: str) -> None:
+            memory.admit(part, key, ("v", 1.0, None, 1, 0, 0.0, 1.0, 50))
+
+        for n in range(300):
+            admit(large, f"k{n}")
+        large.touched.extend(f"k{n}" for n in range(300))
+        for n in range(190):  # now `large` loses what is on probation there
+            admit(small, f"s{n}")
+        for n in range(20):
+            admit(large, f"new{n}")
+            assert f"new{n}" in large.slots
 
 
 def test_forgetting_what_is_older_leaves_what_is_not() -> None:

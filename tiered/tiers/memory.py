@@ -164,6 +164,7 @@ class MemoryTier:
                 self._rebuild(part)
             part.whole = False
             part.policy.touch(part.touched)
+            part.policy.refill()
             slots, evict = part.slots, part.policy.evict
             enough = self.bytes - self.max_bytes // SHARE
             for _ in range(min(len(slots) // SHARE, MOST) or 1):

@@ -44,6 +44,17 @@ class SegmentedLRU:
         except IndexError:  # a full buffer dropped an access meanwhile
             return
 
+    def refill(self) -> None:
+        """Before evictions: where few are left on probation, because other namespaces grew, let protected ones be the next.
+
+        Else whoever comes new would be the next, for ever.
+        """
+        probation, protected = self._probation, self._protected
+        while protected and (len(probation) < 2 or len(protected) > PROTECTED_SHARE * len(self)):
+            key = protected.popitem()[0]
+            probation[key] = None
+            probation.move_to_end(key, last=False)
+
     def remove(self, key: str) -> None:
         """Forget a key that is held."""
         if key in self._probation:
