@@ -55,7 +55,8 @@ def _variables(known: Sequence[str]) -> dict[str, str]:
     """The settings of the environment. TIERED_ may begin other names, too, but hardly those of a misspelt setting."""
     given = {name.removeprefix("TIERED_").lower(): it for name, it in os.environ.items() if name.startswith("TIERED_")}
     for name in set(given) - set(known):
-        if close := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+        cutoff = 0.8 if len(name) > 3 else 0.6  # two letters that changed places are much of a short name
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=cutoff):
             raise ConfigError(f"TIERED_{name.upper()} is no setting; did you mean TIERED_{close[0].upper()}?")
     return {name: value for name, value in given.items() if name in known and value}
 

@@ -155,6 +155,10 @@ def test_a_misspelt_variable_is_refused_and_another_programs_is_not(monkeypatch:
     with pytest.raises(ConfigError, match="did you mean TIERED_STALENESS") as caught:
         settings_from({"url": "memory://"})
     assert "s3cret" not in str(caught.value)
+    monkeypatch.delenv("TIERED_STALENES")
+    monkeypatch.setenv("TIERED_ULR", "memory://")
+    with pytest.raises(ConfigError, match="did you mean TIERED_URL"):
+        settings_from(None)
 
 
 def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
