@@ -20,7 +20,6 @@ from tiered.results import Lookup, WriteOutcome
 from tiered.steps import Steps
 from tiered.terms import Job, terms_of
 from tiered.tiers.base import Tier, Write
-from tiered.turns import Turns
 from tiered.writing import Result
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ class AsyncTieredBackend:
         self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
         self._memory._find = partial(_after_all, self._memory._find)  # type: ignore[method-assign]  # see above
         self._hit, self._stats = self._memory.get, store._stats
-        self._turns = Turns(store._reader, store._space, pool.later)
         self._performer = Performer(pool, store, self.lookup, self._write)
 
     @classmethod
@@ -262,11 +260,9 @@ class AsyncTieredBackend:
         store, began = self._store, monotonic()  # counted as in `TieredBackend._below`
         key = check_key(key, store._chain.max_key_bytes)
         try:
-            answer, near = None, None
+            near = None
             if store._space.ready and not store._chain.closed:
-                answer = self._turns.read(key)
-            if answer is not None:
-                near = await answer
+                near = await store._reader.read_awaited(store._space, key, self._pool.later)
             found = near if isinstance(near, Found) else await self._pool.read(store, key, near)
         except StoreError:
             store._failed(began)

@@ -24,8 +24,3 @@ class Said(NamedTuple):
 
     guard: Guard
     answer: Answer
-
-
-Near = Found | Said | None
-"""What a task's read came to on no thread: what the first cache tier has, or what it said besides, so that it need not be
-asked again, or nothing: a thread is to ask, if anybody."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
 from tiered.errors import StoreError
 from tiered.fetching import Fetcher
-from tiered.found import Found, Near, Said
-from tiered.replication.guard import Answer
+from tiered.found import Found, Said
 from tiered.replication.inflight import Flight, InFlightTable
 from tiered.tiers.base import Later
 
@@ -21,8 +20,7 @@ class Reader:
     def __init__(self, chain: Chain) -> None:
         self._chain, self._memory, self._promotions = chain, chain.memory, chain.memory_stats
         self._fetcher = Fetcher(chain)
-        self._fetch_one, self._made_of = self._fetcher.fetch_one, self._fetcher.made_of
-        self._record = chain.record.name
+        self._fetch_one, self._record = self._fetcher.fetch_one, chain.record.name
         self._joinable = min(chain.trust.staleness, chain.deadline)
         self._now = chain.clock.monotonic
 
@@ -48,38 +46,31 @@ class Reader:
                 mine.done.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
-    def may_await(self) -> bool:
-        """Whether `read_awaited` is worth trying: there is a cache tier that can be asked so, and it is in service."""
-        asked = self._chain.order.asked
-        return bool(asked) and asked[0].awaitable and asked[0].breaker.closed
+    async def read_awaited(self, space: Space, key: str, later: Later) -> Found | Said | None:
+        """`read` of what the first cache tier has, for a task and on no thread; neither joined nor waits for others.
 
-    def read_awaited(
-        self, space: Space, keys: Sequence[str], later: Later, tell: Callable[[Sequence[Near]], None]
-    ) -> bool:
-        """`read` of what the first cache tier has, for tasks and on no thread; neither joined nor waits for others.
-
-        False if that is not possible now. Else `tell` gets an answer for each, or nothing at all, in the running loop.
+        `Said`: it has no frame, and need not be asked again. None: `read` is to ask it, if anybody.
         """
         flights, started = space.flights, self._now()
-        events, (asked, until) = flights.events, self._fetcher.first(started)  # events before debts are looked at
+        events, (asked, until) = flights.events, self._fetcher.first(started)
         if not until:
-            return False
-
-        def answered(answers: Sequence[Answer]) -> None:
-            near = list[Near]()
-            for key, answer in zip(keys, answers, strict=True):
-                try:
-                    near.append(self._made_of(space, key, asked, answer, started, until))
-                except Exception:  # what a codec must not raise: a thread's read meets it, too, and raises it
-                    near.append(None)
-            with self._memory.lock:
-                quiet = flights.events == events
-                for n, it in enumerate(near):
-                    if isinstance(it, Found) and not self._finish(space, keys[n], it, events, started, quiet):
-                        near[n] = None
-            tell(near)
-
-        return asked[0].ask(space, keys, later, lambda answers: tell(()) if answers is None else answered(answers))
+            return None
+        guard = asked[0]
+        belief = guard.belief  # before the command is built (R15)
+        reply = guard.ask(space, key, later)
+        if reply is None:
+            return None
+        try:
+            frame = await reply
+        except Exception as error:
+            unanswered = guard.not_got(error, started)
+            return None if unanswered is None else Said(guard, unanswered)
+        found = self._fetcher.made_of(space, key, asked, guard.got(frame, started, belief), started, until)
+        if not isinstance(found, Found):
+            return found
+        with self._memory.lock:
+            good = self._finish(space, key, found, events, started, flights.events == events)
+        return found if good else None
 
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
         """`read` of each key, in one round trip per tier. Batches are neither joined nor wait for others."""

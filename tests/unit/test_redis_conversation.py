@@ -15,7 +15,7 @@ from tests.loops import FACTORIES, Loop, until
 from tests.wires import wire_to_a_test
 from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers import redis_conversation
-from tiered.tiers.redis_conversation import Conversation
+from tiered.tiers.redis_conversation import KEPT, Conversation
 from tiered.tiers.redis_wire import PATIENCE, Wire, pack
 
 TIMEOUT = 1.0
@@ -68,18 +68,8 @@ def play(run: Loop, work: Callable[[Server], Awaitable[None]], timeout: float = 
     return run(begin())
 
 
-def ask(it: Conversation, packed: bytes) -> asyncio.Future[Any]:
-    future = asyncio.get_running_loop().create_future()
-
-    def answered(reply: Any) -> None:
-        future.set_exception(reply) if isinstance(reply, Exception) else future.set_result(reply)
-
-    it.ask(packed, answered)
-    return future
-
-
 async def asked(it: Conversation, count: int = 1) -> list[asyncio.Future[Any]]:
-    futures = [ask(it, QUESTION) for _ in range(count)]
+    futures = [it.ask(QUESTION) for _ in range(count)]
     await asyncio.sleep(0)
     return futures
 
@@ -92,7 +82,7 @@ def failure(future: asyncio.Future[Any]) -> Reason:
 
 def test_a_reply_in_pieces_is_one_and_the_next_follows_in_the_same_piece(run: Loop) -> None:
     async def work(server: Server) -> None:
-        first, second = ask(server.conversation, b"1"), ask(server.conversation, b"2")
+        first, second = server.conversation.ask(b"1"), server.conversation.ask(b"2")
         await asyncio.sleep(0)
         assert server.asked() == b"12"
         for piece in (b"$5\r\nhe", b"llo", b"\r\n$2\r", b"\nok\r\n"):
@@ -106,7 +96,7 @@ def test_a_reply_in_pieces_is_one_and_the_next_follows_in_the_same_piece(run: Lo
 def test_a_reply_that_keeps_coming_may_take_longer_than_the_timeout(run: Loop) -> None:
     async def work(server: Server) -> None:
         loop = asyncio.get_running_loop()
-        reply, began = ask(server.conversation, b"1"), loop.time()
+        reply, began = server.conversation.ask(b"1"), loop.time()
         await server.drip(b"$40\r\n" + b"x" * 40 + b"\r\n", 0.02)
         assert await reply == b"x" * 40 and loop.time() - began > 0.4
 
@@ -115,7 +105,7 @@ def test_a_reply_that_keeps_coming_may_take_longer_than_the_timeout(run: Loop) -
 
 def test_one_that_does_not_end_is_given_up(run: Loop) -> None:
     async def work(server: Server) -> None:
-        reply = ask(server.conversation, b"1")
+        reply = server.conversation.ask(b"1")
         dripping = asyncio.ensure_future(server.drip(b"$900\r\n" + b"x" * 800, 0.005))
         with pytest.raises(StoreUnavailable) as caught:
             await reply
@@ -128,7 +118,7 @@ def test_one_that_does_not_end_is_given_up(run: Loop) -> None:
 
 def test_one_that_does_not_come_is_given_up_and_each_hears_it_for_itself(run: Loop) -> None:
     async def work(server: Server) -> None:
-        results = await asyncio.gather(*(ask(server.conversation, b"x") for _ in range(40)), return_exceptions=True)
+        results = await asyncio.gather(*(server.conversation.ask(b"x") for _ in range(40)), return_exceptions=True)
         assert len({id(it) for it in results}) == 40
         assert all(isinstance(it, StoreUnavailable) and it.reason is Reason.TIMEOUT for it in results)
 
@@ -137,7 +127,7 @@ def test_one_that_does_not_come_is_given_up_and_each_hears_it_for_itself(run: Lo
 
 def test_what_came_while_the_loop_was_kept_from_looking_counts(run: Loop) -> None:
     async def work(server: Server) -> None:
-        replies = [ask(server.conversation, b"x") for _ in range(40)]
+        replies = [server.conversation.ask(b"x") for _ in range(40)]
         await asyncio.sleep(0)
         server.socket.send(b"+OK\r\n" * 40)
         time.sleep(0.2)  # the loop, not the server
@@ -159,7 +149,7 @@ def test_an_error_is_its_own_askers(run: Loop) -> None:
 @pytest.mark.parametrize("bytes_", [b"", b"+1\r\n+2\r\n", b"nonsense\r\n", b"$2000\r\n" + b"x" * 1500])
 def test_what_is_no_reply_ends_it(run: Loop, bytes_: bytes) -> None:
     async def work(server: Server) -> None:
-        reply = ask(server.conversation, b"x")
+        reply = server.conversation.ask(b"x")
         await asyncio.sleep(0)
         server.socket.send(bytes_) if bytes_ else server.socket.close()
         await until(lambda: server.ended, "the end")
@@ -173,7 +163,7 @@ def test_what_is_no_reply_ends_it(run: Loop, bytes_: bytes) -> None:
 
 def test_leaving_waits_for_what_was_asked(run: Loop) -> None:
     async def work(server: Server) -> None:
-        reply = ask(server.conversation, b"x")
+        reply = server.conversation.ask(b"x")
         server.conversation.leave()
         await asyncio.sleep(0)
         assert not server.ended
@@ -235,32 +225,13 @@ def test_what_a_signal_breaks_off_ends_it(run: Loop, step: str) -> None:
     """Or the replies that were lost would be missed in the order of those who wait."""
 
     async def work(server: Server) -> None:
-        it, told = server.conversation, list[Any]()
+        it = server.conversation
         (future,) = await asked(it)
+        late = it.ask(QUESTION)
         it.wire = Interrupted(it.wire, step)  # type: ignore[assignment]  # a double
         with pytest.raises(KeyboardInterrupt):
-            it._receive() if step == "arrived" else it.ask(QUESTION, told.append)
-        assert it.over and failure(future) is Reason.CONNECTION
-        assert [error.reason for error in told] == ([Reason.CONNECTION] if step == "post" else [])
-
-    play(run, work)
-
-
-def test_who_is_being_told_when_a_signal_comes_is_told_again(run: Loop) -> None:
-    async def work(server: Server) -> None:
-        it, told = server.conversation, list[Any]()
-
-        def interrupted(reply: Any) -> None:
-            told.append(reply)
-            if len(told) == 1:
-                raise KeyboardInterrupt
-
-        it.ask(QUESTION, interrupted)
-        (after,) = await asked(it)
-        server.socket.send(b"+1\r\n+2\r\n")
-        with pytest.raises(KeyboardInterrupt):
-            it._receive()
-        assert it.over and told[0] == b"1" and told[1].reason is failure(after) is Reason.CONNECTION
+            it._receive() if step == "arrived" else it._send()
+        assert it.over and failure(future) is failure(late) is Reason.CONNECTION
 
     play(run, work)
 
@@ -282,7 +253,7 @@ def test_a_reply_that_was_there_before_the_question_is_not_its_answer(run: Loop)
     async def work(server: Server) -> None:
         it = server.conversation
         server.socket.send(b"+PONG\r\n")
-        future = ask(it, QUESTION)
+        future = it.ask(QUESTION)
         it._receive()
         assert it.over and future.exception() is not None
 
@@ -293,7 +264,7 @@ def test_what_the_server_has_no_room_for_yet_is_sent_when_it_has(run: Loop) -> N
     async def work(server: Server) -> None:
         it, loop = server.conversation, asyncio.get_running_loop()
         questions = [pack(("GET", f"{n}".rjust(1000, "k"))) for n in range(1000)]
-        futures = [ask(it, question) for question in questions]
+        futures = [it.ask(question) for question in questions]
         await asyncio.sleep(0)
         assert it._unsent and not it.over
         heard = b""
@@ -302,9 +273,23 @@ def test_what_the_server_has_no_room_for_yet_is_sent_when_it_has(run: Loop) -> N
         assert heard == b"".join(questions) and not it._unsent
         await loop.sock_sendall(server.socket, b"".join(b"+%d\r\n" % n for n in range(1000)))
         assert await asyncio.gather(*futures) == [b"%d" % n for n in range(1000)]
-        last = ask(it, QUESTION)
+        last = it.ask(QUESTION)
         await asyncio.sleep(0)
         server.socket.send(b"+last\r\n")
         assert await last == b"last"
+
+    play(run, work, timeout=TIMEOUT)
+
+
+def test_what_is_asked_of_a_server_that_was_believed_is_not_sent_much_later(run: Loop, clock: Any) -> None:
+    async def work(server: Server) -> None:
+        it = server.conversation
+        it.wire.believed_until = clock.now
+        future = it.ask(QUESTION)
+        clock.now += KEPT + 0.001  # something else keeps the loop
+        await asyncio.sleep(0)
+        assert failure(future) is Reason.BUSY
+        with pytest.raises(BlockingIOError):
+            server.socket.recv(1)
 
     play(run, work, timeout=TIMEOUT)

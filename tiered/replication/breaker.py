@@ -66,13 +66,13 @@ class Breaker:
                 self._roll()
                 self._calls += 1
 
-    def failure(self, calls: int = 1) -> bool:
-        """So many calls, which were made as one, failed or were too slow; True if this opened the breaker."""
+    def failure(self) -> bool:
+        """A call failed or was too slow; True if this opened the breaker."""
         with self._lock:
-            self._failed_in_row += calls
+            self._failed_in_row += 1
             self._roll()
-            self._calls += calls
-            self._failures += calls
+            self._calls += 1
+            self._failures += 1
             often = self._calls >= self._sample and 2 * self._failures >= self._calls
             if not self.closed or (self._failed_in_row < self._consecutive and not often):
                 return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
@@ -19,6 +19,9 @@ from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
 from tiered.tiers.base import Enumerable, Later, Tier
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +41,6 @@ OWED: Final = _Unanswered("OWED")
 
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
-AskMany = Callable[[str, Sequence[str], Later, Callable[[Any], None]], bool]
-"""`tiered.tiers.base.Awaited.asked`."""
 
 
 class Keyspace(Protocol):
@@ -58,9 +59,7 @@ class Guard:
         self.name = tier.name
         self.breaker = breaker or Breaker(clock=clock)
         self._now = clock.monotonic
-        self._asked: AskMany | None = getattr(tier, "asked", None)
-        self.awaitable = self._asked is not None
-        """Whether tasks may try `ask`."""
+        self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
         self._get_took = self.stats.durations["get"].observe
@@ -86,6 +85,19 @@ class Guard:
         except Exception as error:
             self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
+        return self.got(frame, began, belief)
+
+    def ask(self, space: Keyspace, key: str, later: Later) -> Future[bytes | None] | None:
+        """`get` for a task, on no thread; None if that is not possible now.
+
+        What is awaited goes to `got`, with the belief of before, or to `not_got`.
+        """
+        if self._asked is None or not self.breaker.closed or (self.owed and (space.name, key) in self.owed):
+            return None
+        return self._asked(space.scope, key, later)
+
+    def got(self, frame: bytes | None, began: float, belief: int) -> Answer:
+        """What the tier has answered to whoever began to ask it then, believing this (R15)."""
         self.breaker.success()
         self._get_took(self._now() - began)
         if frame is not None:
@@ -93,50 +105,14 @@ class Guard:
             self.stats.read_bytes += count
         return frame if self.belief == belief else UNANSWERED
 
-    def ask(
-        self, space: Keyspace, keys: Sequence[str], later: Later, answered: Callable[[Sequence[Answer] | None], None]
-    ) -> bool:
-        """`get_many` for tasks, on no thread; False if that is not possible now.
-
-        `answered` is called in the running loop, with None if a thread is to ask; and again, if a signal broke it off.
-        """
-        belief = self.belief
-        if self._asked is None or not self.breaker.closed:
-            return False
-        asked = [key for key in keys if (space.name, key) not in self.owed] if self.owed else keys
-        if not asked:
-            return False
-        began = self._now()
-
-        def heard(reply: list[bytes | None] | StoreError) -> None:
-            answers: Sequence[Answer] | None
-            if isinstance(reply, StoreError):
-                answers = self._not_heard(reply, began, len(asked))
-            else:
-                answers = self._heard(reply, began, belief)
-            if answers is not None and asked is not keys:
-                count = len(keys) - len(asked)
-                self.stats.skipped += count
-                by = dict(zip(asked, answers, strict=True))
-                answers = [by.get(key, OWED) for key in keys]
-            answered(answers)
-
-        return self._asked(space.scope, asked, later, heard)
-
-    def _not_heard(self, error: StoreError, began: float, reads: int) -> Sequence[Answer] | None:
-        if error.reason is Reason.CONNECTION:
+    def not_got(self, error: Exception, began: float) -> _Unanswered | None:
+        """What the `error` of `ask` says of the tier; None: nothing, so that it is to be asked on a thread."""
+        if isinstance(error, StoreError) and error.reason is Reason.CONNECTION:
             # One connection, and all who wait there: that says little of the tier. Asking it by a thread will.
-            self.stats.failed("get_many", error.reason, self._now() - began)
+            self.stats.failed("get", error.reason, self._now() - began)
             return None
-        self.failed("get_many", error, self._now() - began, reads=reads, calls=reads)
-        return [UNANSWERED] * reads
-
-    def _heard(self, frames: Sequence[bytes | None], began: float, belief: int) -> Sequence[Answer]:
-        """What the tier has answered to whoever began to ask it then, believing this (R15)."""
-        self._went_well("get_many", began)
-        size = sum(map(len, filter(None, frames)))
-        self.stats.read_bytes += size
-        return frames if self.belief == belief else [UNANSWERED] * len(frames)
+        self.failed("get", error, self._now() - began, reads=1)
+        return UNANSWERED
 
     def get_paid(self, space: Keyspace, keys: Sequence[str]) -> list[Answer]:
         """`get_many`, and of an owed key what is not older than what is owed: the tier may have it by now."""
@@ -173,8 +149,12 @@ class Guard:
         except Exception as error:
             self.failed("get_many", error, self._now() - began, reads=len(asked))
             return answers
-        for i, answer in zip(asked, self._heard(frames, began, belief), strict=True):
-            answers[i] = answer
+        self._went_well("get_many", began)
+        size = sum(map(len, filter(None, frames)))
+        self.stats.read_bytes += size
+        if self.belief == belief:
+            for i, frame in zip(asked, frames, strict=True):
+                answers[i] = frame
         return answers
 
     def put(
@@ -281,10 +261,8 @@ class Guard:
         size = sum([len(frame) for _, frame in items])
         stats.written_bytes += size
 
-    def failed(
-        self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0, calls: int = 1
-    ) -> None:
-        """Count a failure of the tier, of so many callers, and take it out of service when it is time."""
+    def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
+        """Count a failure of the tier, and take it out of service when it is time."""
         reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
@@ -298,6 +276,6 @@ class Guard:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"
                 logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
-        elif self.breaker.failure(calls):
+        elif self.breaker.failure():
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))

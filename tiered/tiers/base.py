@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from tiered.entry import Draft
 
 if TYPE_CHECKING:
-    from tiered.errors import StoreError
+    from asyncio import Future
 
 RETENTION_MS = 60_000
 """How long a cache tier keeps a frame beyond its `keep_until`: an expired frame and a tombstone read as absent, but
@@ -146,13 +146,10 @@ Later = Callable[[Callable[[], None]], None]
 class Awaited(Protocol):
     """What a cache tier may offer besides: to be asked by tasks without a thread."""
 
-    def asked(
-        self, scope: str, keys: Sequence[str], later: Later, answered: Callable[[list[bytes | None] | StoreError], None]
-    ) -> bool:
-        """`get_many` for tasks of the running loop, which must not be blocked. False: it has to be asked on a thread now.
+    def asked(self, scope: str, key: str, later: Later) -> Future[bytes | None] | None:
+        """`get` for a task of the running loop, which must not be blocked. None: it has to be asked on a thread now.
 
-        `answered` is called in that loop, before or after this has returned. `later` is for what must be done on a thread
-        before the tier can be asked here.
+        `later` is for what must be done on a thread before the tier can be asked here.
         """
 
 

@@ -6,7 +6,8 @@ Every write is one Lua script that compares versions, so a write that arrives la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from asyncio import Future
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from threading import Thread
 from typing import Any
@@ -103,15 +104,10 @@ class RedisTier(Forking):
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         return self._link.fetch([f"{self._prefix}:{scope}:{key}" for key in keys]) if keys else []
 
-    def asked(
-        self, scope: str, keys: Sequence[str], later: Later, answered: Callable[[list[bytes | None] | StoreError], None]
-    ) -> bool:
+    def asked(self, scope: str, key: str, later: Later) -> Future[bytes | None] | None:
         link = self._link
         conversation = link.awaited.conversation(later) if isinstance(link, Link) else None
-        if conversation is None:
-            return False
-        conversation.ask(pack(("MGET", *[f"{self._prefix}:{scope}:{key}" for key in keys])), answered)
-        return True
+        return None if conversation is None else conversation.ask(pack(("GET", f"{self._prefix}:{scope}:{key}")))
 
     def put(self, scope: str, key: str, frame: bytes) -> bool:
         return self.put_many(scope, ((key, frame),))[0]

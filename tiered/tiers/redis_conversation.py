@@ -1,22 +1,25 @@
-"""One loop's conversation with a Redis server, on no thread."""
+"""One loop's conversation with a Redis server: questions sent together at the end of a turn, on no thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Any
 
 import redis
 from redis.exceptions import InvalidResponse
 
-from tiered.errors import StoreError
+from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers.redis_errors import store_error
 from tiered.tiers.redis_wire import PATIENCE, Wire
 
-CLOSED = redis.ConnectionError("the connection was closed")
+HEAD_START = 32
+"""Commands that do not wait for the end of the loop's turn: the server works on them while the next ones come."""
+KEPT = 0.5
+"""Seconds for which something else may keep the loop from sending what it asked of a connection that was believed then."""
+CLOSED = redis.ConnectionError("the tier was closed")
 
 
 class Conversation:
@@ -36,27 +39,28 @@ class Conversation:
     ) -> None:
         self.wire = wire
         self._name, self._loop, self._timeout, self._ended = name, loop, timeout, ended
-        self._waiting: deque[tuple[Callable[[Any], None], float]] = deque()  # in the order of the replies; since when
+        self._outbox: list[tuple[bytes, asyncio.Future[Any]]] = []
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()  # in the order of the replies; since when
         self._unsent = b""  # of those, what the server's side has no room for yet
         self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = self.over = False
         loop.add_reader(wire.sock, self._receive)
 
-    def ask(self, packed: bytes, answered: Callable[[Any], None]) -> None:
-        """Send a command. `answered` is told the reply or a `StoreError`; and an error besides, if a signal broke it off."""
-        if not self._waiting:
-            self._receive()  # what is there already is no answer to this
-            self._heard = monotonic()
-        if self.over:
-            answered(self._told(CLOSED))
-        else:
-            self._step(partial(self._put, packed, answered))
+    def ask(self, packed: bytes) -> asyncio.Future[Any]:
+        """The reply; its exception is a `StoreError`."""
+        future = self._loop.create_future()
+        if not self._outbox:
+            self._loop.call_soon(self._send)
+        self._outbox.append((packed, future))
+        if len(self._outbox) == HEAD_START:
+            self._send()
+        return future
 
     def leave(self) -> None:
         """Be over as soon as all that was asked is answered; ask nothing any more."""
         self._leaving = True
-        if not self._waiting:
+        if not self._outbox and not self._waiting:
             self.end(None)
 
     def end(self, error: BaseException | None) -> None:
@@ -71,11 +75,16 @@ class Conversation:
         if self._timer is not None:
             self._timer.cancel()
         self._ended(self.wire, error)
-        while self._waiting:
-            answered, _ = self._waiting.popleft()
-            answered(self._told(error or CLOSED))
+        for future in [future for future, _ in self._waiting] + [future for _, future in self._outbox]:
+            self._failed(future, error or CLOSED)
+        self._waiting.clear()
+        self._outbox.clear()
 
     # Private
+
+    def _send(self) -> None:
+        if self._outbox:
+            self._step(self._post_all)
 
     def _receive(self) -> bool:
         """Whether anything came."""
@@ -95,25 +104,41 @@ class Conversation:
             raise
         return False
 
-    def _put(self, packed: bytes, answered: Callable[[Any], None]) -> bool:
-        self._waiting.append((answered, monotonic()))
+    def _post_all(self) -> bool:
+        now = monotonic()
+        if now > self.wire.believed_until + KEPT:
+            self._refuse_all()
+            return False
+        if not self._waiting:
+            self._heard = now
+        packed = b"".join([packed for packed, _ in self._outbox])
+        self._waiting.extend([(future, now) for _, future in self._outbox])
+        self._outbox.clear()
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._look)
         if self._unsent:
             self._unsent += packed
-            return True
-        return self._post(packed)
+        else:
+            self._post(packed)
+        return True
 
-    def _post(self, packed: bytes) -> bool:
+    def _refuse_all(self) -> None:
+        while self._outbox:
+            _, future = self._outbox.pop()
+            if not future.done():
+                message = "the event loop was kept from asking in time by something else that runs in it"
+                future.set_exception(StoreUnavailable(message, tier=self._name, reason=Reason.BUSY))
+
+    def _post(self, packed: bytes) -> None:
         before, self._unsent = self._unsent, packed[self.wire.post(packed) :]
         if self._unsent and not before:
             self._loop.add_writer(self.wire.sock, self._step, self._post_rest)
         elif before and not self._unsent:
             self._loop.remove_writer(self.wire.sock)
-        return True
 
     def _post_rest(self) -> bool:
-        return self._post(self._unsent)
+        self._post(self._unsent)
+        return True
 
     def _take(self) -> bool:
         replies = self.wire.arrived()
@@ -123,9 +148,11 @@ class Conversation:
         if len(replies) > len(self._waiting):
             raise InvalidResponse("a reply that nobody asked for")
         for reply in replies:
-            answered, _ = self._waiting[0]
-            answered(self._told(reply) if isinstance(reply, Exception) else reply)
-            self._waiting.popleft()  # now: had a signal broken it off, `end` would tell whoever still waits
+            future, _ = self._waiting.popleft()
+            if isinstance(reply, Exception):
+                self._failed(future, reply)
+            elif not future.done():  # its task was not cancelled
+                future.set_result(reply)
         return True
 
     def _look(self) -> None:
@@ -141,8 +168,8 @@ class Conversation:
         else:
             self.end(TimeoutError("no answer in time"))
 
-    def _told(self, error: BaseException) -> StoreError:
-        """An error of its own for each: a traceback belongs to one task."""
-        told = store_error(error, self._name, write=False, sent=True)
-        told.__cause__ = error
-        return told
+    def _failed(self, future: asyncio.Future[Any], error: BaseException) -> None:
+        if not future.done():
+            told = store_error(error, self._name, write=False, sent=True)  # its own: a traceback belongs to one task
+            told.__cause__ = error
+            future.set_exception(told)
