@@ -146,6 +146,20 @@ def test_an_error_is_its_own_commands_only(
     assert errors["get", Reason.MISUSE] == 1 and sum(errors.values()) == 1
 
 
+def test_what_a_write_overtakes_while_a_task_asks_is_not_given_to_it(
+    run: Loop, plain: TieredBackend, store: AsyncTieredBackend, tier: RedisTier
+) -> None:
+    async def work() -> None:
+        it = await talk(store, tier)
+        task = asyncio.ensure_future(store.get("k1"))
+        while not it._waiting:
+            await asyncio.sleep(0)
+        plain.set("k1", "new")  # in the way of the loop, which has not seen the reply
+        assert await task == "new"
+
+    run(work())
+
+
 def test_who_is_cancelled_takes_nobodys_reply(run: Loop, store: AsyncTieredBackend, tier: RedisTier) -> None:
     async def work() -> None:
         await talk(store, tier)

@@ -198,6 +198,8 @@ MUTANTS = [
            "if started >= until or passed_at >= settled:", "if started >= until:", PARTS),
     Mutant("R9", "what a cache tier did not answer a task is a miss", "tiered/fetching.py",
            "self.missed if answer is None else self.owed if answer is OWED else self.unanswered", "self.missed", AWAITED),
+    Mutant("R2", "what a task is given was overtaken while it asked", "tiered/reading.py",
+           "return found if good else None", "return found", AWAITED),
     Mutant("R15", "what a loop was kept from asking in time is asked late", "tiered/tiers/redis_conversation.py",
            "if now > self.wire.believed_until + KEPT:", "if False:", CONVERSATION),
     Mutant("R15", "a reply that a signal broke off is missed in the order of those who wait", "tiered/tiers/redis_conversation.py",

@@ -148,11 +148,12 @@ class Conversation:
         if len(replies) > len(self._waiting):
             raise InvalidResponse("a reply that nobody asked for")
         for reply in replies:
-            future, _ = self._waiting.popleft()
+            future, _ = self._waiting[0]
             if isinstance(reply, Exception):
                 self._failed(future, reply)
             elif not future.done():  # its task was not cancelled
                 future.set_result(reply)
+            self._waiting.popleft()  # now: whom a signal kept from being told, `end` tells
         return True
 
     def _look(self) -> None:
