@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.loops import FACTORIES, Loop
 from tests.waiting import LIMIT
 from tests.wires import wire_to_a_test
+from tiered import StoreUnavailable
 from tiered.tiers import redis_awaited
 from tiered.tiers.redis_awaited import SELDOM, Awaited
 from tiered.tiers.redis_conversation import Conversation
@@ -58,9 +60,9 @@ def server() -> Iterator[Server]:
 class Making:
     """`Awaited` with what it is given: all is done at once, in the loop, unless it is left in `jobs`."""
 
-    def __init__(self, prepare: Any) -> None:
+    def __init__(self, prepare: Any, timeout: float = TIMEOUT) -> None:
         self.jobs = list[Any]()
-        self.it = Awaited("redis", TIMEOUT, prepare, lambda wire, now: True, lambda wire, error: wire.close())
+        self.it = Awaited("redis", timeout, prepare, lambda wire, now: True, lambda wire, error: wire.close())
 
     def conversation(self, *, at_once: bool = True) -> Conversation | None:
         return self.it.conversation((lambda do: do()) if at_once else self.jobs.append)
@@ -133,6 +135,26 @@ def test_closing_ends_the_conversation_of_a_loop_that_does_not_run(server: Serve
     making.it.close()
     loop.close()
     assert server.wires[0].sock.fileno() == -1
+
+
+def test_closing_wakes_those_who_wait_in_a_loop_that_begins_to_run_meanwhile(server: Server) -> None:
+    making, loop = Making(server.wire, timeout=2 * LIMIT), asyncio.new_event_loop()  # no timer wakes it
+    asked = threading.Event()
+
+    async def wait() -> object:
+        reply = (await making.begin()).ask(b"x")
+        loop.call_later(0.05, asked.set)
+        return (await asyncio.gather(reply, return_exceptions=True))[0]
+
+    results = list[object]()
+    thread = threading.Thread(target=lambda: results.append(loop.run_until_complete(wait())), daemon=True)
+    thread.start()
+    assert asked.wait(LIMIT)
+    loop.is_running = lambda: False  # type: ignore[method-assign]  # as whoever closes saw it, just before
+    making.it.close()
+    thread.join(LIMIT)
+    assert not thread.is_alive() and isinstance(results[0], StoreUnavailable)
+    loop.close()
 
 
 def test_two_threads_may_clear_away_after_the_same_loop(run: Loop) -> None:

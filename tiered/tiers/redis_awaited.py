@@ -93,6 +93,7 @@ class Awaited:
                 loop.call_soon_threadsafe(it.end, CLOSED)
             else:  # it may never run again
                 it.end(CLOSED)
+                loop.call_soon_threadsafe(_nothing)  # or run by now, and sleep: those who waited are to wake up
         except RuntimeError:  # the loop was closed, and its tasks are gone
             self._discard(it.wire, None)
 
@@ -143,6 +144,10 @@ class Awaited:
             self._keep(seat, wire)
         else:
             self._discard(wire, error)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _pop(spare: deque[Wire]) -> Wire | None:
