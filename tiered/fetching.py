@@ -42,10 +42,8 @@ class Fetcher:
 
     def fetch_one(self, space: Space, key: str, started: float) -> Found:
         """`fetch` of one key; as a rule it is one question, to the first cache tier or, where none is asked, to the record."""
-        chain = self._chain
-        asked = chain.order.asked
+        chain, (asked, until) = self._chain, self.first(started)
         if asked:
-            until = chain.trust.first_until(started, asked[0].passed_at)
             said = self.made_of(space, key, asked, asked[0].get(space, key), started, until) if until else None
             if isinstance(said, Found):
                 return said

@@ -98,7 +98,7 @@ class Guard:
 
     def got(self, frame: bytes | None, began: float, belief: int) -> Answer:
         """What the tier has answered to whoever began to ask it then, believing this (R15)."""
-        self.breaker.success()
+        self.breaker.success()  # as `_went_well`, two calls less
         self._get_took(self._now() - began)
         if frame is not None:
             count = len(frame)

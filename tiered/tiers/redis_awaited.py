@@ -89,11 +89,9 @@ class Awaited:
         if it is None:
             return
         try:
-            if loop.is_running():
-                loop.call_soon_threadsafe(it.end, CLOSED)
-            else:  # it may never run again
+            if not loop.is_running():  # it may never run again
                 it.end(CLOSED)
-                loop.call_soon_threadsafe(_nothing)  # or run by now, and sleep: those who waited are to wake up
+            loop.call_soon_threadsafe(it.end, CLOSED)  # or it runs by now, and sleeps: those who wait are to wake up
         except RuntimeError:  # the loop was closed, and its tasks are gone
             self._discard(it.wire, None)
 
@@ -144,10 +142,6 @@ class Awaited:
             self._keep(seat, wire)
         else:
             self._discard(wire, error)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _pop(spare: deque[Wire]) -> Wire | None:

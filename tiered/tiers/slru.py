@@ -2,7 +2,7 @@
 
 After Karedla, Love and Wherry, "Caching Strategies to Improve Disk System Performance" (1994): new keys enter a
 probation segment, a second access moves them to a protected one. A scan passes through probation and leaves the
-protected keys alone. Nothing moves within probation, so that a queue will do there, which takes a tenth of the time.
+protected keys alone. Nothing moves within probation, so that a queue will do there, and takes less time.
 """
 
 from __future__ import annotations
