@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
-from tiered.backend import PAGE, TieredBackend, _value
+from tiered.backend import _ABSENT, PAGE, TieredBackend
 from tiered.errors import StoreError
 from tiered.found import Found
 from tiered.performing import Performer
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
-_BELOW: Any = object()
-_NOWHERE = Found(None, "", 0)
 _Result = TypeVar("_Result")
 
 
@@ -45,12 +43,8 @@ class AsyncTieredBackend:
 
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
         self._store, self._pool = store, pool
-        self._memory = store._view(store._space.name)
-        # As far as memory goes. Attributes, since a class of its own would cost every hit a quarter: the interpreter
-        # remembers for one class at a time where `get` finds what it needs.
-        self._memory._below = _nowhere  # type: ignore[method-assign]  # see above
-        self._memory._find = partial(_after_all, self._memory._find)  # type: ignore[method-assign]  # see above
-        self._hit, self._stats = self._memory.get, store._stats
+        self._held, self._touched = store._held, store._touched
+        self._monotonic, self._stats = store._monotonic, store._stats
         self._performer = Performer(pool, store, self.lookup, self._write)
 
     @classmethod
@@ -78,19 +72,25 @@ class AsyncTieredBackend:
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default` if it is absent."""
-        value = self._hit(key, _BELOW)
-        if value is not _BELOW:
-            return value
-        found = await self._find(key)
-        return default if found.slot is None else _value(found.slot)
+        try:  # to call `TieredBackend.get` for a hit would cost a sixth of it
+            slot = self._held(key)
+        except TypeError:
+            slot = None
+        if slot is not None and slot[1] > self._monotonic():
+            self._stats.memory_hits += 1
+            self._touched(key)
+        else:
+            slot = (await self._find(key, slot))[0]
+            if slot is None:
+                return default
+        decode = slot[2]
+        return slot[0] if decode is None else decode(slot[0])
 
     async def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
-        found = self._memory.lookup(key)
-        if found.tier != _NOWHERE.tier:
-            return found
-        now = self._store._monotonic()
-        return self._store._shown(await self._find(key), now)
+        store, now = self._store, self._monotonic()
+        found = store._in_memory(key, now)
+        return store._shown(await self._find(key, None) if found is None else found, now)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
@@ -172,9 +172,8 @@ class AsyncTieredBackend:
         """
         job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead), later=self._pool.later)
         if not job.ahead:
-            value = self._hit(key, _BELOW)
-            if value is not _BELOW:
-                return value
+            value = await self.get(key, _ABSENT)
+            return await self._perform(self._store._loads.load(key, job)) if value is _ABSENT else value
         return await self._perform(self._store._loads.obtain(key, job, self._store.lookup))
 
     # Enumerating, namespaces
@@ -256,9 +255,12 @@ class AsyncTieredBackend:
 
     # Private, in the order of use
 
-    async def _find(self, key: str) -> Found:
-        store, began = self._store, monotonic()  # counted as in `TieredBackend._below`
+    async def _find(self, key: str, slot: tuple[Any, ...] | None) -> Found:
+        """What is not in memory, or in a `slot` whose time is over."""
+        store, began = self._store, monotonic()  # counted as in `TieredBackend._find`
         key = check_key(key, store._chain.max_key_bytes)
+        if slot is not None and (found := store._prolonged(key, slot)) is not None:
+            return found
         try:
             near = None
             if store._space.ready and not store._chain.closed:
@@ -299,12 +301,3 @@ class AsyncTieredBackend:
             self._store.close()
         finally:
             self._pool.close()
-
-
-def _nowhere(key: str) -> Found:
-    return _NOWHERE
-
-
-def _after_all(find: Callable[..., Found], key: str, slot: tuple[Any, ...] | None) -> Found:
-    """What memory has of a key without a `slot` that may be served as it is."""
-    return _NOWHERE if slot is None else find(key, slot)

@@ -208,12 +208,7 @@ class TieredBackend:
     def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
         now = self._monotonic()
-        slot = self._held(check_key(key, self._chain.max_key_bytes))
-        if slot is not None and slot[1] > now:
-            self._stats.memory_hits += 1
-            self._touched(key)
-            return _lookup(slot, self._chain.memory.name, now - slot[5])
-        return self._shown(self._find(key, slot), now)
+        return self._shown(self._in_memory(key, now) or self._below(key), now)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
@@ -573,13 +568,26 @@ class TieredBackend:
         """What is not in memory, or in a `slot` whose time is over."""
         if type(key) is not str or not key.isascii() or not 0 < len(key) <= self._chain.max_key_bytes:
             key = check_key(key, self._chain.max_key_bytes)
-        if slot is not None and self._chain.prolong(self._space, key, slot):
-            self._stats.memory_hits += 1
-            return Found(slot, self._chain.memory.name, slot[3])
-        return self._below(key)
+        return (slot is not None and self._prolonged(key, slot)) or self._below(key)
+
+    def _in_memory(self, key: str, now: float) -> Found | None:
+        """What memory has of `key` and may serve, counted; refuses a bad key."""
+        slot = self._held(check_key(key, self._chain.max_key_bytes))
+        if slot is None or slot[1] <= now:
+            return None if slot is None else self._prolonged(key, slot)
+        self._stats.memory_hits += 1
+        self._touched(key)
+        return Found(slot, self._chain.memory.name, slot[3])
+
+    def _prolonged(self, key: str, slot: tuple[Any, ...]) -> Found | None:
+        """What is in a `slot` whose time is over, if it may be served for longer, counted."""
+        if not self._chain.prolong(self._space, key, slot):
+            return None
+        self._stats.memory_hits += 1
+        return Found(slot, self._chain.memory.name, slot[3])
 
     def _below(self, key: str) -> Found:
-        """What is below memory; `tiered.aio` has another way there."""
+        """What is below memory."""
         began = monotonic()
         try:
             if self._chain.closed or not self._space.ready:
