@@ -143,7 +143,7 @@ async def batches(server: RedisServer, directory: Path) -> None:
 
     def promoting() -> None:
         with memory.lock:
-            memory.empty(plain._space.part)
+            memory.empty(plain._core.space.part)
         plain.get_many(HUNDRED)
 
     await compare("the same with promotion to memory / bare MGET", 1.8, blocking(promoting, 100), mget)

@@ -147,8 +147,8 @@ def file(directory: Path) -> None:
     compare("file read, tier / bare SELECT", 1.5, over(keys, lambda key: tier.read("default", key)), reads)
 
     def promoting() -> float:
-        with store._chain.memory.lock:
-            store._chain.memory.empty(store._space.part)
+        with store._core.chain.memory.lock:
+            store._core.chain.memory.empty(store._core.space.part)
         return over(keys, store.get)()
 
     compare("file read, backend with promotion / bare SELECT", 2.3, promoting, reads)

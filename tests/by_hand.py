@@ -101,16 +101,16 @@ class Process:
         memory = MemoryTier(max_entries=entries, clock=clock)
         tiers: list[Tier] = [memory, self.cache, self.record] if cached else [memory, self.record]
         self.store = TieredBackend(tiers, clock=clock, read_order=read_order, feed=feed)
-        self.store._keeper._stop.set()  # its thread ends as soon as it starts; `look` is called by hand
+        self.store._core.service.keeper._stop.set()  # its thread ends as soon as it starts; `look` is called by hand
 
     @property
     def guard(self) -> Guard:
-        (guard,) = self.store._chain.guards
+        (guard,) = self.store._core.chain.guards
         return guard
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
-            self.store._keeper.look()
+            self.store._core.service.keeper.look()
 
     def readmit(self) -> None:
         """Let so much time pass that a probe is due, and look until what was owed before is paid."""
@@ -121,8 +121,8 @@ class Process:
         return (namespace, key) in self.guard.owed
 
     def remembers(self, key: str) -> bool:
-        return key in self.store._space.part.slots
+        return key in self.store._core.space.part.slots
 
     def held(self, key: str) -> bytes | None:
         """The frame on the server, in the generation that this process believes in."""
-        return self.cache.server.memory.get(self.store._space.scope, key)
+        return self.cache.server.memory.get(self.store._core.space.scope, key)

@@ -11,7 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
-from tiered.backend import _ABSENT, PAGE, TieredBackend
+from tiered.backend import _ABSENT, TieredBackend
+from tiered.core import PAGE
 from tiered.errors import StoreError
 from tiered.found import Found
 from tiered.performing import Performer
@@ -42,10 +43,10 @@ class AsyncTieredBackend:
         self._bind(TieredBackend(tiers, **options), Pool())
 
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
-        self._store, self._pool = store, pool
-        self._held, self._touched = store._held, store._touched
-        self._monotonic, self._stats = store._monotonic, store._stats
-        self._performer = Performer(pool, store, self.lookup, self._write)
+        self._store, self._core, self._pool = store, store._core, pool
+        core = store._core
+        self._held, self._touched, self._monotonic, self._stats = core.held, core.touched, core.monotonic, core.stats
+        self._performer = Performer(pool, core, self.lookup, self._write)
 
     @classmethod
     def over(cls, store: TieredBackend) -> AsyncTieredBackend:
@@ -88,34 +89,32 @@ class AsyncTieredBackend:
 
     async def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
-        store, now = self._store, self._monotonic()
-        found = store._in_memory(key, now)
-        return store._shown(await self._find(key, None) if found is None else found, now)
+        core, now = self._core, self._monotonic()
+        return core.shown(core.in_memory(key, now) or await self._find(key, None), now)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
-        wanted, values, below = self._store._from_memory(keys)
+        wanted, values, below = self._core.from_memory(keys)
         if below:
             with self._stats.operation("get_many", keys=len(below)):
-                found = await self._pool.read_many(self._store, below)
-            self._store._add(values, found)
+                found = await self._pool.read_many(self._core, below)
+            self._core.add(values, found)
         return {key: values[key] for key in wanted if key in values}
 
     async def ttl(self, key: str) -> float | None:
         """Seconds until `key` expires, math.inf if it never does, None if it is absent."""
-        return self._store._ttl(await self.lookup(key))
+        return self._core.ttl(await self.lookup(key))
 
     # Writing
 
     async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        _, outcome = await self._write(self._store._drafter.one(key, value, ttl), value)
-        assert outcome is not None  # there was no condition
-        return outcome
+        _, outcome = await self._write(self._core.drafter.one(key, value, ttl), value)
+        return outcome  # type: ignore[return-value]  # there was no condition
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return (await self._write(self._store._drafter.one(key, value, ttl, expect=0), value, op="add"))[1]
+        return (await self._write(self._core.drafter.one(key, value, ttl, expect=0), value, op="add"))[1]
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
@@ -123,24 +122,17 @@ class AsyncTieredBackend:
 
     async def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
-        values = dict(values)
-        writes = self._store._drafter.several(values.items(), ttl)
-        results = await self._counted("set_many", writes, list(values.values()))
-        count = len(writes)
-        self._stats.sets += count
-        return {key: outcome for key, (_, outcome) in zip(values, results, strict=True) if outcome}
+        writes, at_hand = self._core.drafts(values, ttl)
+        return self._core.outcomes(writes, await self._counted("set_many", writes, at_hand))
 
     async def delete_many(self, keys: Iterable[str]) -> dict[str, bool]:
         """`delete` of each, in one commit; whether each was there."""
-        writes = self._store._drafter.tombstones(keys)
-        results = await self._counted("delete", writes, [None] * len(writes))
-        count = len(writes)
-        self._stats.deletes += count
-        return {write.key: written.existed for write, (written, _) in zip(writes, results, strict=True)}
+        writes = self._core.drafter.tombstones(keys)
+        return self._core.existed(writes, await self._counted("delete", writes, [None] * len(writes)))
 
     async def touch(self, key: str, ttl: Ttl) -> bool:
         """Give `key` a new time to live (None: for ever); False if it is absent."""
-        return await self._perform(self._store._updates.touch(key, ttl))
+        return await self._perform(self._core.updates.touch(key, ttl))
 
     async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
@@ -149,11 +141,11 @@ class AsyncTieredBackend:
         be called again when another writer came first, so it must not have side effects. By default the expiry stays as
         it is. Raises what `fn` raises, with nothing written.
         """
-        return await self._perform(self._store._updates.update(key, fn, default, ttl))
+        return await self._perform(self._core.updates.update(key, fn, default, ttl))
 
     async def increment(self, key: str, by: int = 1) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
-        return await self._perform(self._store._updates.increment(key, by))
+        return await self._perform(self._core.updates.increment(key, by))
 
     async def get_or_set(
         self,
@@ -173,8 +165,8 @@ class AsyncTieredBackend:
         job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead), later=self._pool.later)
         if not job.ahead:
             value = await self.get(key, _ABSENT)
-            return await self._perform(self._store._loads.load(key, job)) if value is _ABSENT else value
-        return await self._perform(self._store._loads.obtain(key, job, self._store.lookup))
+            return await self._perform(self._core.loads.load(key, job)) if value is _ABSENT else value
+        return await self._perform(self._core.loads.obtain(key, job, self._store.lookup))
 
     # Enumerating, namespaces
 
@@ -257,19 +249,19 @@ class AsyncTieredBackend:
 
     async def _find(self, key: str, slot: tuple[Any, ...] | None) -> Found:
         """What is not in memory, or in a `slot` whose time is over."""
-        store, began = self._store, monotonic()  # counted as in `TieredBackend._find`
-        key = check_key(key, store._chain.max_key_bytes)
-        if slot is not None and (found := store._prolonged(key, slot)) is not None:
+        core, began = self._core, monotonic()
+        key = check_key(key, core.chain.max_key_bytes)
+        if slot is not None and (found := core.prolonged(key, slot)) is not None:
             return found
         try:
             near = None
-            if store._space.ready and not store._chain.closed:
-                near = await store._reader.read_awaited(store._space, key, self._pool.later)
-            found = near if isinstance(near, Found) else await self._pool.read(store, key, near)
+            if core.space.ready and not core.chain.closed:
+                near = await core.service.reader.read_awaited(core.space, key, self._pool.later)
+            found = near if isinstance(near, Found) else await self._pool.read(core, key, near)
         except StoreError:
-            store._failed(began)
+            core.failed(began)
             raise
-        store._found(found, began)
+        core.found(found, began)
         return found
 
     async def _write(self, write: Write, value: Any, *, op: str = "set") -> Result:
@@ -280,8 +272,8 @@ class AsyncTieredBackend:
 
     async def _counted(self, op: str, writes: Sequence[Write], values: Sequence[Any]) -> list[Result]:
         with self._stats.operation(op) as it:
-            results = await self._pool.commit(self._store, writes, values)
-            it.degraded = self._store._is_degraded(results)
+            results = await self._pool.commit(self._core, writes, values)
+            it.degraded = self._core.is_degraded(results)
         return results
 
     async def _perform(self, steps: Steps[_Result]) -> _Result:

@@ -10,7 +10,7 @@ from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
 
-from tiered.backend import TieredBackend
+from tiered.core import Core
 from tiered.pool import Pool
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Compute, Look, Pause, Produce, Read, Refresh, Step, Steps, Wait
@@ -20,16 +20,16 @@ _Result = TypeVar("_Result")
 
 
 class Performer:
-    """Does steps in the task that asks for it; `look` and `write` are `lookup` and `_write` of `store` for tasks."""
+    """Does steps in the task that asks for it; `look` and `write` are `lookup` and `Core.write` for tasks."""
 
     def __init__(
         self,
         pool: Pool,
-        store: TieredBackend,
+        core: Core,
         look: Callable[[str], Awaitable[Lookup]],
         write: Callable[..., Awaitable[Result]],
     ) -> None:
-        self._pool, self._store, self._look, self._write = pool, store, look, write
+        self._pool, self._core, self._look, self._write = pool, core, look, write
 
     async def perform(self, steps: Steps[_Result]) -> _Result:
         """The operation's result. If the task is cancelled, it is given up; a step that is under way on a thread ends there."""
@@ -51,7 +51,7 @@ class Performer:
     async def _do(self, step: Step) -> Any:
         match step:
             case Read():
-                return await self._pool.read(self._store, step.key)
+                return await self._pool.read(self._core, step.key)
             case Commit():
                 return await self._write(step.write, step.value, op=step.op)
             case Ask():

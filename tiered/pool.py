@@ -12,7 +12,7 @@ from copy import copy
 from threading import Lock
 from typing import Any
 
-from tiered.backend import TieredBackend
+from tiered.core import Core
 from tiered.errors import NotApplied, Reason, StoreError
 from tiered.found import Found, Said
 from tiered.lane import Lane
@@ -32,10 +32,10 @@ _FOR_ITSELF = frozenset({Reason.TOO_LARGE, Reason.FULL, Reason.MISUSE, Reason.SE
 class Call:
     """What one task waits for."""
 
-    __slots__ = ("error", "future", "loop", "result", "said", "store", "values", "what")
+    __slots__ = ("core", "error", "future", "loop", "result", "said", "values", "what")
 
-    def __init__(self, store: TieredBackend | None, what: Any, values: Sequence[Any] = ()) -> None:
-        self.store, self.what, self.values = store, what, values
+    def __init__(self, core: Core | None, what: Any, values: Sequence[Any] = ()) -> None:
+        self.core, self.what, self.values = core, what, values
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -51,25 +51,23 @@ class Pool:
         self._commits = Lane(_commit, name="tiered-async-write", most=MOST, patience=PATIENCE)
         self._calls = Lane(_run, name="tiered-async")
 
-    def read(self, store: TieredBackend, key: str, said: Said | None = None) -> asyncio.Future[Found]:
+    def read(self, core: Core, key: str, said: Said | None = None) -> asyncio.Future[Found]:
         """What is below memory under `key`, which was checked; a cache tier is not asked for what it has `said`."""
-        call = Call(store, key)
+        call = Call(core, key)
         call.said = said
         self._reads.submit(call)
         return call.future
 
-    def read_many(self, store: TieredBackend, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
+    def read_many(self, core: Core, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
         """`read` of each."""
-        call = Call(store, keys)
+        call = Call(core, keys)
         self._reads.submit(call)
         return call.future
 
-    def commit(
-        self, store: TieredBackend, writes: Sequence[Write], values: Sequence[Any]
-    ) -> asyncio.Future[list[Result]]:
+    def commit(self, core: Core, writes: Sequence[Write], values: Sequence[Any]) -> asyncio.Future[list[Result]]:
         """Commit and publish `writes` of `values`, all or none."""
-        call = Call(store, writes, values)
-        alone = getattr(store._chain.record, "one_by_one", False)
+        call = Call(core, writes, values)
+        alone = getattr(core.chain.record, "one_by_one", False)
         (self._calls if alone else self._commits).submit(call)
         return call.future
 
@@ -110,12 +108,12 @@ def _do_or_undo(call: Call, do: Callable[[], Any], taken: Lock, undo: Callable[[
 
 
 def _read(calls: list[Call]) -> None:
-    for store, group in _by_store(calls):
+    for core, group in _by_core(calls):
         try:
             keys = dict.fromkeys(
                 key for call in group for key in ([call.what] if type(call.what) is str else call.what)
             )
-            found = store._read_together(keys, {call.what: call.said for call in group if call.said is not None})
+            found = core.read_together(keys, {call.what: call.said for call in group if call.said is not None})
         except BaseException as error:
             _fail(group, error)
         else:
@@ -140,21 +138,21 @@ def _answer(call: Call, found: dict[str, Found | Exception]) -> None:
 
 
 def _commit(calls: list[Call]) -> None:
-    for store, group in _by_store(calls):
+    for core, group in _by_core(calls):
         for part in _parts(group):
-            _commit_part(store, part)
+            _commit_part(core, part)
             _deliver(part)
 
 
-def _commit_part(store: TieredBackend, calls: list[Call]) -> None:
+def _commit_part(core: Core, calls: list[Call]) -> None:
     try:
-        results = store._commit(
+        results = core.commit(
             [write for call in calls for write in call.what], [value for call in calls for value in call.values]
         )
     except BaseException as error:
         if len(calls) > 1 and isinstance(error, NotApplied) and error.reason in _FOR_ITSELF:
             for call in calls:
-                _commit_part(store, [call])
+                _commit_part(core, [call])
         else:
             _fail(calls, error)
     else:
@@ -182,8 +180,8 @@ def _run(calls: list[Any]) -> None:
     for call in calls:
         if not isinstance(call, Call):
             call()
-        elif call.store is not None:
-            _commit_part(call.store, [call])
+        elif call.core is not None:
+            _commit_part(call.core, [call])
             _deliver([call])
         else:
             try:
@@ -193,11 +191,11 @@ def _run(calls: list[Any]) -> None:
             _deliver([call])
 
 
-def _by_store(calls: list[Call]) -> list[tuple[TieredBackend, list[Call]]]:
-    groups: dict[int, tuple[TieredBackend, list[Call]]] = {}
+def _by_core(calls: list[Call]) -> list[tuple[Core, list[Call]]]:
+    groups: dict[int, tuple[Core, list[Call]]] = {}
     for call in calls:
-        assert call.store is not None
-        groups.setdefault(id(call.store), (call.store, []))[1].append(call)
+        assert call.core is not None
+        groups.setdefault(id(call.core), (call.core, []))[1].append(call)
     return list(groups.values())
 
 

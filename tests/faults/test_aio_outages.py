@@ -90,7 +90,7 @@ def test_failover_under_64_tasks(kind: str, redis_server: RedisServer, tmp_path:
             finally:
                 stop.set()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            redis = store._store._chain.guards[0]
+            redis = store._store._core.chain.guards[0]
             await until(lambda: redis.breaker.closed and not redis.owed, "that Redis has what it missed")
             for bot in bots:
                 assert await store.get_many(bot.keys) == bot.known
@@ -110,7 +110,7 @@ def test_a_call_waits_for_no_more_than_two_batches_while_redis_hangs(redis_serve
             await store.set_many({f"k{n}": n for n in range(TASKS)})
             assert (await store.lookup("k1")).tier == "redis"
             redis_server.freeze()
-            guard = store._store._chain.guards[0]
+            guard = store._store._core.chain.guards[0]
             began = time.monotonic()
             values = await asyncio.gather(*(store.get(f"k{n}") for n in range(TASKS)))
             assert values == list(range(TASKS))

@@ -91,16 +91,16 @@ def test_an_absence_is_not_followed_by_the_older_value_from_a_cache(
     b = TieredBackend([MemoryTier(max_entries=0), flaky, FileTier(tmp_path)])
     closing += [a, b]
     a.set("k", "v1")
-    a._chain.record.journal.flush()  # what is pending when a process starts is owed there
+    a._core.chain.record.journal.flush()  # what is pending when a process starts is owed there
     assert b.lookup("k").tier == "cache"
-    a._keeper.stop()
-    b._keeper.stop()  # it looks when the test says so
+    a._core.service.keeper.stop()
+    b._core.service.keeper.stop()  # it looks when the test says so
     cut_off.faults = UNREACHABLE
     a.delete("k")
     flaky.faults = UNREACHABLE
     assert b.get("k") is None  # from the record: the cache owes it
     flaky.faults = Faults()
-    b._keeper.look()
+    b._core.service.keeper.look()
     assert b.get("k") is None
 
 

@@ -46,7 +46,7 @@ def nowhere() -> str:
 
 
 def hosts_of(store: TieredBackend) -> Any:
-    return store._chain.record.hosts  # type: ignore[attr-defined]  # of a journaled CouchbaseTier
+    return store._core.chain.record.hosts  # type: ignore[attr-defined]  # of a journaled CouchbaseTier
 
 
 @pytest.mark.parametrize("entries", [0, 1000])
@@ -64,8 +64,8 @@ def test_a_host_that_is_cut_off_from_redis_tells_the_others_before_it_acknowledg
         assert cut_off.set(key, "new").tiers["redis"] == "queued"
     cut_off.delete("gone")
     # Whatever this host looks at after the acknowledgement says so; before, its caches have a right to the old value.
-    here._keeper.look()
-    here._keeper.look()
+    here._core.service.keeper.look()
+    here._core.service.keeper.look()
     assert here.get_many([*keys, "gone"]) == dict.fromkeys(keys, "new")
     eventually(lambda: not hosts_of(here).notices() and in_service(here), "the replay by those who can")
     assert all(here.lookup(key).value == "new" for key in keys) and here.get("gone") is None
@@ -79,14 +79,14 @@ def test_what_cannot_be_told_key_by_key_costs_a_generation(open_host: Open, monk
     here = open_host("here", entries=0)
     here.set_many({f"k{n}": "old" for n in range(20)})
     eventually(lambda: in_service(here))
-    generation = here._chain.record.generation("default")
+    generation = here._core.chain.record.generation("default")
     cut_off = open_host("cut off", redis_url=nowhere())
     cut_off.set_many({f"k{n}": "new" for n in range(20)})
     assert hosts_of(cut_off).lost("redis") and not hosts_of(cut_off).notices()
-    here._keeper.look()
+    here._core.service.keeper.look()
     assert here.get_many([f"k{n}" for n in range(20)]) == {f"k{n}": "new" for n in range(20)}
     eventually(lambda: in_service(here) and not hosts_of(here).lost("redis"))
-    assert here._chain.record.generation("default") > generation
+    assert here._core.chain.record.generation("default") > generation
     assert here.get("k7") == "new" == here.get("k7")
 
 
@@ -98,7 +98,7 @@ def test_a_write_that_others_cannot_be_told_of_is_ambiguous(open_host: Open, mon
         raise StoreUnavailable("away", tier="couchbase", reason=Reason.TIMEOUT)
 
     monkeypatch.setattr(type(hosts_of(cut_off)), "tell", fails)
-    stats = cut_off._chain.record_stats
+    stats = cut_off._core.chain.record_stats
     timed = sum(stats.durations["commit"].counts)
     with pytest.raises(Ambiguous, match="other hosts could not be told"):
         cut_off.set("k", 2)

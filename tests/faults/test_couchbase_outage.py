@@ -46,7 +46,7 @@ def open_store(couchbase_mock: CouchbaseMock, redis_server: RedisServer, tmp_pat
 
 def converged(store: TieredBackend) -> bool:
     """Whether nothing is owed, announced or pending."""
-    journal: Any = store._chain.record.journal
+    journal: Any = store._core.chain.record.journal
     state = store.health()
     if not state["couchbase"]["ok"] or state["redis"]["breaker"] != "closed" or state["redis"]["owed"]:
         return False
@@ -63,7 +63,7 @@ def refuses(store: TieredBackend, key: str) -> bool:
 
 def unproven(store: TieredBackend) -> None:
     """Until nothing proves any more that the caches lack nothing."""
-    eventually(lambda: not store._chain.trust.caches(time.monotonic()), "the end of trust")
+    eventually(lambda: not store._core.chain.trust.caches(time.monotonic()), "the end of trust")
 
 
 @pytest.mark.parametrize("fault", [*GONE, "kill"])
@@ -204,12 +204,12 @@ def test_a_record_that_was_emptied_leaves_nothing_old_in_the_caches(
 ) -> None:
     store = open_store(journal=None)
     store.set("k", "old")
-    generation = store._chain.record.generation("default")
-    link: Any = store._chain.record._link  # type: ignore[attr-defined]  # a CouchbaseTier
-    prefix = store._chain.record._record._prefix  # type: ignore[attr-defined]
+    generation = store._core.chain.record.generation("default")
+    link: Any = store._core.chain.record._link  # type: ignore[attr-defined]  # a CouchbaseTier
+    prefix = store._core.chain.record._record._prefix  # type: ignore[attr-defined]
     for id in (f"{prefix}!generations", f"{prefix}:default:0:k"):
         link.remove(id, link.fetch(id).cas)
-    eventually(lambda: store._chain.record.generation("default") > generation)
+    eventually(lambda: store._core.chain.record.generation("default") > generation)
     eventually(lambda: store.get("k") is None)
     assert store.set("k", "new").version and store.get("k") == "new"
 

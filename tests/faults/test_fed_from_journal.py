@@ -44,8 +44,8 @@ def test_redis_gets_what_was_set_after_set_has_returned(open_store: Open) -> Non
     store = open_store()
     assert store.set("k", "v").tiers == {"memory": "ok", "redis": "queued", "file": "ok"}
     assert store.get("k") == "v"
-    guard = store._chain.guards[0]
-    eventually(lambda: not guard.owed and guard.tier.get(store._space.scope, "k"), "feeding Redis")
+    guard = store._core.chain.guards[0]
+    eventually(lambda: not guard.owed and guard.tier.get(store._core.space.scope, "k"), "feeding Redis")
     assert store.verify().ok
 
 
@@ -73,13 +73,13 @@ def test_closing_feeds_what_is_left(open_store: Open, redis_server: RedisServer)
     store.set_many({f"k{n}": n for n in range(1000)})
     store.close()
     other = open_store()
-    assert not other._chain.record.journal.pending("redis", limit=1)
+    assert not other._core.chain.record.journal.pending("redis", limit=1)
     assert other.verify().ok
 
 
 def test_what_was_committed_while_it_fed_is_fed_when_it_is_stopped(start: Start) -> None:
     a = start(feed="journal")
-    feeder, cache = a.store._feeder, cast(Any, a.cache)
+    feeder, cache = a.store._core.service.feeder, cast(Any, a.cache)
     assert feeder is not None
     put = cache.put_many = Gate(cache.put_many)
     a.store.set("k0", 0)
@@ -94,7 +94,7 @@ def test_what_was_committed_while_it_fed_is_fed_when_it_is_stopped(start: Start)
 
 def test_one_that_is_stopped_as_it_begins_to_feed_ends(start: Start) -> None:
     a = start(feed="journal")
-    feeder = a.store._feeder
+    feeder = a.store._core.service.feeder
     assert feeder is not None
 
     class Due(Event):
@@ -129,7 +129,7 @@ def test_what_is_written_within_a_pause_is_fed_together(start: Start, monkeypatc
 
 def test_by_hand_a_key_is_owed_until_it_was_fed_and_others_are_told(start: Start) -> None:
     a, b = start(feed="journal"), start()
-    feeder = a.store._feeder
+    feeder = a.store._core.service.feeder
     assert feeder is not None
     feeder._ending.set()  # its thread does not start: `feed` is called by hand
     assert b.store.get("k") is None

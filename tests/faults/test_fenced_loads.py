@@ -41,7 +41,7 @@ def raw(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def held(store: TieredBackend) -> list[Lease]:
-    return list(store._loading.leases.heartbeat._held)  # type: ignore[arg-type]  # only leases beat
+    return list(store._core.service.loading.leases.heartbeat._held)  # type: ignore[arg-type]  # only leases beat
 
 
 def test_a_load_among_other_traffic_is_stored(opened: Open) -> None:
@@ -73,10 +73,10 @@ def test_a_delete_that_another_process_tells_of_is_not_undone(opened: Open, raw:
     store, other = opened(), opened()
     loader = Held()
     asked = loader.ask(store)
-    eventually(lambda: store._coherence.stats.connected and store._space.subscribed)
-    told = store._coherence.stats.received
+    eventually(lambda: store._core.service.coherence.stats.connected and store._core.space.subscribed)
+    told = store._core.service.coherence.stats.received
     other.delete("k")
-    eventually(lambda: store._coherence.stats.received > told)
+    eventually(lambda: store._core.service.coherence.stats.received > told)
     raw.delete("tiered:default:2:k", "tiered:default:1:k")  # Redis evicted the tombstone
     loader.go.set()
     assert asked.result(LIMIT) == "loaded"
@@ -136,7 +136,7 @@ def test_a_redis_that_goes_away_while_the_loader_runs_costs_no_error(
 def test_stopping_the_loads_leaves_no_thread(opened: Open) -> None:
     store = opened(lease_ttl=0.1)
     assert store.get_or_set("k", lambda: 1) == 1
-    thread = store._loading.leases.heartbeat._thread
+    thread = store._core.service.loading.leases.heartbeat._thread
     assert thread is not None
     store.close()
     assert not thread.is_alive()

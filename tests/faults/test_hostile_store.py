@@ -102,7 +102,7 @@ def test_no_poison_what_a_forger_puts_into_redis_is_a_counted_miss(
     assert store.lookup("k").tier == "redis"
     name, bomb = name_of(raw, "k"), tmp_path / "ran"
     real = raw.get(name)
-    number = store._chain.codec.id
+    number = store._core.chain.codec.id
     forgeries = [
         plain("k", b"\xa5wrong", 1),
         plain("k", b'"wrong"', 2),
@@ -131,7 +131,7 @@ def test_no_poison_what_a_forger_puts_on_the_disk_is_a_typed_error(
 ) -> None:
     with TieredBackend([FileTier(tmp_path / "data")], codec=codec, keys=KEYS, protect=protect) as store:
         store.set("k", "right")
-        number, bomb = store._chain.codec.id, tmp_path / "ran"
+        number, bomb = store._core.chain.codec.id, tmp_path / "ran"
         for forged in (
             plain("k", b"\xa5wrong", number),
             plain("k", pickle.dumps(Bomb(bomb)), number),
@@ -219,20 +219,20 @@ def test_no_going_back_to_what_somebody_puts_back_into_redis(
     """A frame that was right once: the process that has seen a newer one knows by the version."""
     store = open_(memory=True, keys=keys)
     store.set("k", "old")
-    eventually(lambda: store._space.subscribed, "the subscription, which memory starts anew with")
+    eventually(lambda: store._core.space.subscribed, "the subscription, which memory starts anew with")
     name = name_of(raw, "k")
     replayed = [raw.get(name)]
     store.delete("k")
     replayed.append(raw.get(name))
     store.set("k", "new")
-    slots = store._space.part.slots
+    slots = store._core.space.part.slots
     for n, frame in enumerate(replayed * 3, 1):
         raw.set(name, frame)
         slots["k"] = (slots["k"][0], 0.0, *slots["k"][2:])  # its time is over: it must be looked up
-        store._space.subscribed = False
+        store._core.space.subscribed = False
         assert store.get("k") == "new" and corrupt(store) == n
         eventually(lambda: raw.get(name) not in replayed, "the record's frame in its place")
-        eventually(lambda: ("default", "k") not in store._chain.guards[0].owed)
+        eventually(lambda: ("default", "k") not in store._core.chain.guards[0].owed)
 
 
 def test_an_older_frame_in_redis_is_found_by_verify_and_repaired(

@@ -60,12 +60,12 @@ def open_store(
 
 def converged(store: TieredBackend, key: str = "k") -> bool:
     """Whether nothing is owed, announced or pending, and the cache answers for `key`."""
-    journal: Any = store._chain.record.journal
+    journal: Any = store._core.chain.record.journal
     state = store.health()["redis"]
     if state["breaker"] != "closed" or state["owed"] or journal.intents() or journal.pending("redis", limit=1):
         return False
-    (answer,) = store._chain.guards[0].tier.get_many(store._space.scope, [key])
-    return answer == store._chain.record.read("default", key)[1]
+    (answer,) = store._core.chain.guards[0].tier.get_many(store._core.space.scope, [key])
+    return answer == store._core.chain.record.read("default", key)[1]
 
 
 def truth(server: RedisServer) -> Any:
@@ -159,16 +159,16 @@ def test_keys_that_never_were_cost_no_generation_and_no_debt(
 ) -> None:
     store = open_store()
     store.set("k", "v")  # the cache is adopted, under a generation of its own
-    generation = store._chain.record.generation("default")
+    generation = store._core.chain.record.generation("default")
     for n in range(200):
         assert store.get(f"never {n}") is None
     assert store.health()["redis"]["owed"] == 0
     store.delete("k")
     with redis.Redis.from_url(record_server.url) as raw:
         raw.delete(*raw.keys("tiered:default:*:k"))  # as after the time that a tombstone is kept
-    store._chain.guards[0].owe("default", "k", 2**63 - 1)
+    store._core.chain.guards[0].owe("default", "k", 2**63 - 1)
     eventually(lambda: not store.health()["redis"]["owed"])
-    assert store._chain.record.generation("default") == generation
+    assert store._core.chain.record.generation("default") == generation
 
 
 # A stress over a record that fails

@@ -27,7 +27,7 @@ def eventually_from_redis(store: TieredBackend) -> None:
     deadline = time.monotonic() + 30
     while store.health()["redis"]["owed"] or store.lookup("k").tier == "file":
         assert time.monotonic() < deadline
-        store._chain.memory.forget_all()
+        store._core.chain.memory.forget_all()
         time.sleep(0.01)
     assert store.lookup("k").tier in ("redis", "memory")
 
@@ -54,7 +54,7 @@ def test_a_store_built_in_the_parent_works_in_its_children(tmp_path: Path, redis
 
         def work() -> None:
             assert store.stats()["namespace"]["memory_hits"] == 0
-            assert not store._space.part.slots  # nothing that could be old
+            assert not store._core.space.part.slots  # nothing that could be old
             eventually_from_redis(store)  # what the parent had not confirmed yet is owed at first
             assert store.set("child", os.getpid()).tiers["redis"] == "ok"
             assert store.increment("n") > 0

@@ -111,18 +111,18 @@ def test_a_write_that_a_killed_process_could_not_publish_is_replayed_by_the_next
         from tiered.entry import draft, namespace_seed
         from tiered.tiers.base import Write
 
-        payload = draft(namespace_seed("default"), "k", store._chain.codec.encode("new"), 1)
+        payload = draft(namespace_seed("default"), "k", store._core.chain.codec.encode("new"), 1)
         record.commit("default", [Write("k", payload)], marks=["redis"], now=1)
     with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
         store.get("k")  # starts the keeper
         eventually(lambda: store.lookup("k").value == "new")
-        eventually(lambda: in_service(store) and not store._chain.record.journal.pending("redis", limit=1))
+        eventually(lambda: in_service(store) and not store._core.chain.record.journal.pending("redis", limit=1))
 
 
 def test_a_redis_that_restarted_is_not_believed(redis_server: RedisServer, raw: redis.Redis, tmp_path: Path) -> None:
     with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
         store.set("k", "old")
-        before = store._space.generation
+        before = store._core.space.generation
         raw.save()
         redis_server.kill()
         store.set("k", "new")
@@ -131,7 +131,7 @@ def test_a_redis_that_restarted_is_not_believed(redis_server: RedisServer, raw: 
         redis_server.start()  # loads the snapshot with the old value
         eventually(lambda: in_service(store))
         assert store.get("k") == "new"
-        assert store._space.generation > before
+        assert store._core.space.generation > before
 
 
 def test_construction_and_every_operation_answer_with_no_redis_at_all(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_password_a_foreign_type_and_damage_degrade(
 ) -> None:
     with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
         store.set_many({"list": 1, "damaged": 2, "cut": 3, "moved": 4})
-        where = f"tiered:{store._space.scope}"
+        where = f"tiered:{store._core.space.scope}"
         frame = raw.get(f"{where}:damaged")
         assert isinstance(frame, bytes)
         raw.delete(f"{where}:list")

@@ -49,7 +49,9 @@ def test_no_stale_return_from_a_master_that_was_made_to_follow_one_with_older_da
         follows(other, master)  # its first replica gives a master another id, and so to be met anew
         replica.replicaof("NO", "ONE")
         store.set("k", "new")
-        eventually(lambda: store._keeper._claims_until)  # those are writes, too, and renewed every two minutes only
+        eventually(
+            lambda: store._core.service.keeper._claims_until
+        )  # those are writes, too, and renewed every two minutes only
         eventually(lambda: store.lookup("k").tier == "redis")
         follows(master, other)
         demoted, reads = time.monotonic(), 0
@@ -71,9 +73,9 @@ def test_messages_of_a_master_that_the_others_have_left_prove_nothing(
 
     with store(master) as left, store(other) as moved, redis.Redis(port=master.port) as client:
         left.set("k", 0)
-        eventually(lambda: left._chain.coherence_stats.connected)
+        eventually(lambda: left._core.chain.coherence_stats.connected)
         client.replicaof(LOCAL, str(free_port()))
         for number in (1, 2, 3):
             moved.set("k", number)
-            moved._keeper.look()  # confirms it: no mark is left that could tell
+            moved._core.service.keeper.look()  # confirms it: no mark is left that could tell
             eventually(lambda number=number: left.get("k") == number)  # type: ignore[misc]  # bound now

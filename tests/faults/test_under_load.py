@@ -216,8 +216,8 @@ def test_a_read_that_ends_after_the_store_was_closed_leaves_nothing_that_would_s
     record = Slow(FileTier(tmp_path))
     with TieredBackend([MemoryTier(), record], shared=False) as store:
         store.set("k", 1)
-        with store._chain.memory.lock:
-            store._chain.memory.drop(store._space.part, "k")
+        with store._core.chain.memory.lock:
+            store._core.chain.memory.drop(store._core.space.part, "k")
         record.meanwhile = store.close
         assert store.get("k") == 1  # it began before
         with pytest.raises(TieredError, match="closed"):

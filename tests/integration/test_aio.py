@@ -17,7 +17,17 @@ import pytest
 
 from tests.loops import FACTORIES, Gate, Loop, until
 from tests.waiting import LIMIT, eventually, started
-from tiered import AsyncTieredBackend, FileTier, InvalidKey, InvalidTtl, MemoryTier, TieredBackend, TieredError, pool
+from tiered import (
+    AsyncTieredBackend,
+    FileTier,
+    InvalidKey,
+    InvalidTtl,
+    InvalidValue,
+    MemoryTier,
+    TieredBackend,
+    TieredError,
+    pool,
+)
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
@@ -54,8 +64,8 @@ def patient(plain: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> AsyncTiere
 
 def forget(store: TieredBackend) -> None:
     """Empty this process's memory."""
-    with store._chain.memory.lock:
-        store._chain.memory.empty(store._space.part)
+    with store._core.chain.memory.lock:
+        store._core.chain.memory.empty(store._core.space.part)
 
 
 # The API
@@ -91,7 +101,9 @@ def test_the_whole_api(run: Loop, tmp_path: Path, redis_url: str) -> None:
         url = f"memory://,{redis_url}?timeout=5s&connect_timeout=5s,file:{tmp_path}/all"
         async with AsyncTieredBackend.from_url(url, namespace="bot") as store:
             assert await store.get("warm") is None
-            await until(lambda: store._store._space.subscribed)  # which empties memory, as any gap in the messages does
+            await until(
+                lambda: store._store._core.space.subscribed
+            )  # which empties memory, as any gap in the messages does
             outcome = await store.set("k", [1], ttl=60)
             assert outcome.tiers == {"memory": "ok", "redis": "ok", "file": "ok"}
             assert await store.get("k") == [1] and await store.get("none", "default") == "default"
@@ -141,6 +153,9 @@ def test_bad_arguments_are_refused_before_any_io(store: AsyncTieredBackend) -> N
         for many in (store.get_many, store.delete_many):
             with pytest.raises(InvalidKey):
                 await many("a string")  # type: ignore[operator]
+        for no_mapping in ([("k", 1)], "text", 7):
+            with pytest.raises(InvalidValue, match="mapping"):
+                await store.set_many(no_mapping)  # type: ignore[arg-type]
         with pytest.raises(InvalidTtl):
             await store.set("k", 1, ttl=-1)
         with pytest.raises(ValueError, match="refresh_ahead"):
@@ -154,7 +169,7 @@ def test_closing_is_idempotent_and_made_by_cancelled_callers(plain: TieredBacken
         closing = asyncio.ensure_future(store.close())
         await asyncio.sleep(0)
         closing.cancel()
-        await until(lambda: plain._chain.closed)
+        await until(lambda: plain._core.chain.closed)
         await store.close()
         with pytest.raises(TieredError, match="closed"):
             await store.set("k", 1)
@@ -196,7 +211,7 @@ def test_a_hit_in_memory_does_not_suspend(store: AsyncTieredBackend) -> None:
 
 
 def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     plain.set_many({f"k{n}": n for n in range(60)})
     forget(plain)
     gate = record.read = Gate(record.read)
@@ -221,7 +236,7 @@ def test_reads_that_wait_are_one_read(run: Loop, plain: TieredBackend, patient: 
 
 
 def test_writes_that_wait_are_one_commit_in_order(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     gate = record.commit = Gate(record.commit)
 
     async def work() -> None:
@@ -252,7 +267,7 @@ def test_writes_that_wait_are_one_commit_in_order(run: Loop, plain: TieredBacken
 
 
 def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend, patient: AsyncTieredBackend) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     plain.set_many({f"k{n}": n for n in range(10)})
     forget(plain)
     inner = record.read_many
@@ -278,13 +293,13 @@ def test_damage_under_one_key_is_no_others_error(run: Loop, plain: TieredBackend
     assert results[:4] + results[5:9] == [1, 2, 3, 4, 6, 7, 8, 9]
     for error in (results[4], results[9]):
         assert isinstance(error, StoreUnavailable) and error.reason is Reason.SERIALIZATION
-    assert results[4] is not results[9] and not plain._space.flights.leaders
+    assert results[4] is not results[9] and not plain._core.space.flights.leaders
 
 
 def test_a_record_that_is_away_fails_each_with_an_error_of_its_own(
     run: Loop, plain: TieredBackend, patient: AsyncTieredBackend
 ) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
 
     def away(*args: Any, **options: Any) -> Any:
         raise StoreUnavailable("away", tier="file", reason=Reason.CONNECTION)
@@ -351,7 +366,7 @@ def test_a_value_is_stored_as_it_was_at_the_call(run: Loop, store: AsyncTieredBa
 
 
 def test_what_hangs_keeps_nobody_else_waiting(run: Loop, plain: TieredBackend, store: AsyncTieredBackend) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     plain.set_many({"slow": 1, "quick": 2})
     forget(plain)
     inner, gate = record.read, Gate(record.read)
@@ -374,7 +389,7 @@ def test_what_hangs_keeps_nobody_else_waiting(run: Loop, plain: TieredBackend, s
 def test_a_cancelled_write_is_made_and_a_cancelled_read_harms_nobody(
     run: Loop, plain: TieredBackend, store: AsyncTieredBackend
 ) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     commit = record.commit = Gate(record.commit)
 
     async def work() -> None:
@@ -436,8 +451,10 @@ def test_a_storm_of_cancellations_leaves_nothing(run: Loop, tmp_path: Path, redi
                 it.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert not [it.exception() for it in tasks if not it.cancelled() and it.exception()]
-        await until(lambda: not plain._space.loads and not plain._space.flights.leaders, "that nothing is under way")
-        await until(lambda: not plain._loading.leases.heartbeat._held, "that no lease is held")
+        await until(
+            lambda: not plain._core.space.loads and not plain._core.space.flights.leaders, "that nothing is under way"
+        )
+        await until(lambda: not plain._core.service.loading.leases.heartbeat._held, "that no lease is held")
         await store.set("k", "after")
         assert await store.get("k") == "after"
         assert (await store.verify()).ok
@@ -448,7 +465,7 @@ def test_a_storm_of_cancellations_leaves_nothing(run: Loop, tmp_path: Path, redi
 
 
 def test_calls_of_a_loop_that_was_closed_are_forgotten(plain: TieredBackend, patient: AsyncTieredBackend) -> None:
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     read = record.read = Gate(record.read)
     loop = asyncio.new_event_loop()
     pending = loop.create_task(patient.get("k"))
@@ -468,7 +485,7 @@ def test_calls_of_a_loop_that_was_closed_are_forgotten(plain: TieredBackend, pat
 
 def test_a_loop_that_is_closed_over_a_call_breaks_no_other(plain: TieredBackend, patient: AsyncTieredBackend) -> None:
     """Closed without cancelling, as no `asyncio.run` does: its answer is dropped, a later loop is served by the same thread."""
-    record: Any = plain._chain.record
+    record: Any = plain._core.chain.record
     read = record.read = Gate(record.read)
     loop = asyncio.new_event_loop()
     calls = [patient.get("a"), patient.get("b")]

@@ -164,7 +164,7 @@ def test_when_the_one_who_loads_is_gone_another_takes_over(
         await until(lambda: second.calls)
         second.go.set()
         assert await asyncio.gather(*others) == ["of the second"] * 5
-        assert first.cancelled == first.calls == 1 == second.calls and not plain._space.loads
+        assert first.cancelled == first.calls == 1 == second.calls and not plain._core.space.loads
 
     run(work())
 
@@ -257,7 +257,7 @@ def test_a_refresh_whose_loop_has_ended_is_an_error_and_no_thread_waits_for_it(
         await until(lambda: loader.calls)
 
     run(work())
-    eventually(lambda: count(plain, "refresh_errors") == 1 and not plain._space.loads)
+    eventually(lambda: count(plain, "refresh_errors") == 1 and not plain._core.space.loads)
     assert plain.get("k") == "old"
 
 
@@ -295,7 +295,7 @@ def test_loaders_that_wait_for_each_other_are_told_and_others_are_not(
             *(store.get_or_set(f"k{n}", partial(ask, n)) for n in range(2)), return_exceptions=True
         )
         assert any(isinstance(it, RecursiveLoad) for it in results), results
-        await until(lambda: not plain._space.loads)
+        await until(lambda: not plain._core.space.loads)
 
         async def task() -> Any:  # it asks for a key that other tasks load, and is in no loader itself
             return await store.get_or_set("popular", lambda: "value")

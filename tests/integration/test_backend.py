@@ -282,7 +282,7 @@ def test_an_update_that_cannot_read_is_not_applied(store: TieredBackend, monkeyp
         raise StoreUnavailable("no answer", tier="file", reason=Reason.TIMEOUT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._chain.record, "read", down)
+        patch.setattr(store._core.chain.record, "read", down)
         for change in (lambda: store.update("k", str), lambda: store.increment("k"), lambda: store.touch("k", 5)):
             with pytest.raises(NotApplied, match="file: nothing was changed: no answer") as caught:
                 change()

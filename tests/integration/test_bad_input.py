@@ -150,7 +150,7 @@ def test_a_strange_key_is_just_a_key_in_every_tier(redis_url: str, tmp_path: Pat
     ):
         store.set_many({key: key for key in STRANGE_KEYS})
         confirmed(file)
-        store._keeper.look()  # what is not confirmed yet would be owed by a process that starts
+        store._core.service.keeper.look()  # what is not confirmed yet would be owed by a process that starts
         for key in STRANGE_KEYS:
             assert store.get(key) == key
             assert other.lookup(key)[1:3] == (key, "redis")

@@ -27,7 +27,7 @@ def test_a_file_of_the_page_builds_its_tiers(text: str, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     Path("tiered.toml").write_text(text)
     with TieredBackend.from_config("tiered.toml") as store:
-        assert [tier.name for tier in store._tiers] == ["memory", "redis", "file"]
+        assert [tier.name for tier in store._core.service.tiers] == ["memory", "redis", "file"]
         assert (tmp_path / "bot-data").is_dir()
 
 

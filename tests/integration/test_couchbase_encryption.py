@@ -32,10 +32,10 @@ def test_a_store_is_encrypted_read_and_rekeyed(couchbase_url: str, options: dict
         found = both.lookup("k")
         assert found.value == {"a": "v" * 100} and found.version == version
         assert both.get("gone") is None and both.increment("n") == 6
-        frame = both._chain.record.read("default", "k")[1] or b""
-        assert version_of(frame) == version and not both._space.frames.is_current(frame)
+        frame = both._core.chain.record.read("default", "k")[1] or b""
+        assert version_of(frame) == version and not both._core.space.frames.is_current(frame)
         both.touch("k", 100)  # writes it again, with the current key
-        assert both._space.frames.is_current(both._chain.record.read("default", "k")[1] or b"")
+        assert both._core.space.frames.is_current(both._core.chain.record.read("default", "k")[1] or b"")
     with TieredBackend([tier_at(couchbase_url, prefix)], keys={"k2": KEYS["k2"]}, **options) as new:
         assert new.get("k") == {"a": "v" * 100} and new.get("n") == 6
 
@@ -45,7 +45,7 @@ def test_what_was_stored_without_a_version_is_no_frame_for_anybody_else(couchbas
     tier = tier_at(couchbase_url, prefix)
     with TieredBackend([tier], keys=KEYS) as store:
         store.set("k", "v")
-        space = store._space
+        space = store._core.space
         held = tier._link.fetch(f"{prefix}:default:{tier._record._generations.state().space('default')}:k")
         assert held is not None and version_of(held.body) == 0
         with pytest.raises(Untrusted, match="no version"):

@@ -113,7 +113,7 @@ def test_an_interrupted_loader_leaves_its_thread_free_to_load_again(store: Tiere
 
     with pytest.raises(KeyboardInterrupt):
         store.get_or_set("k", interrupted)
-    assert not store._space.loads  # or the next caller would wait for a load that nobody runs
+    assert not store._core.space.loads  # or the next caller would wait for a load that nobody runs
     assert store.get_or_set("k", lambda: "again") == "again"
 
 
@@ -361,7 +361,7 @@ def test_a_child_forked_by_the_loader_leaves_the_parents_lease_alone(tmp_path: P
             if pid == 0:
                 return "child"
             assert os.waitpid(pid, 0)[1] == 0
-            assert store._loading.leases.take(store._space, "k") is None  # it is still this process's
+            assert store._core.service.loading.leases.take(store._core.space, "k") is None  # it is still this process's
             return "parent"
 
         try:

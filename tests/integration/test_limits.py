@@ -51,7 +51,7 @@ def test_the_size_of_what_was_compressed(tmp_path: Path) -> None:
     without, narrow = two(tmp_path, max_value_bytes=2000)
     with without, narrow, TieredBackend([FileTier(tmp_path)], compress_above=0) as wide:
         wide.set("k", "x" * 5000)
-        assert len(wide._chain.record.read("default", "k")[1] or b"") < 200
+        assert len(wide._core.chain.record.read("default", "k")[1] or b"") < 200
         with pytest.raises(StoreUnavailable, match="would decompress to 5003 bytes"):
             narrow.get("k")
         assert without.get("k") == "x" * 5000, "what others compress can be read without being told"
@@ -99,11 +99,11 @@ def test_settings_reach_the_store_from_the_environment_and_a_file(
         'codec = "json"\ncompress_above = "1kb"\nmax_key_bytes = 100\nmax_value_bytes = "1mb"\nmax_depth = 5\nmigrate = true\n'
     )
     with TieredBackend.from_config(path) as store:
-        rules = store._chain.rules
+        rules = store._core.chain.rules
         assert rules.writes is not None and rules.writes.name == "signed" and set(rules.reads) == {0, 4, 8}
-        assert rules.max_size == 2**20 and rules.compression._above == 1024 and store._chain.max_key_bytes == 100
-        assert store._chain.codec.name == "json"
-        assert isinstance(store._chain.record, FileTier) and store._chain.record.max_pending == 7
+        assert rules.max_size == 2**20 and rules.compression._above == 1024 and store._core.chain.max_key_bytes == 100
+        assert store._core.chain.codec.name == "json"
+        assert isinstance(store._core.chain.record, FileTier) and store._core.chain.record.max_pending == 7
         with pytest.raises(InvalidValue, match="nested"):
             store.set("k", [[[[[[1]]]]]])
     monkeypatch.setenv("TIERED_PROTECT", "encrypt")
@@ -111,7 +111,7 @@ def test_settings_reach_the_store_from_the_environment_and_a_file(
     monkeypatch.setenv("TIERED_COMPRESS_ABOVE", "0")
     with TieredBackend.from_config(path, max_depth=10) as store:
         store.set("k", [[[[[[1]]]]]])
-        assert set(store._chain.rules.reads) == {4} and store.get("k") == [[[[[[1]]]]]]
+        assert set(store._core.chain.rules.reads) == {4} and store.get("k") == [[[[[[1]]]]]]
 
 
 def test_a_memory_tier_that_stands_alone_counts_what_it_will_hold() -> None:

@@ -97,7 +97,7 @@ def test_a_miss_is_asked_once_and_promoted(
 ) -> None:
     async def work() -> None:
         await talk(store, tier)
-        stats = store._store._chain.guards[0].stats
+        stats = store._store._core.chain.guards[0].stats
         misses, promoted, hits = stats.misses, stats.promoted, stats.hits
         remove(redis_server, "k7")
         tier.get = tier.get_many = None  # type: ignore[method-assign,assignment]  # called by nobody
@@ -114,7 +114,7 @@ def test_tasks_that_miss_a_key_together_are_counted_each(
 ) -> None:
     async def work() -> None:
         await talk(store, tier)
-        stats = store._store._chain.guards[0].stats
+        stats = store._store._core.chain.guards[0].stats
         misses = stats.misses
         remove(redis_server, "k7")
         assert await asyncio.gather(*[store.get("k7") for _ in range(5)]) == ["K7"] * 5
@@ -142,7 +142,7 @@ def test_an_error_is_its_own_commands_only(
         assert conversation(tier) is it and not it.over
 
     run(work())
-    errors = store._store._chain.guards[0].stats.errors
+    errors = store._store._core.chain.guards[0].stats.errors
     assert errors["get", Reason.MISUSE] == 1 and sum(errors.values()) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_server_that_fails_is_asked_once_by_each_and_the_record_answers(
         async with AsyncTieredBackend([tier, FileTier(tmp_path)]) as store:
             await store.set_many({key: key.upper() for key in KEYS})
             it = await talk(store, tier)
-            guard = store._store._chain.guards[0]
+            guard = store._store._core.chain.guards[0]
             unanswered = guard.stats.unanswered
             getattr(redis_server, fault)()
             assert await asyncio.gather(*map(store.get, KEYS)) == [key.upper() for key in KEYS]
@@ -209,7 +209,7 @@ def test_a_connection_that_is_cut_takes_no_tier_out_of_service(
 ) -> None:
     async def work() -> None:
         it = await talk(store, tier)
-        guard = store._store._chain.guards[0]
+        guard = store._store._core.chain.guards[0]
         hits, unanswered = guard.stats.hits, guard.stats.unanswered
         redis_server.freeze()
         tasks = [asyncio.ensure_future(store.get(key)) for key in KEYS]
@@ -229,7 +229,7 @@ def test_what_a_tier_owes_it_is_not_asked_for(run: Loop, store: AsyncTieredBacke
     async def work() -> None:
         await talk(store, tier)
         assert (await store.lookup("k1")).tier == "redis"
-        store._store._chain.guards[0].owe("default", "k1", MAX_VERSION)
+        store._store._core.chain.guards[0].owe("default", "k1", MAX_VERSION)
         assert (await store.lookup("k1")).tier == "file" and (await store.lookup("k2")).tier == "redis"
 
     run(work())
@@ -245,7 +245,7 @@ def test_what_a_later_tier_gives_a_task_passes_the_slower_ones_by(
     async def work() -> None:
         async with AsyncTieredBackend([slower, tier, FileTier(tmp_path)], read_order="measured") as store:
             await store.set("k0", "K0")
-            order = store._store._chain.order
+            order = store._store._core.chain.order
             order.measure = lambda: None  # type: ignore[method-assign]  # it stays as it is here
             order.asked, order.passed = order.asked[1:], order.asked[:1]
             await talk(store, tier)
@@ -257,7 +257,7 @@ def test_what_a_later_tier_gives_a_task_passes_the_slower_ones_by(
 
 
 def test_the_order_of_reads_may_change_at_any_moment(plain: TieredBackend) -> None:
-    fetcher, (guard,) = plain._reader._fetcher, plain._chain.guards
+    fetcher, (guard,) = plain._core.service.reader._fetcher, plain._core.chain.guards
     fetcher._chain = Changing(fetcher._chain)  # type: ignore[assignment]  # a double
     asked, until = fetcher.first(time.monotonic())
     assert asked == [guard] and until
@@ -278,7 +278,7 @@ class Changing:
 def test_what_another_run_says_is_not_believed(run: Loop, store: AsyncTieredBackend, tier: RedisTier) -> None:
     async def work() -> None:
         it = await talk(store, tier)
-        guard = store._store._chain.guards[0]
+        guard = store._store._core.chain.guards[0]
         task = asyncio.ensure_future(store.get("k1"))
         await asyncio.sleep(0)
         guard.belief += 1  # while it is under way
@@ -324,7 +324,7 @@ def test_a_reply_that_is_too_large_ends_it(run: Loop, redis_server: RedisServer,
             await store.set("large", "x" * 1_000_000)
             it = await talk(store, tier)
             assert await store.get("large") == "x" * 1_000_000 and it.over
-            errors = store._store._chain.guards[0].stats.errors
+            errors = store._store._core.chain.guards[0].stats.errors
             assert errors["get", Reason.TOO_LARGE] == 1
 
     run(work())
@@ -420,7 +420,7 @@ def test_a_store_of_record_that_is_away_is_no_error_for_what_redis_has(
         def down(*_: object) -> Any:
             raise StoreUnavailable("down", tier="file", reason=Reason.CONNECTION)
 
-        store._store._chain.record.read = down  # type: ignore[method-assign]  # a double
+        store._store._core.chain.record.read = down  # type: ignore[method-assign]  # a double
         on_no_thread(store)
         assert await store.get("k1") == "K1"
 

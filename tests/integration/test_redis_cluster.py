@@ -259,7 +259,7 @@ def test_failover_no_call_fails_nothing_old_is_read_and_a_new_generation_begins(
     with TieredBackend.from_url(url) as store, TieredBackend.from_url(url) as reader:
         store.set_many({key: "old" for key in KEYS})
         eventually(lambda: store.lookup("k0").tier == reader.lookup("k0").tier == "redis")
-        generation = store._space.generation
+        generation = store._core.space.generation
         replicated.masters[0].kill()
         for key in KEYS:
             store.set(key, "new")
@@ -268,7 +268,7 @@ def test_failover_no_call_fails_nothing_old_is_read_and_a_new_generation_begins(
         assert store.health()["redis"]["breaker"] == "open"
         eventually(lambda: replicated.owner("tiered:default:1:k").process.poll() is None and in_service(store))
         eventually(lambda: in_service(reader))
-        assert store._space.generation > generation
+        assert store._core.space.generation > generation
         for chain in (store, reader):
             assert chain.get_many(KEYS) == dict.fromkeys(KEYS[1:], "new")
         eventually(lambda: {store.lookup(key).tier for key in KEYS} == {"redis"})
@@ -312,7 +312,7 @@ def test_the_memory_of_another_process_follows(cluster: RedisCluster, tmp_path: 
     writer, reader = chains
     writer.set_many({key: 1 for key in KEYS[:30]})
     eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 1))
-    eventually(lambda: reader._space.subscribed)
+    eventually(lambda: reader._core.space.subscribed)
     reader.get_many(KEYS[:30])
     writer.set_many({key: 2 for key in KEYS[:30]})
     eventually(lambda: reader.get_many(KEYS[:30]) == dict.fromkeys(KEYS[:30], 2))

@@ -123,7 +123,7 @@ def test_the_least_rights_are_enough_for_a_chain_and_none_is_too_many(
         ]
         for chain in chains:
             eventually(lambda chain=chain: chain.set("k", "old").tiers["redis"] == "ok")
-            eventually(lambda chain=chain: chain._space.subscribed)
+            eventually(lambda chain=chain: chain._core.space.subscribed)
         chains[0].set_many({f"k{n}": n for n in range(10)})
         chains[0].set("k", "new")
         eventually(lambda: chains[1].get("k") == "new")
@@ -132,7 +132,7 @@ def test_the_least_rights_are_enough_for_a_chain_and_none_is_too_many(
         assert chains[1].get_or_set("loaded", lambda: 7) == 7
         chains[0].clear()
         for chain in chains:
-            assert chain._chain.guards[0].tier.health().ok
+            assert chain._core.chain.guards[0].tier.health().ok
             chain.close()
         assert raw.acl_log() == []
         used = {name.removeprefix("cmdstat_") for name in raw.info("commandstats")}

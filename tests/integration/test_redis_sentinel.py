@@ -43,7 +43,7 @@ def test_failover_no_call_fails_nothing_old_is_read_and_a_new_generation_begins(
     with TieredBackend.from_url(url) as store, TieredBackend.from_url(url) as reader:
         store.set_many(dict.fromkeys(KEYS, "old"))
         eventually(lambda: store.lookup("k0").tier == reader.lookup("k0").tier == "redis")
-        generation = store._space.generation
+        generation = store._core.space.generation
         sentinels.sentinels[0].kill()  # two are a majority
         sentinels.master.kill()
         for key in KEYS:
@@ -52,7 +52,7 @@ def test_failover_no_call_fails_nothing_old_is_read_and_a_new_generation_begins(
         store.delete("k0")
         assert store.health()["redis"]["breaker"] == "open"
         eventually(lambda: in_service(store) and in_service(reader))
-        assert store._space.generation > generation
+        assert store._core.space.generation > generation
         for chain in (store, reader):
             assert chain.get_many(KEYS) == dict.fromkeys(KEYS[1:], "new") and chain.get("k0") is None
         eventually(lambda: {store.lookup(key).tier for key in KEYS} == {"redis"})

@@ -38,7 +38,7 @@ def near_expiry(store: TieredBackend, clock: HandClock) -> None:
     assert store.get_or_set("k", lambda: "old", **OPTIONS) == "old"
     clock.advance(7.9)
     assert store.get_or_set("k", never, **OPTIONS) == "old"
-    assert not store._loading.refresher._pending  # not yet
+    assert not store._core.service.loading.refresher._pending  # not yet
     clock.advance(0.2)
 
 
@@ -63,7 +63,7 @@ def test_two_processes_refresh_once(store: TieredBackend, tmp_path: Path, clock:
         assert other.get_or_set("k", loader, **OPTIONS) == "old"
         assert loader.running.wait(LIMIT)
         assert store.get_or_set("k", never, **OPTIONS) == "old"  # tries, finds the lease taken, and lets it be
-        eventually(lambda: not store._loading.refresher._pending)
+        eventually(lambda: not store._core.service.loading.refresher._pending)
         loader.go.set()
         eventually(lambda: other.get("k") == "new")
         store.get_or_set("k", never, **OPTIONS)  # it may still have the old one in memory: it looks before it loads
@@ -79,7 +79,7 @@ def test_what_another_process_made_last_for_ever_is_not_loaded_again(
         other.set("k", "set")
     assert store.get_or_set("k", never, **OPTIONS) == "old"  # from memory, within the staleness bound
     eventually(lambda: store.get("k") == "set")
-    eventually(lambda: not store._loading.refresher._pending)
+    eventually(lambda: not store._core.service.loading.refresher._pending)
     assert count(store, "loads") == 1 and count(store, "refresh_errors") == 0
 
 
@@ -107,7 +107,7 @@ def test_a_set_during_the_refresh_stays_and_a_delete_too(store: TieredBackend, c
         assert loader.running.wait(LIMIT)
         change()
         loader.go.set()
-        eventually(lambda: not store._loading.refresher._pending)
+        eventually(lambda: not store._core.service.loading.refresher._pending)
         assert store.get("k") == expected
 
 
@@ -115,7 +115,7 @@ def test_a_failed_refresh_is_counted_and_not_repeated_at_once(store: TieredBacke
     near_expiry(store, clock)
     for _ in range(20):
         assert store.get_or_set("k", fails, **OPTIONS) == "old"
-        eventually(lambda: not store._loading.refresher._pending)
+        eventually(lambda: not store._core.service.loading.refresher._pending)
     assert count(store, "refresh_errors") == 1
     clock.advance(REST)
     assert store.get_or_set("k", lambda: "new", **OPTIONS) == "old"
@@ -151,5 +151,5 @@ def test_close_ends_the_threads(tmp_path: Path, clock: HandClock) -> None:
         store.get_or_set("k", lambda: "new", **OPTIONS)
         eventually(lambda: store.get("k") == "new")
         assert any(thread.name == "tiered-refresh" for thread in threading.enumerate())
-        threads = set(store._loading.refresher._threads)
+        threads = set(store._core.service.loading.refresher._threads)
     assert not any(thread.is_alive() for thread in threads)

@@ -138,7 +138,7 @@ def test_what_has_expired_is_removed_and_what_is_kept_for_stale_answers_stays(tm
     with TieredBackend([FileTier(tmp_path, clock=clock)], keys=BOTH, clock=clock) as both:
         report = both.rekey()
         assert report.ok and (report.rewritten, report.expired) == (1, 1)
-        assert both._chain.record.read("default", "dead")[1] is None
+        assert both._core.chain.record.read("default", "dead")[1] is None
     with TieredBackend([FileTier(tmp_path, clock=clock)], keys=NEW, clock=clock) as after:
         assert after.get("stale") is None and after.get("dead") is None
         assert after.get_or_set("stale", fails, ttl=5, stale_ttl=1000) == "kept"

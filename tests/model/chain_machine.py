@@ -177,11 +177,11 @@ class ChainMachine(RuleBasedStateMachine):
 
     @rule(number=processes)
     def memory_forgets(self, number: int) -> None:
-        memory = self.processes[number].store._chain.memory
+        memory = self.processes[number].store._core.chain.memory
         with memory.lock:
             for space in self.processes[number].spaces.values():
                 for key in KEYS:
-                    memory.drop(space._space.part, key)
+                    memory.drop(space._core.space.part, key)
 
     @rule(number=processes)
     def expiry_runs(self, number: int) -> None:

@@ -69,12 +69,12 @@ class Process:
         file = FileTier(directory, clock=clock, sync="normal")
         tiers = [MemoryTier(max_entries=2, clock=clock), self.line, file]
         self.store = TieredBackend(tiers, clock=clock, staleness=STALENESS)
-        self.keeper, self.file = self.store._keeper, file
+        self.keeper, self.file = self.store._core.service.keeper, file
         self.spaces = {name: self.store.namespace(name) for name in NAMESPACES}
         for space in self.spaces.values():
             space._ready()
         self.keeper.stop()
-        self.store._coherence.stop()
+        self.store._core.service.coherence.stop()
 
     def __repr__(self) -> str:
         return self.name

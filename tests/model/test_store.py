@@ -80,7 +80,7 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def expiry_runs(self) -> None:
-        self.store._chain.record.expire(self.clock.now())
+        self.store._core.chain.record.expire(self.clock.now())
 
     @rule()
     def clear(self) -> None:

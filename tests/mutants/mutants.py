@@ -71,7 +71,7 @@ MUTANTS = [
            "if run in (UNBELIEVED, known):", "if True:", RESTORED),
     Mutant("R8", "generations are counted, and so come twice", "tiered/tiers/renew.lua",
            "math.max(clock, tonumber", "math.max(0, tonumber", RESTORED),
-    Mutant("R8", "a clear that may have been made leaves memory", "tiered/backend.py",
+    Mutant("R8", "a clear that may have been made leaves memory", "tiered/core.py",
            "            self._forget_all()\n            raise", "            raise", STRESS),
     Mutant("place", "a file without a name takes writes", "tiered/tiers/file_writer.py",
            "if self._database.replaced():", "if False:", ("tests/faults/test_file_damage.py",)),

@@ -56,7 +56,7 @@ def test_every_label_set_starts_at_zero(idle: TieredBackend, exported: Exported)
 
 def test_every_metric_of_the_catalog_is_exported(start: Start, exported: Exported) -> None:
     process = start(record=None)
-    process.store._chain.coherence_stats.wanted = process.store._chain.coherence_stats.started = True
+    process.store._core.chain.coherence_stats.wanted = process.store._core.chain.coherence_stats.started = True
     names = {re.sub("_(bucket|sum|count)$", "", name) for name, _ in exported.series()}
     assert {it.name for it in CATALOG} <= names
 
@@ -245,12 +245,12 @@ def test_a_store_that_fails_to_be_looked_at_fails_no_scrape(
 ) -> None:
     with TieredBackend([MemoryTier()], name="well") as well:
         well.set("k", 1)
-        del idle._chain.guards[0].name  # what a third party's tier may lack
+        del idle._core.chain.guards[0].name  # what a third party's tier may lack
         before = exported.value("tiered_collect_errors_total", cache="idle")
         assert exported.value("tiered_collect_errors_total", cache="idle") == before + 1 > 1
         assert exported.value("tiered_operations_total", cache="well", op="set") == 1
         assert caplog.text.count("cannot be read") == 1
-        idle._chain.guards[0].name = "redis"
+        idle._core.chain.guards[0].name = "redis"
 
 
 def test_a_scrape_does_no_io_and_waits_for_nobody(
@@ -261,12 +261,12 @@ def test_a_scrape_does_no_io_and_waits_for_nobody(
 
     idle.set("k", 1)
     before = exported.value("tiered_collect_errors_total", cache="idle")
-    for tier in idle._tiers:
+    for tier in idle._core.service.tiers:
         for method in ("read", "read_many", "health", "probe", "generation", "get", "get_many", "count"):
             if hasattr(tier, method):
                 monkeypatch.setattr(tier, method, refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    with idle._chain.memory.lock:  # whoever holds it may be slow
+    with idle._core.chain.memory.lock:  # whoever holds it may be slow
         assert exported.value("tiered_collect_errors_total", cache="idle") == before
         assert exported.value("tiered_entries", cache="idle") == 1
 

@@ -76,9 +76,9 @@ def test_a_call_is_one_span_however_often_its_tier_is_traced(
 
 def test_it_is_an_option_of_the_backend_and_of_its_settings(tmp_path: Path) -> None:
     with TieredBackend.from_url(f"memory://,file:{tmp_path}/a", trace="yes") as store:
-        assert "read" in vars(store._chain.record)
+        assert "read" in vars(store._core.chain.record)
     with TieredBackend.from_url(f"memory://,file:{tmp_path}/b") as store:
-        assert "read" not in vars(store._chain.record)
+        assert "read" not in vars(store._core.chain.record)
 
 
 def test_off_it_is_not_even_loaded() -> None:

@@ -467,9 +467,9 @@ def test_a_record_that_may_have_lost_writes_gives_its_caches_a_new_generation(
     remote: Any = FaultyTier(MemoryTier(name="cache"), Faults())
     with TieredBackend([remote, mocked], journal=tmp_path / "journal") as store:
         store.set_many({f"k{n}": 1 for n in range(100)})
-        store._keeper.look()
+        store._core.service.keeper.look()
         generation = mocked.generation("default")
-        store._keeper.look()
+        store._core.service.keeper.look()
         assert mocked.generation("default") == generation
         remember_another_history(mocked)
         store.set_many({f"k{n}": 2 for n in range(100)})

@@ -145,7 +145,7 @@ def test_each_look_meets_an_announcement_anew(a: Process, b: Process, shared: Sh
 
 def test_a_look_keeps_what_is_under_way_out_of_memory(a: Process, b: Process, shared: Shared) -> None:
     """A read that began before it may have found what the announced write replaces."""
-    b.store._chain.memory.empty(b.store._space.part)
+    b.store._core.chain.memory.empty(b.store._core.space.part)
 
     def write() -> None:
         shared.before = b.look
@@ -160,7 +160,7 @@ def test_the_floor_of_an_announcement_does_not_stay(a: Process, b: Process, shar
     """It is above everything, so each later read of the key that meets another would be done again, at the record."""
     shared.before = b.look
     a.store.set("k", "v2")
-    flights = b.store._space.flights
+    flights = b.store._core.space.flights
     events = flights.events
     flights.reach("k", 5)
     assert flights.floor("k", events) == 5
@@ -321,9 +321,9 @@ def test_a_write_beside_a_doubt_is_not_confirmed_with_it(a: Process, b: Process,
         a.record.journal.flush()
 
     b.cache.before_put = overtaken
-    b.store._keeper.replay(b.guard)
+    b.store._core.service.keeper.replay(b.guard)
     assert [mark.key for mark in pending(b)] == ["k"]
-    b.store._keeper.replay(b.guard)
+    b.store._core.service.keeper.replay(b.guard)
     assert pending(b) == [] and b.store.get("k") == "v3"
 
 
@@ -334,7 +334,7 @@ def test_past_its_limit_a_new_generation_replaces_the_marks(start: Start, shared
     a, b = start(record=shared, max_pending=10), start(record=shared, max_pending=10)
     a.store.set_many({f"k{n}": "old" for n in range(12)})
     assert b.store.get("k1") == "old"
-    generation = a.store._space.generation
+    generation = a.store._core.space.generation
     a.cache.cut_off()
     a.store.set_many({f"k{n}": "new" for n in range(12)})
     a.record.journal.flush()

@@ -85,12 +85,12 @@ def test_convergence_after_a_probe_that_ended_in_an_error_of_no_known_kind(a: Pr
 
 def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b: Process) -> None:
     b.guard.owed.limit = 3
-    generation = b.store._space.generation
+    generation = b.store._core.space.generation
     b.guard.owe_many("default", [(f"k{n}", MAX_VERSION) for n in range(9)])
     assert not b.guard.breaker.closed
     b.readmit()
     assert b.guard.breaker.closed and not b.guard.owed
-    assert b.store._space.generation > generation and b.store.get("k") == "v1"
+    assert b.store._core.space.generation > generation and b.store.get("k") == "v1"
 
 
 # Which data are believed
@@ -107,11 +107,11 @@ def test_belief_is_raised_before_another_run_can_be_reached(a: Process, b: Proce
 
 def test_an_answer_to_an_older_belief_is_none(a: Process, b: Process) -> None:
     b.cache.after_get = lambda: setattr(b.guard, "belief", b.guard.belief + 1)
-    assert b.guard.get(b.store._space, "k") is UNANSWERED
-    assert isinstance(b.guard.get(b.store._space, "k"), bytes)
+    assert b.guard.get(b.store._core.space, "k") is UNANSWERED
+    assert isinstance(b.guard.get(b.store._core.space, "k"), bytes)
     b.cache.after_get = lambda: setattr(b.guard, "belief", b.guard.belief + 1)
-    assert b.guard.get_many(b.store._space, ["k", "other"]) == [UNANSWERED, UNANSWERED]
-    assert b.guard.get_many(b.store._space, ["other"]) == [None]
+    assert b.guard.get_many(b.store._core.space, ["k", "other"]) == [UNANSWERED, UNANSWERED]
+    assert b.guard.get_many(b.store._core.space, ["other"]) == [None]
 
 
 def test_a_read_that_a_restart_with_old_data_overtakes_is_not_believed(a: Process, b: Process) -> None:
@@ -129,17 +129,17 @@ def test_another_run_gets_a_new_generation_once_and_trips_everybody_else(
     a: Process, b: Process, server: Server
 ) -> None:
     """r15_recorded: whom the record has adopted is what all of them believe, or nobody."""
-    generation = a.store._space.generation
+    generation = a.store._core.space.generation
     server.run = "run 2"
     a.guard.breaker.trip()
     a.readmit()
-    assert a.guard.breaker.closed and a.store._space.generation == generation + 1
+    assert a.guard.breaker.closed and a.store._core.space.generation == generation + 1
     b.look()
-    assert not b.guard.breaker.closed and b.store._space.generation == generation + 1
+    assert not b.guard.breaker.closed and b.store._core.space.generation == generation + 1
     assert b.store.lookup("k").tier == "file"
     b.readmit()
     assert b.guard.breaker.closed and b.guard.identity == "run 2"
-    assert b.store._space.generation == a.store._space.generation == generation + 1
+    assert b.store._core.space.generation == a.store._core.space.generation == generation + 1
     a.look()
     assert a.guard.breaker.closed
 
@@ -147,13 +147,13 @@ def test_another_run_gets_a_new_generation_once_and_trips_everybody_else(
 def test_a_process_that_starts_believes_what_was_adopted_and_nothing_else(
     start: Start, a: Process, server: Server
 ) -> None:
-    generation = a.store._space.generation
+    generation = a.store._core.space.generation
     same = start()
     same.store.get("k")
-    assert same.store._space.generation == generation
+    assert same.store._core.space.generation == generation
     server.run = "run 2"  # nobody has noticed
     other = start()
-    assert other.store.lookup("k").tier == "file" and other.store._space.generation == generation + 1
+    assert other.store.lookup("k").tier == "file" and other.store._core.space.generation == generation + 1
 
 
 def test_a_restored_backup_does_not_read_what_the_cache_has_of_later(
@@ -180,7 +180,7 @@ def test_a_journal_past_its_limit_costs_a_generation_and_no_promise(start: Start
     a.store.set_many(dict.fromkeys(keys, "old"))
     a.record.journal.flush()
     assert b.store.lookup("k0").tier == "cache"
-    generation = b.store._space.generation
+    generation = b.store._core.space.generation
     a.cache.cut_off()
     for key in keys:
         a.store.set(key, "new")
@@ -210,7 +210,7 @@ def test_a_debt_whose_mark_was_given_up_is_not_settled_before_the_new_generation
     a.cache.reconnect()
     a.guard.breaker.close()
     b.record._tidy()  # the marks are gone, and a has not looked since
-    a.store._keeper.replay(a.guard)
+    a.store._core.service.keeper.replay(a.guard)
     assert a.store.get_many(keys) == dict.fromkeys(keys, "new")
 
 

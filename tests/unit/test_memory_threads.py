@@ -114,5 +114,5 @@ def test_threads_lose_nothing_see_nothing_old_and_leave_the_books_balanced(tmp_p
                 while len(part.policy):
                     assert part.policy.evict() in part.slots
         assert memory.entries <= ENTRIES and memory.bytes <= ENTRIES * 600
-        flights = store._space.flights
-        assert flights.leaders == {} and store._space.loads == {}
+        flights = store._core.space.flights
+        assert flights.leaders == {} and store._core.space.loads == {}

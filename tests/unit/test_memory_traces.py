@@ -78,7 +78,7 @@ def test_hit_share_is_not_below_an_exact_lru_through_the_whole_backend(trace: st
     with TieredBackend(chain, shared=False, clock=clock) as store:
         store.set_many({key: key for key in set(keys)})
         with chain[0].lock:
-            chain[0].empty(store._space.part)
+            chain[0].empty(store._core.space.part)
         before = store.stats()["namespace"]["memory_hits"]
         for key in keys:
             assert store.get(key) == key

@@ -78,7 +78,7 @@ def test_what_memory_has_newer_than_the_mark_stays(a: Process, b: Process) -> No
 
 
 def test_a_read_under_way_does_not_bring_back_what_a_look_has_dropped(a: Process, b: Process) -> None:
-    b.store._chain.memory.drop(b.store._space.part, "k")
+    b.store._core.chain.memory.drop(b.store._core.space.part, "k")
 
     def meanwhile() -> None:
         a.cache.cut_off()
@@ -101,7 +101,7 @@ def test_a_look_costs_what_is_new_however_long_the_journal_is(
         return marks
 
     monkeypatch.setattr(journal, "pending", counted)
-    monkeypatch.setattr(b.store._keeper, "_pay", lambda guard: None)
+    monkeypatch.setattr(b.store._core.service.keeper, "_pay", lambda guard: None)
 
     def marks_of_a_look() -> int:
         read.clear()

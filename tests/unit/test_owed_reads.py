@@ -125,8 +125,8 @@ class Two:
         self.caches = [Named(server, Faults()) for server in servers]
         tiers = [MemoryTier(max_entries=0, clock=clock), *self.caches, FileTier(directory, sync="normal", clock=clock)]
         self.store = TieredBackend(tiers, clock=clock)
-        self.store._keeper._stop.set()  # `look` is called by hand
-        self.guard = self.store._chain.guards[0]
+        self.store._core.service.keeper._stop.set()  # `look` is called by hand
+        self.guard = self.store._core.chain.guards[0]
 
     def __enter__(self) -> Two:
         return self
@@ -135,7 +135,7 @@ class Two:
         self.store.close()
 
     def look(self) -> None:
-        self.store._keeper.look()
+        self.store._core.service.keeper.look()
 
     def set_past_the_first(self, value: str) -> None:
         """The first cache cannot be reached meanwhile."""
@@ -170,7 +170,7 @@ def test_what_the_second_cache_had_is_owed_by_the_first_that_failed(pair: tuple[
 def test_what_the_second_cache_had_is_owed_by_the_first_whose_debt_was_paid_meanwhile(pair: tuple[Two, Two]) -> None:
     a, b = pair
     a.guard.owe("default", "k", a.store.lookup("k").version)
-    second = a.store._chain.guards[1]
+    second = a.store._core.chain.guards[1]
     get = second.get
 
     def late(space: Keyspace, key: str) -> Answer:
@@ -216,5 +216,5 @@ def test_looks_after_an_answer_lend_it_no_trust(start: Start) -> None:
 
     b.cache.after_get = late
     assert b.store.get("k") == "v1"
-    clock.advance(acknowledged + b.store._chain.trust.staleness + 0.01 - clock.monotonic())
+    clock.advance(acknowledged + b.store._core.chain.trust.staleness + 0.01 - clock.monotonic())
     assert b.store.get("k") == "v2"

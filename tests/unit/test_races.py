@@ -65,7 +65,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         cache, record = Cache(), Record(FileTier(tmp_path))
         stores.append(TieredBackend([MemoryTier(max_entries=entries), cache, record], staleness=60))
         stores[-1].get("anything")
-        stores[-1]._keeper.stop()  # nothing happens but what the test does
+        stores[-1]._core.service.keeper.stop()  # nothing happens but what the test does
         return stores[-1], cache, record
 
     yield start
@@ -100,7 +100,7 @@ def test_no_going_back_a_read_that_a_write_has_overtaken_is_read_again(opened: O
 def test_no_going_back_memory_does_not_keep_what_a_write_has_overtaken(opened: Open) -> None:
     store, cache, _ = opened(100)
     store.set("k", "v1")
-    store._chain.memory.forget_all()
+    store._core.chain.memory.forget_all()
     cache.after_get = lambda: store.delete("k")
     assert store.get("k") is None and store.get("k") is None
 
@@ -117,10 +117,10 @@ def test_no_going_back_while_a_cache_takes_a_write_nobody_reads_the_old_there(op
 def test_memory_keeps_the_newer_of_two(opened: Open) -> None:
     store, _, _ = opened(100)
     store.set("k", "v1")
-    old = store._held("k")
+    old = store._core.held("k")
     store.set("k", "v2")
-    with store._chain.memory.lock:
-        assert not store._chain.memory.admit(store._space.part, "k", old)
+    with store._core.chain.memory.lock:
+        assert not store._core.chain.memory.admit(store._core.space.part, "k", old)
     assert store.get("k") == "v2"
 
 
@@ -129,14 +129,14 @@ def test_a_put_goes_into_the_generation_of_its_commit(opened: Open, tmp_path: Pa
     with TieredBackend([FileTier(tmp_path)]) as other:
         other.clear()
     store.set("k", "v")
-    assert cache.scopes[-1] == f"default:{record.generation('default')}" == store._space.scope
+    assert cache.scopes[-1] == f"default:{record.generation('default')}" == store._core.space.scope
 
 
 def test_nobody_joins_a_read_that_began_too_long_ago(opened: Open) -> None:
     store, _, _ = opened(0)
     store.set("k", "v")
-    old = Flight(store._chain.clock.monotonic() - 2 * store._chain.deadline)
-    store._space.flights.leaders["k"] = old  # it will never land
+    old = Flight(store._core.chain.clock.monotonic() - 2 * store._core.chain.deadline)
+    store._core.space.flights.leaders["k"] = old  # it will never land
     assert store.get("k") == "v" and old.done is None
 
 
@@ -146,7 +146,7 @@ def test_a_write_that_the_record_refused_was_seen_by_no_tier(opened: Open) -> No
     with pytest.raises(NotApplied):
         store.set("k", "v")
     record.faults = Faults()
-    assert not store._space.part.slots and not cache.scopes
+    assert not store._core.space.part.slots and not cache.scopes
     assert store.get("k") is None
 
 

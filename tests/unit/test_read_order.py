@@ -16,7 +16,7 @@ FAST, SLOW = 0.00001, 0.0001
 
 def measure(process: Process, record: float, cache: float, times: int = TIMINGS) -> None:
     """As if the tiers had taken so long, at so many looks."""
-    order = process.store._chain.order
+    order = process.store._core.chain.order
     order._timer = cycle((0.0, record, 0.0, cache)).__next__
     for _ in range(times):
         order.measure()
@@ -41,7 +41,7 @@ def test_a_cache_that_is_slower_than_the_record_is_not_asked_and_owed_nothing(a:
 
 
 def test_a_read_under_way_when_the_cache_becomes_the_faster_one_has_passed_it_by(a: Process) -> None:
-    record = a.store._chain.record
+    record = a.store._core.chain.record
     read = record.read
 
     def changes(namespace: str, key: str) -> tuple[int, bytes | None]:
@@ -114,16 +114,16 @@ def test_what_was_read_of_other_keys_counts_too(a: Process, start: Start) -> Non
 def test_a_cache_out_of_service_is_measured_when_it_is_back(a: Process) -> None:
     a.guard.breaker.trip()
     measure(a, FAST, SLOW)
-    assert a.store._chain.order.passed == []
+    assert a.store._core.chain.order.passed == []
     a.readmit()
     measure(a, FAST, SLOW)
-    assert a.store._chain.order.passed == [a.guard]
+    assert a.store._core.chain.order.passed == [a.guard]
 
 
 def test_a_child_begins_as_declared(a: Process) -> None:
     measure(a, FAST, SLOW)
-    a.store._chain.after_fork_in_child()
-    assert a.store._chain.order.asked == [a.guard] and a.store._chain.order.passed == []
+    a.store._core.chain.after_fork_in_child()
+    assert a.store._core.chain.order.asked == [a.guard] and a.store._core.chain.order.passed == []
 
 
 @pytest.mark.parametrize("options", [{"read_order": "measured"}, {"feed": "journal"}])

@@ -28,7 +28,7 @@ def process(start: Start) -> Process:
 
 
 def together(process: Process, keys: Sequence[str]) -> dict[str, Found | Exception]:
-    return process.store._reader.read_together(process.store._space, keys, {})
+    return process.store._core.service.reader.read_together(process.store._core.space, keys, {})
 
 
 def values(found: dict[str, Found | Exception]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def damage(process: Process, key: str) -> None:
 def test_one_round_trip_for_all(process: Process) -> None:
     process.cache.gets.clear()
     assert values(together(process, KEYS)) == {key: key for key in KEYS}
-    assert process.cache.gets == KEYS and not process.store._space.flights.leaders
+    assert process.cache.gets == KEYS and not process.store._core.space.flights.leaders
 
 
 def test_a_read_of_a_thread_is_joined_and_the_others_are_read_meanwhile(process: Process) -> None:
@@ -62,7 +62,7 @@ def test_a_read_of_a_thread_is_joined_and_the_others_are_read_meanwhile(process:
     assert process.cache.gets == KEYS[1:]
     get.open()
     assert thread.result(LIMIT) == "k0" and values(batch.result(LIMIT)) == {key: key for key in KEYS}
-    assert process.cache.gets.count("k0") <= 1 and not process.store._space.flights.leaders
+    assert process.cache.gets.count("k0") <= 1 and not process.store._core.space.flights.leaders
 
 
 def test_threads_join_what_is_read_together(process: Process) -> None:
@@ -83,7 +83,7 @@ def test_a_write_meanwhile_overtakes_its_own_key_only(process: Process) -> None:
 
 
 def test_damage_in_the_record_is_one_keys_error_and_never_promoted(process: Process) -> None:
-    process.cache.server.memory.empty(process.cache.server.memory.partition("cache:" + process.store._space.scope))
+    process.cache.server.memory.empty(process.cache.server.memory.partition("cache:" + process.store._core.space.scope))
     process.cache.puts.clear()
     damage(process, "k3")
     found = together(process, KEYS)
@@ -102,7 +102,7 @@ def test_what_the_cache_could_not_say_is_owed_but_not_what_nobody_was_told(proce
 
 def test_a_record_that_is_away_fails_what_no_cache_knows(process: Process) -> None:
     memory = process.cache.server.memory
-    memory.drop(memory.partition("cache:" + process.store._space.scope), "k1")
+    memory.drop(memory.partition("cache:" + process.store._core.space.scope), "k1")
 
     def away(*_: object) -> Any:
         raise StoreUnavailable("away", tier="file", reason=Reason.CONNECTION)
@@ -119,5 +119,5 @@ def test_what_fails_altogether_leaves_nobody_waiting(process: Process, monkeypat
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(process.cache, "get_many", interrupted)
         together(process, KEYS)
-    assert not process.store._space.flights.leaders
+    assert not process.store._core.space.flights.leaders
     assert process.store.get("k1") == "k1"

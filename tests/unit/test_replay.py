@@ -35,7 +35,7 @@ def b(start: Start, a: Process) -> Process:
 
 
 def replay(process: Process) -> int:
-    return process.store._keeper.replay(process.guard)
+    return process.store._core.service.keeper.replay(process.guard)
 
 
 def pending(process: Process) -> list[str]:
@@ -59,7 +59,7 @@ def test_an_absence_is_put_as_a_tombstone_of_its_version(a: Process, b: Process)
     assert replay(b) == 1
     grave = b.held("gone")
     assert grave is not None and is_tombstone(grave) and version_of(grave) == absence.version
-    assert not b.cache.put(b.store._space.scope, "gone", old)
+    assert not b.cache.put(b.store._core.space.scope, "gone", old)
     assert b.store.get("gone") is None and b.cache.gets[-1] == "gone"
     assert b.store.set("gone", "again").version > absence.version and b.store.get("gone") == "again"
 
@@ -190,13 +190,13 @@ class Bare(DictRecord):
 def test_without_a_journal_debts_are_paid_from_the_record(server: Server) -> None:
     cache = Cache(server)
     with TieredBackend([cache, Bare()], clock=server.clock) as store:
-        store._keeper._stop.set()
+        store._core.service.keeper._stop.set()
         store.set("k", "v1")
         cache.cut_off()
         store.set("k", "v2")
         cache.reconnect()
-        (guard,) = store._chain.guards
-        assert store._keeper.replay(guard) == 1
+        (guard,) = store._core.chain.guards
+        assert store._core.service.keeper.replay(guard) == 1
         assert not guard.owed and store.lookup("k") == store.lookup("k")._replace(value="v2", tier="cache")
 
 
@@ -205,7 +205,7 @@ def unpaid(server: Server) -> Iterator[tuple[TieredBackend, Cache, Bare]]:
     """The cache has k, the record has not, and the cache owes it."""
     cache, record = Cache(server), Bare()
     with TieredBackend([cache, record], clock=server.clock) as store:
-        store._keeper._stop.set()
+        store._core.service.keeper._stop.set()
         store.set("k", "v1")
         cache.cut_off()
         record.entries["default"].clear()
@@ -217,11 +217,11 @@ def unpaid(server: Server) -> Iterator[tuple[TieredBackend, Cache, Bare]]:
 def test_an_absence_without_a_version_gets_one_from_the_record(unpaid: tuple[TieredBackend, Cache, Bare]) -> None:
     """R16: the record says on the condition that there is still nothing."""
     store, cache, record = unpaid
-    (guard,) = store._chain.guards
-    store._keeper.look()
-    store._keeper.look()
+    (guard,) = store._core.chain.guards
+    store._core.service.keeper.look()
+    store._core.service.keeper.look()
     assert guard.breaker.closed and not guard.owed
-    grave = cache.server.memory.get(store._space.scope, "k")
+    grave = cache.server.memory.get(store._core.space.scope, "k")
     assert grave is not None and is_tombstone(grave) and version_of(grave) == record.version
     assert store.lookup("k").tier == "cache" and store.get("k") is None
     assert store.set("k", "again").version > version_of(grave) and store.get("k") == "again"
@@ -231,18 +231,28 @@ def test_what_is_written_while_an_absence_gets_its_version_is_put_instead(
     unpaid: tuple[TieredBackend, Cache, Bare],
 ) -> None:
     store, _, record = unpaid
-    (guard,) = store._chain.guards
+    (guard,) = store._core.chain.guards
 
     def first(writes: Sequence[Write]) -> None:
         record.before_commit = None
         record.commit(
             "default",
-            [Write("k", draft(store._space.frames.seed, "k", store._chain.codec.encode("v2"), store._chain.codec.id))],
+            [
+                Write(
+                    "k",
+                    draft(
+                        store._core.space.frames.seed,
+                        "k",
+                        store._core.chain.codec.encode("v2"),
+                        store._core.chain.codec.id,
+                    ),
+                )
+            ],
             now=0,
         )
 
     record.before_commit = first
-    assert store._keeper.replay(guard) == 1
+    assert store._core.service.keeper.replay(guard) == 1
     assert not guard.owed and store.lookup("k") == store.lookup("k")._replace(value="v2", tier="cache")
 
 
@@ -250,15 +260,15 @@ def test_without_a_version_for_an_absence_the_cache_needs_a_new_generation(
     unpaid: tuple[TieredBackend, Cache, Bare], server: Server
 ) -> None:
     store, _, record = unpaid
-    (guard,) = store._chain.guards
+    (guard,) = store._core.chain.guards
     record.dates_absences = False
-    generation = store._space.generation
-    store._keeper.look()
-    store._keeper.look()
+    generation = store._core.space.generation
+    store._core.service.keeper.look()
+    store._core.service.keeper.look()
     assert not guard.breaker.closed and guard.owed.lost
     server.clock.advance(60)
-    store._keeper.look()
-    assert guard.breaker.closed and store._space.generation > generation
+    store._core.service.keeper.look()
+    assert guard.breaker.closed and store._core.space.generation > generation
     assert store.get("k") is None
 
 
@@ -266,9 +276,9 @@ def test_an_absence_without_a_version_overtakes_the_reads_under_way(server: Serv
     """R16, R2: one that the cache answered before must not return after it."""
     cache, record = Cache(server), Bare()
     with TieredBackend([MemoryTier(), cache, record], clock=server.clock) as store:
-        store._keeper._stop.set()
+        store._core.service.keeper._stop.set()
         store.set("k", "v1")
-        store._chain.memory.empty(store._space.part)
+        store._core.chain.memory.empty(store._core.space.part)
 
         def meanwhile() -> None:
             cache.cut_off()

@@ -35,8 +35,8 @@ def b(start: Start, a: Process) -> Process:
 
 def listens(process: Process) -> None:
     """As if a subscription had proven everything up to now."""
-    process.store._space.subscribed = True
-    process.store._chain.trust.heard = process.clock.monotonic()
+    process.store._core.space.subscribed = True
+    process.store._core.chain.trust.heard = process.clock.monotonic()
 
 
 def test_memory_is_asked_again_after_delta(a: Process, b: Process) -> None:
@@ -71,8 +71,8 @@ def test_an_entry_of_a_subscription_that_broke_is_not_prolonged(a: Process, b: P
     b.clock.advance(0.1)
     b.look()
     listens(b)
-    b.store._coherence._lose()
-    assert b.store._chain.trust.heard == -math.inf and not b.remembers("k")
+    b.store._core.service.coherence._lose()
+    assert b.store._core.chain.trust.heard == -math.inf and not b.remembers("k")
 
 
 class Silence:
@@ -94,29 +94,29 @@ class Silence:
         self._it.clock.advance(1)
         self._looks += 1
         if self._looks > 20:
-            self._it.store._coherence._stop.set()
+            self._it.store._core.service.coherence._stop.set()
         return []
 
 
 def test_a_subscription_that_says_nothing_is_given_up(b: Process) -> None:
-    coherence = b.store._coherence
+    coherence = b.store._core.service.coherence
     coherence._tier = Silence(b)
     with pytest.raises(StoreError, match="no heartbeat"):
         coherence._listen()
-    assert b.store._chain.trust.heard == -math.inf
+    assert b.store._core.chain.trust.heard == -math.inf
 
 
 def test_a_message_drops_what_is_older_and_nothing_else(a: Process, b: Process) -> None:
     version = b.store.lookup("k").version
     for told, stays in ((version - 1, True), (version, True), (version + 1, False)):
-        b.store._coherence._hear(Told("told", "default", [("k", told), ("unknown", told)]))
+        b.store._core.service.coherence._hear(Told("told", "default", [("k", told), ("unknown", told)]))
         assert b.remembers("k") is stays
 
 
 def test_a_read_under_way_does_not_bring_back_what_a_message_has_dropped(a: Process, start: Start) -> None:
     b = start()
     b.store.get("other")
-    b.cache.after_get = lambda: b.store._coherence._hear(
+    b.cache.after_get = lambda: b.store._core.service.coherence._hear(
         Told("told", "default", [("k", a.store.set("k", "v2").version)])
     )
     assert b.store.get("k") == "v2" and b.store.get("k") == "v2"
@@ -168,23 +168,23 @@ def test_a_writer_without_the_cache_is_noticed_while_nobody_has_adopted_it(start
 
 def test_a_doubted_write_leaves_no_trace_on_the_key(a: Process, b: Process) -> None:
     """What was under way is kept out of memory; what begins afterwards is not."""
-    events = b.store._space.flights.events
-    with b.store._chain.memory.lock:
-        b.store._space.flights.reach("k", 1)
-    b.store._writer._doubt(b.store._space, (b.store._drafter.one("k", "perhaps", None),))
+    events = b.store._core.space.flights.events
+    with b.store._core.chain.memory.lock:
+        b.store._core.space.flights.reach("k", 1)
+    b.store._core.service.writer._doubt(b.store._core.space, (b.store._core.drafter.one("k", "perhaps", None),))
     assert not b.remembers("k") and b.owes("k")
-    assert b.store._space.flights.floor("k", events) > MAX_VERSION
-    later = b.store._space.flights.events
-    with b.store._chain.memory.lock:
-        b.store._space.flights.reach("k", 5)
-    assert b.store._space.flights.floor("k", later) == 5
+    assert b.store._core.space.flights.floor("k", events) > MAX_VERSION
+    later = b.store._core.space.flights.events
+    with b.store._core.chain.memory.lock:
+        b.store._core.space.flights.reach("k", 5)
+    assert b.store._core.space.flights.floor("k", later) == 5
 
 
 def test_an_absence_that_is_pending_is_owed_after_a_miss(a: Process, start: Start) -> None:
     """R17: whoever read the old value from the record before may still promote it into the empty slot."""
     b = start(entries=0)
     assert b.store.lookup("k").tier == "cache"
-    old, scope = b.held("k"), b.store._space.scope
+    old, scope = b.held("k"), b.store._core.space.scope
     assert old is not None
     a.cache.server.memory.forget(scope)
     a.cache.cut_off()

@@ -97,7 +97,7 @@ def test_documents_of_couchbase_tell_nothing_either(couchbase_mock: CouchbaseMoc
 
 def body_of(mind: Mind) -> bytes:
     """The document of the key `list`, as the tier's own link fetches it."""
-    record = "mind.storage._store._chain.record._record"
-    start = f"{record}._start(mind.storage._store._space.name, {record}._generations.state())"
+    record = "mind.storage._store._core.chain.record._record"
+    start = f"{record}._start(mind.storage._store._core.space.name, {record}._generations.state())"
     body: Any = mind(f"{record}._link.fetch({start} + 'list').body")
     return bytes(body)

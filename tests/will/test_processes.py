@@ -71,10 +71,10 @@ def test_nothing_hangs_at_the_end_with_a_redis_that_hangs(kind: str, redis_serve
 def test_what_a_child_confirmed_is_written_down_when_it_ends(redis_server: RedisServer, tmp_path: Path) -> None:
     """Else each message would leave work behind for the others."""
     with Mind(tmp_path / "bot", f"TIERED_URL = {chain('redis+file', redis_server.url, tmp_path)!r}\n") as mind:
-        mind("mind.save('k', 0), mind.storage._store._keeper.stop()")  # nobody else tidies up
+        mind("mind.save('k', 0), mind.storage._store._core.service.keeper.stop()")  # nobody else tidies up
         mind("exec('from multiprocessing import Process; it = Process(target=mind.save, args=(1, 2)); it.start()')")
         assert mind("it.join(60), it.exitcode") == (None, 0)
-        assert mind("[m.key for m in mind.storage._store._chain.record.journal.pending('redis', limit=9)]") == []
+        assert mind("[m.key for m in mind.storage._store._core.chain.record.journal.pending('redis', limit=9)]") == []
 
 
 @pytest.mark.parametrize("kind", ["file", "redis+file"])

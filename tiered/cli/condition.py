@@ -31,12 +31,12 @@ class TierCondition:
 
 def chain_of(store: TieredBackend) -> Chain:
     """The inside of a store: for operators' commands, which look and change nothing."""
-    return store._chain
+    return store._core.chain
 
 
 def space_of(store: TieredBackend) -> Space:
     """Its namespace, likewise."""
-    return store._space
+    return store._core.space
 
 
 def conditions(store: TieredBackend) -> list[TierCondition]:

@@ -100,7 +100,7 @@ def _wills(store: Any, args: argparse.Namespace) -> Any:
     from tiered.integrations.will.chain import NAMESPACE
     from tiered.tiers.memory import MemoryTier
 
-    if isinstance(store._chain.record, MemoryTier):
+    if isinstance(store._core.chain.record, MemoryTier):
         raise ConfigError(
             "memory:// alone forgets what is copied when this command ends; add redis://, file: or couchbase://"
         )

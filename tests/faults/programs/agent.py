@@ -29,13 +29,13 @@ def clocks() -> tuple[float, float]:
 
 def coherence() -> dict[str, int]:
     """What the subscription did."""
-    it = store._coherence.stats
+    it = store._core.service.coherence.stats
     return {"connected": it.connected, "received": it.received, "applied": it.applied, "resyncs": it.resyncs}
 
 
 def look_no_more() -> None:
     """End the looks at the record: from here on only messages and time tell of other processes."""
-    store._keeper._stop.set()
+    store._core.service.keeper._stop.set()
 
 
 def plain(answer: Any) -> Any:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from tiered.backend import TieredBackend, _value
+from tiered.backend import TieredBackend
+from tiered.core import value_of
 from tiered.errors import InvalidValue
 from tiered.integrations.will.expire import seconds_left
 from tiered.integrations.will.keys import stored_name
@@ -124,8 +125,9 @@ class Migration:
 
     def _of_record(self, names: list[str]) -> dict[str, bytes | None]:
         """What the store of record has under each of `names`. By key: not every record can list what it has."""
-        found = self._store._reader.read_many(self._store._space, names, caches=False) if names else {}
-        return {name: None if it.slot is None else _raw(_value(it.slot)) for name, it in found.items()}
+        core = self._store._core
+        found = core.service.reader.read_many(core.space, names, caches=False) if names else {}
+        return {name: None if it.slot is None else _raw(value_of(it.slot)) for name, it in found.items()}
 
     def _batches(self, step: str) -> Iterator[tuple[Kept, ...]]:
         done, total = 0, self._source.count()

@@ -54,7 +54,7 @@ class Stores:
     def _flush(self) -> None:
         """Write down what cache tiers have confirmed; else every message would leave work behind for the others."""
         for store in list(self._open.values()):
-            journal = store._chain.record.journal
+            journal = store._core.chain.record.journal
             try:
                 if journal is not None:
                     journal.flush()
