@@ -163,18 +163,22 @@ def test_whoever_listens_to_the_world_is_told_so(registry: CollectorRegistry, ca
 
 
 def test_what_cannot_work_is_a_config_error(tmp_path: Path, registry: CollectorRegistry) -> None:
+    alone = tmp_path / "alone.pem"
+    trustme.CA().issue_cert("localhost").cert_chain_pems[0].write_to_path(str(alone))
     with serve_metrics(registry=registry) as server:
-        for options in (
-            {"port": server.port},
-            {"port": -1},
-            {"port": 70000},
-            {"addr": "256.0.0.1"},
-            {"certfile": tmp_path / "absent.pem"},
-            {"keyfile": tmp_path / "key.pem"},
-            {"client_ca": tmp_path / "ca.pem"},
-            {"timeout": 0},
+        for options, why in (
+            ({"port": server.port}, "give another addr or port"),
+            ({"port": -1}, "port"),
+            ({"port": 70000}, "give another addr or port"),
+            ({"addr": "256.0.0.1"}, "give another addr or port"),
+            ({"addr": ""}, "for all of them 0.0.0.0"),
+            ({"certfile": tmp_path / "absent.pem"}, "No such file"),
+            ({"certfile": alone}, "keyfile one of its key"),
+            ({"keyfile": tmp_path / "key.pem"}, "need a certfile"),
+            ({"client_ca": tmp_path / "ca.pem"}, "need a certfile"),
+            ({"timeout": 0}, "timeout"),
         ):
-            with pytest.raises(ConfigError):
+            with pytest.raises(ConfigError, match=why):
                 serve_metrics(registry=registry, **options)  # type: ignore[arg-type]  # wrong on purpose
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,15 @@ def test_from_a_file_that_nobody_else_can_read(tmp_path: Path) -> None:
     for mode in (0o600, 0o400, 0o440):
         path.chmod(mode)
         assert Keyring(f"file:{path}").current.secret == KEYS["k1"]
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(ConfigError, match="is no file"):
+            Keyring(f"file:{place}")
+    with pytest.raises(ConfigError, match="directory"):
+        Keyring(f"file:{tmp_path}")
 
 
 def test_from_a_mapping_and_from_a_callable() -> None:

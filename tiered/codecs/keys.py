@@ -195,8 +195,12 @@ def _from_environment(name: str) -> str:
 
 def _from_file(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        # A pipe that nobody writes to would be waited for, here and at every other look.
+        with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"keys: {path} is no file; {_HELP}")
+            if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
                 raise ConfigError(f"keys: {path} may be read or changed by others; chmod 600 {path}")
             return file.read(MOST_TEXT + 1)
     except OSError as error:

@@ -33,6 +33,12 @@ CONNECTIONS = 16
 """So many clients are served at once; more are hung up on."""
 
 
+_PEM = (
+    "certfile is a PEM file of the certificate and those that signed it, keyfile one of its key without a password (or that is"
+    " in certfile, too), client_ca one of who signs clients"
+)
+
+
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are no news."""
@@ -169,6 +175,8 @@ def serve_metrics(
 
     whole("port", port, 0)
     number("timeout", timeout, 0.001, 3600, " seconds")
+    if not isinstance(addr, str) or not addr:  # to the system "" means every address
+        raise ConfigError(f"addr must be an address or a host's name, not {addr!r:.40}; for all of them 0.0.0.0 or ::")
     tls = _tls(certfile, keyfile, client_ca)
     if tls is None and not _is_loopback(addr):
         logger.warning("metrics are served on %s without TLS: whoever reaches it can read them", addr)
@@ -201,7 +209,7 @@ def _tls(certfile: Any, keyfile: Any, client_ca: Any) -> ssl.SSLContext | None:
             context.load_verify_locations(client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"the certificate for the metrics cannot be used: {error}") from error
+        raise ConfigError(f"the certificate for the metrics cannot be used: {error}; {_PEM}") from error
     return context
 
 
