@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.machine import REFUSED
 from tests.will.home import PYTHON
+from tiered.observability.observed import OBSERVED
 
 if TYPE_CHECKING:
     from tests.couchbase_servers import CouchbaseMock
@@ -57,6 +58,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if REFUSED in reason or "CouchbaseMock has no " in reason:
             write(f"NOT RUN: {report.nodeid}: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def every_store_is_closed() -> Iterator[None]:
+    """One that a test leaves open has threads, files and metrics that the tests after it meet."""
+    before = {chain for _, chain in OBSERVED.chains()}
+    yield
+    left = {name: chain for name, chain in OBSERVED.chains() if chain not in before}
+    assert not left, f"left open: {', '.join(left)}"
 
 
 @pytest.fixture

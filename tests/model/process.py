@@ -72,7 +72,7 @@ class Process:
         self.keeper, self.file = self.store._core.service.keeper, file
         self.spaces = {name: self.store.namespace(name) for name in NAMESPACES}
         for space in self.spaces.values():
-            space._ready()
+            space._core.ready()
         self.keeper.stop()
         self.store._core.service.coherence.stop()
 

@@ -17,7 +17,7 @@ class Blocking:
     """An `AsyncTieredBackend` for callers who wait."""
 
     def __init__(self, store: AsyncTieredBackend, loop: asyncio.AbstractEventLoop) -> None:
-        self._inner, self._loop, self._chain = store, loop, store._store._core.chain
+        self._inner, self._loop, self._core = store, loop, store._core
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)

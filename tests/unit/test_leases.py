@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tiered.chain import Chain
 from tiered.codecs import codec_for
 from tiered.entry import draft
 from tiered.errors import Reason, StoreUnavailable
+from tiered.observability.observed import OBSERVED
 from tiered.replication.heartbeat import IDLE_ROUNDS, Heartbeat
 from tiered.replication.leases import LONGEST_PAUSE, Lease, Leases
 from tiered.steps import drive
@@ -100,9 +101,11 @@ def record(clock: HandClock) -> Lending:
 
 
 @pytest.fixture
-def chain(clock: HandClock, cache: Lending, record: Lending) -> Chain:
+def chain(clock: HandClock, cache: Lending, record: Lending) -> Iterator[Chain]:
     tiers: list[Any] = [MemoryTier(clock=clock), Remote(cache), Record(record)]
-    return Chain(tiers, codec=codec_for(None), shared=True, staleness=1.5, deadline=1.0, clock=clock)
+    chain = Chain(tiers, codec=codec_for(None), shared=True, staleness=1.5, deadline=1.0, clock=clock)
+    yield chain
+    OBSERVED.discard(chain)
 
 
 @pytest.fixture
