@@ -17,13 +17,14 @@ Hook = Callable[[], object]
 
 
 class Server:
-    """A cache server: what it holds, which run it is, and whose the namespaces are."""
+    """A cache server: what it holds, which run it is, whose the namespaces are, and how far records had come."""
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.memory = MemoryTier(name="cache", clock=clock)
         self.run = "run 1"
         self.claims: dict[str, str] = {}
+        self.notes: dict[str, int] = {}
 
 
 class Cache(FaultyTier):
@@ -37,7 +38,7 @@ class Cache(FaultyTier):
         self.after_get: Hook | None = None
         self.before_put: Hook | None = None
         self.before_probe: Hook | None = None
-        self.claimed = 0
+        self.claimed = self.noted = 0
 
     def cut_off(self) -> None:
         self.faults = Faults(before=1)
@@ -68,12 +69,24 @@ class Cache(FaultyTier):
         super().probe()
         return self.server.run
 
+    def close(self) -> None:
+        """The server goes on."""
+
     def claim(self, namespace: str, identity: str) -> str:
         self.claimed += 1
         return self.server.claims.setdefault(namespace, identity)
 
     def claim_key(self, namespace: str) -> str:
         return f"claim of {namespace}"
+
+    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
+        super().probe()  # fails when all else does
+        self.noted += 1
+        self.server.notes[identity] = version if anew else max(version, self.reached(identity))
+
+    def reached(self, identity: str) -> int:
+        super().probe()
+        return self.server.notes.get(identity, 0)
 
 
 class Process:

@@ -1,7 +1,11 @@
-"""A store of record (Redis with `journal=`) that comes back with an old snapshot: what it forgot, its caches must not know."""
+"""A store of record that comes back with an old state: what it forgot, its caches must not know.
+
+A Redis with `journal=` that restarts from a snapshot, and a directory of files that somebody puts back.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +15,7 @@ import redis
 
 from tests.servers import RedisServer
 from tests.waiting import eventually
-from tiered import MemoryTier, RedisTier, StoreError, TieredBackend
+from tiered import FileTier, MemoryTier, RedisTier, StoreError, TieredBackend
 
 pytestmark = pytest.mark.faults
 
@@ -83,3 +87,66 @@ def test_no_stale_return_after_a_clear_that_the_record_forgot_is_repeated(
     eventually(lambda: read(live) == OLD)
     live.clear()
     assert read(live) == {} and read(opened()) == {}
+
+
+# A directory
+
+
+def of_files(server: RedisServer, tmp_path: Path) -> TieredBackend:
+    return TieredBackend([MemoryTier(), RedisTier(server.url), FileTier(tmp_path / "store")])
+
+
+def put_back(tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "store")
+    shutil.copytree(tmp_path / "copy", tmp_path / "store")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_no_stale_return_after_a_directory_was_put_back(
+    redis_server: RedisServer, tmp_path: Path, killed: bool
+) -> None:
+    with of_files(redis_server, tmp_path) as store:
+        store.set_many(OLD)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    with ExitStack() as stack, redis.Redis.from_url(redis_server.url) as client:
+        before = stack.enter_context(of_files(redis_server, tmp_path))
+        before.clear()  # a generation that the copy will come to, too
+        for n in range(20):
+            before.set_many({"k": f"v{n + 2}", "new": f"v{n + 2}"})
+        last = before.lookup("new").version
+        if killed:
+            (name,) = client.keys("tiered:*:reached")
+            eventually(lambda: int(client.get(name) or 0) >= last)
+        else:
+            before.close()
+        put_back(tmp_path)
+        a, b = (stack.enter_context(of_files(redis_server, tmp_path)) for _ in "ab")
+        assert read(a) == read(b) == OLD
+        a.set("k", "v-after")
+        eventually(lambda: b.get("k") == "v-after")
+        for store in (a, b):
+            store._core.chain.memory.forget_all()
+        assert read(a) == read(b) == {**OLD, "k": "v-after"}
+        assert a.verify().converged
+        assert a.lookup("k").version > last
+
+
+def test_convergence_with_a_redis_that_was_away_when_the_directory_was_put_back(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with of_files(redis_server, tmp_path) as store:
+        store.set_many(OLD)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    with of_files(redis_server, tmp_path) as store:
+        for n in range(20):
+            store.set_many({"k": f"v{n + 2}", "new": f"v{n + 2}"})
+    put_back(tmp_path)
+    redis_server.freeze()
+    with of_files(redis_server, tmp_path) as store:
+        store.set("k", "v-after")
+        assert read(store) == {**OLD, "k": "v-after"}
+        redis_server.thaw()
+        eventually(lambda: store.health()["redis"]["breaker"] == "closed")
+        store._core.chain.memory.forget_all()
+        assert read(store) == {**OLD, "k": "v-after"}
+        eventually(lambda: store.verify().converged)

@@ -304,6 +304,14 @@ def test_what_is_put_on_any_master_is_told_and_alive_comes_after_it(cluster: Red
     subscription.close()
 
 
+def test_a_cluster_keeps_how_far_a_record_had_come(cluster: RedisCluster) -> None:
+    tier = RedisTier(cluster.url, timeout=SLOW)
+    for version in (5, 3):
+        tier.note("a-store", version)
+    assert (tier.reached("a-store"), tier.reached("another")) == (5, 0)
+    tier.close()
+
+
 def test_the_memory_of_another_process_follows(cluster: RedisCluster, tmp_path: Path) -> None:
     chains = [
         TieredBackend([MemoryTier(), RedisTier(cluster.url, timeout=SLOW), FileTier(tmp_path)], staleness=60.0)

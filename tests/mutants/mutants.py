@@ -34,6 +34,7 @@ CONVERSATION = ("tests/unit/test_redis_conversation.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 OWED_READS = ("tests/unit/test_owed_reads.py",)
 STRESS = ("tests/unit/test_races.py",)
+PUT_BACK = ("tests/unit/test_restored_file.py",)
 
 
 COUCHBASE = "tests/unit/test_couchbase_tier.py::test_"
@@ -71,6 +72,14 @@ MUTANTS = [
            "if run in (UNBELIEVED, known):", "if True:", RESTORED),
     Mutant("R8", "generations are counted, and so come twice", "tiered/tiers/renew.lua",
            "math.max(clock, tonumber", "math.max(0, tonumber", RESTORED),
+    Mutant("R8", "a directory that was put back is believed", _R + "keeper.py",
+           "if reached <= record.last_version():", "if True:", PUT_BACK),
+    Mutant("R8", "how far a record came is noted nowhere", _R + "keeper.py",
+           "lambda: tier.note(journal.identity, last)", "lambda: None", PUT_BACK),
+    Mutant("R8", "of two that find it, both start a store anew", "tiered/tiers/file_session.py",
+           "        if self._last > above:\n", "        if False:\n", PUT_BACK),
+    Mutant("R8", "a note beyond all versions is found again and again", _R + "keeper.py",
+           "if reached > (last := record.last_version()):", "if not (last := 1):", PUT_BACK),
     Mutant("R8", "a clear that may have been made leaves memory", "tiered/core.py",
            "            self._forget_all()\n            raise", "            raise", STRESS),
     Mutant("place", "a file without a name takes writes", "tiered/tiers/file_writer.py",

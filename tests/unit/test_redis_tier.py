@@ -418,6 +418,24 @@ def test_a_commit_whose_version_is_old_takes_a_new_one(tier: RedisTier, monkeypa
     assert len(given) == 2 and done.written[0].version == given[1]
 
 
+def test_a_note_keeps_the_highest_and_lives_as_long_as_what_is_put(tier: RedisTier, raw: Any) -> None:
+    assert tier.reached("store-1") == 0
+    for version, noted in ((5, 5), (3, 5), (2**52 + 1, 2**52 + 1), (2**52, 2**52 + 1)):
+        tier.note("store-1", version)
+        assert tier.reached("store-1") == noted
+    tier.put(SCOPE, "k", value("k").seal(1))
+    (entry,) = raw.keys("tiered:n:1:*")
+    assert raw.pttl("tiered:store-1:reached") >= raw.pttl(entry) > 0
+    tier.note("store-1", 7, anew=True)
+    assert (tier.reached("store-1"), tier.reached("store-2")) == (7, 0)
+    raw.set("tiered:store-1:reached", "theirs")
+    with pytest.raises(StoreUnavailable) as caught:
+        tier.reached("store-1")
+    assert caught.value.reason is Reason.MISUSE
+    tier.note("store-1", 8)
+    assert tier.reached("store-1") == 8
+
+
 @pytest.mark.parametrize("key", ["tiered:n:generation", "tiered:epoch"])
 def test_a_generation_of_another_program_is_misuse(tier: RedisTier, raw: Any, key: str) -> None:
     raw.set(key, "theirs")

@@ -165,7 +165,7 @@ def _guarded(guard: Guard, chain: Chain) -> Iterator[_Row]:
     }
     for result, count in results.items():
         yield "tiered_replay_writes_total", (name, result), count
-    for reason in ("journal_full", "server_changed", "marks_lost"):
+    for reason in ("journal_full", "server_changed", "marks_lost", "record_restored"):
         yield "tiered_generation_bumps_total", (name, reason), stats.bumps[reason]
     yield "tiered_promotions_total", (name, "applied"), stats.promoted
     yield "tiered_promotions_total", (name, "superseded"), stats.outrun

@@ -13,10 +13,10 @@ from tiered.chain import Chain, Space
 from tiered.errors import ConfigError, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
-from tiered.replication.guard import Guard
+from tiered.replication.guard import UNANSWERED, Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
-from tiered.tiers.base import Claimable, Telling
+from tiered.tiers.base import Claimable, Restorable, Telling, Witness
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ BUMPS = {
     "marks_lost": "debts could not be counted",
     "server_changed": "the server was restarted or replaced",
     "journal_full": "more writes were pending than the journal takes",
+    "record_restored": "the store of record was put back to an older state",
 }
 CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
@@ -52,6 +53,7 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
+        self._noted: dict[str, tuple[int, float]] = {}
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -78,6 +80,7 @@ class Keeper(Forking):
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5.0)
+            self._note_last()
         self._flush()
 
     def look(self) -> None:
@@ -91,6 +94,7 @@ class Keeper(Forking):
             else:
                 self._pay(guard)
                 self._renew_claims(guard)
+                self._note(guard)
         self._chain.order.measure()
 
     def replay(self, guard: Guard) -> int:
@@ -220,6 +224,7 @@ class Keeper(Forking):
         """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
         assert guard.identity is not None
         record, debts, lost = self._chain.record, guard.owed.debts(), guard.owed.lost
+        restored = self._was_restored(guard)
         known = record.journal is None or record.journal.adopted(guard.name) is not None
         guard.owed.recount()  # what is owed from here on counts again; nobody reads the tier yet
         try:
@@ -229,13 +234,15 @@ class Keeper(Forking):
         except BaseException:
             guard.owed.lost = lost
             raise
-        if changed or lost:
+        if changed or lost:  # a record that starts anew has adopted nobody, and so it changed
             for space in self._chain.spaces():
                 if space.generation:
                     self._chain.learn(space, record.generation(space.name))
             for debt in debts:
                 guard.owed.settle(debt)
-            if known or lost or guard.name in self._built_on:  # else nobody has met it before
+            if restored:
+                self._tell_bump(guard, "record_restored")
+            elif known or lost or guard.name in self._built_on:  # else nobody has met it before
                 self._tell_bump(guard, "marks_lost" if lost else "server_changed" if known else "journal_full")
         self._built_on.add(guard.name)
 
@@ -254,6 +261,42 @@ class Keeper(Forking):
             self._chain.record.bump()
         self._believed[guard.name] = identity
         return changed
+
+    def _was_restored(self, guard: Guard) -> bool:
+        """Whether the record has forgotten versions that this tier may hold; then it starts anew.
+
+        Else what is written from here on would be older than that, and be refused for it.
+        """
+        tier, record, journal = guard.tier, self._chain.record, self._chain.record.journal
+        if journal is None or not isinstance(tier, Witness) or not isinstance(record, Restorable):
+            return False
+        reached = tier.reached(journal.identity)
+        if reached <= record.last_version():  # asked second, so that what others give meanwhile counts
+            return False
+        restored = record.start_anew(reached)
+        if reached > (last := record.last_version()):  # nobody gives that many: it would be found again and again
+            tier.note(journal.identity, last, anew=True)
+        return restored
+
+    def _note(self, guard: Guard) -> None:
+        """Let a tier that can know how far the record has come, for `_was_restored`."""
+        tier, record, journal = guard.tier, self._chain.record, self._chain.record.journal
+        if journal is None or not isinstance(tier, Witness) or not isinstance(record, Restorable):
+            return
+        last, now = record.last_version(), self._chain.clock.monotonic()
+        noted, until = self._noted.get(guard.name, (-1, 0.0))
+        if last <= noted and now < until:
+            return
+        if guard.attempt("note", lambda: tier.note(journal.identity, last)) is not UNANSWERED:
+            self._noted[guard.name] = last, now + CLAIMS
+
+    def _note_last(self) -> None:
+        """Before the end: who copies the store then copies no less than was noted."""
+        try:
+            for guard in self._chain.guards:
+                self._note(guard)
+        except StoreError as error:
+            logger.warning("how far the store of record has come could not be noted: %s", error)
 
     def _renew_claims(self, guard: Guard) -> None:
         now = self._chain.clock.monotonic()

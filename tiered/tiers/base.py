@@ -320,6 +320,34 @@ class Claimable(Protocol):
         """What an operator removes there to free it."""
 
 
+@runtime_checkable
+class Witness(Protocol):
+    """A cache tier that can keep how far a store of record had come: what the record itself forgets when it is restored."""
+
+    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
+        """Keep, at least as long as what is put now, that the store `identity` has given versions up to `version`.
+
+        If more is noted by then, that stays, unless it is to be noted `anew`.
+        """
+
+    def reached(self, identity: str) -> int:
+        """What is noted of the store `identity`; 0 if nothing is."""
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A store of record that may be put back to an older state behind everybody's back, as files may."""
+
+    def last_version(self) -> int:
+        """The last version that was given."""
+
+    def start_anew(self, above: int) -> bool:
+        """Unless versions are above `above` by now: go on with versions and generations that no cache has seen.
+
+        Whether it did. Nothing is owed any more, and no cache is adopted.
+        """
+
+
 class Leasing(Protocol):
     """Leases on keys, optional: a tier that gives them has one of these as its attribute `leases`.
 

@@ -46,6 +46,7 @@ _SCAN = (
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
 _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
+_LAST = "SELECT version FROM store"
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
@@ -153,6 +154,13 @@ class FileTier(Forking):
 
     def bump(self) -> None:
         self._writer.write(lambda session: session.bump())
+
+    def last_version(self) -> int:
+        version: int = self._readers.row(_LAST, ())[0]
+        return version
+
+    def start_anew(self, above: int) -> bool:
+        return self._writer.write(lambda session: session.start_anew(above))
 
     # As a cache tier
 

@@ -14,6 +14,7 @@ from typing import Any
 from tiered.entry import MAX_VERSION, expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
 from tiered.tiers.file_errors import damaged
+from tiered.tiers.file_store import start_anew
 from tiered.tiers.file_turn import in_turn
 
 CHUNK = 32
@@ -135,6 +136,15 @@ class Session:
         self.connection.execute("UPDATE namespaces SET generation = generation + 1")
         self.connection.execute("UPDATE store SET generation = generation + 1")
         self._spaces.clear()
+
+    def start_anew(self, above: int) -> bool:
+        if self._last > above:
+            return False
+        self.flush()
+        start_anew(self.connection)
+        self._spaces.clear()
+        self._remember()
+        return True
 
     # As a cache tier
 

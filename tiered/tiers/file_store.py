@@ -148,13 +148,19 @@ def copy(source: sqlite3.Connection, part: Path) -> None:
         source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         target.execute("BEGIN")
-        target.execute("UPDATE namespaces SET generation = generation + ?", (leap := first_generation(),))
-        target.execute("UPDATE store SET version = version + 4294967296, generation = generation + ?", (leap,))
-        target.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
-        target.execute("DELETE FROM caches")
+        start_anew(target)
         target.execute("COMMIT")
     finally:
         target.close()
+
+
+def start_anew(connection: sqlite3.Connection) -> None:
+    """Go on with versions and generations that no cache has seen. Inside a transaction."""
+    leap = first_generation()
+    connection.execute("UPDATE namespaces SET generation = generation + ?", (leap,))
+    connection.execute("UPDATE store SET version = version + 4294967296, generation = generation + ?", (leap,))
+    connection.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
+    connection.execute("DELETE FROM caches")
 
 
 def first_generation() -> int:

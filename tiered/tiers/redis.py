@@ -43,6 +43,7 @@ NO_RECORD = (
 
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS, _RENEW = Script("commit.lua"), Script("versions.lua"), Script("renew.lua")
+_REACHED = Script("reached.lua")
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
@@ -171,6 +172,13 @@ class RedisTier(Forking):
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
 
+    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
+        life = str(self._max_px + RETENTION_MS)
+        self._link.script(_REACHED, [self._note(identity)], [str(version), life, str(int(anew))], write=True)
+
+    def reached(self, identity: str) -> int:
+        return self._number(self._link.call("GET", self._note(identity)), 0)
+
     def health(self) -> TierHealth:
         try:
             self._link.call("PING")
@@ -273,6 +281,9 @@ class RedisTier(Forking):
             return self._link
         raise ConfigError(f"{self.name}: {self.no_record}")
 
+    def _note(self, identity: str) -> str:
+        return f"{self._prefix}:{identity}:reached"
+
     def _px(self, frame: bytes, now: int) -> int:
         """A frame past its retention still replaces what is older, and is gone at once."""
         keep_until = keep_until_of(frame)
@@ -299,7 +310,7 @@ class RedisTier(Forking):
         try:
             return default if found is None else int(found)
         except ValueError as error:
-            message = f"a generation under {self._prefix!r} is no number; another program uses these keys: set prefix="
+            message = f"a number of ours under {self._prefix!r} is none; another program uses these keys: set prefix="
             raise StoreUnavailable(message, tier=self.name, reason=Reason.MISUSE) from error
 
     def _record_px(self, write: Write, now: int) -> int:
