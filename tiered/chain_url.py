@@ -78,6 +78,12 @@ def tier_urls(chain: str) -> list[str]:
     return parts
 
 
+def record_of(chain: str) -> str:
+    """The tier URL of the store of record; nothing is built. Raises `ConfigError` as `tiers_from_url` does before it builds."""
+    _specs(chain)
+    return tier_urls(chain)[-1]
+
+
 def directory_of(url: str) -> str | None:
     """Where the file tier of this tier URL is; None for another tier."""
     parts = pieces(url)

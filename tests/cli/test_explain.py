@@ -88,6 +88,7 @@ def test_a_record_that_cannot_be_read_is_exit_3(tmp_path: Path) -> None:
 
 def test_it_fits_a_narrow_terminal_and_a_key_cannot_move_its_cursor(url: str) -> None:
     key = "user:\x1b[2J" + "7" * 60
+    TieredBackend.from_url(url).close()
     with Terminal("get", key, "--explain", columns=50, url=url) as terminal:
         assert terminal.end() == 1
     assert b"\x1b[2J" not in terminal.raw

@@ -56,6 +56,18 @@ def test_a_chain_that_cannot_work_is_a_usage_error_that_says_what_to_do(url: str
     assert result.returncode == 2 and says in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["get k", "get k --explain", "ls", "del k", "verify", "repair", "repair --apply", "replay", "stat", "top"],
+)
+def test_a_directory_without_a_store_is_a_usage_error_and_stays_as_it_is(command: str, tmp_path: Path) -> None:
+    """A path with a slip in it must not look like a store in which all is well."""
+    for directory in (tmp_path / "absent", tmp_path):
+        result = tiered(*command.split(), "--url", f"memory://,file:{directory}")
+        assert result.returncode == 2 and f"there is no store in {directory};" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unreachable_store_of_record_is_exit_3() -> None:
     result = tiered("get", "k", url="redis://127.0.0.1:1/0")
     assert result.returncode == 3 and "redis" in result.stderr

@@ -14,7 +14,7 @@ import redis
 
 from tests.servers import RedisServer, free_port
 from tests.terminals import on_a_terminal
-from tiered import TieredBackend
+from tiered import FileTier, TieredBackend
 
 EVIL = "evil\x1b[31m\n" + "é" * 60
 
@@ -94,6 +94,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(url: str) -> None:
 
 def test_a_tier_out_of_reach_is_exit_3(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0,file:{tmp_path}/data"
+    FileTier(tmp_path / "data").close()
     for command in (("verify",), ("repair",), ("repair", "--apply")):
         result = tiered(*command, "--url", url)
         assert result.returncode == 3 and "NOT COMPARED: redis" in result.stdout, result

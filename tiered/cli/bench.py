@@ -48,7 +48,7 @@ def add_bench(commands: Any, common: argparse.ArgumentParser, positive: Callable
     bench.add_argument("--threads", type=positive(int), default=1, metavar="N", help="default: 1")
     bench.add_argument("--keys", type=positive(int), default=1000, metavar="N", help="default: 1000")
     bench.add_argument("--value-bytes", type=positive(int), default=256, metavar="N", help="default: 256")
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=_bench, makes_store=True)
 
 
 def _bench(store: Any, args: argparse.Namespace) -> int:

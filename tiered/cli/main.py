@@ -206,6 +206,7 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         return command
 
     put = add("set", "store a value in every tier", _set)
+    put.set_defaults(makes_store=True)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")
     put.add_argument("--ttl", type=_positive(float), metavar="SECONDS", help="how long it lives (default: for ever)")

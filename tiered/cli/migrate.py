@@ -40,7 +40,7 @@ def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
         command.add_argument("place", metavar=place)
         command.add_argument("--dry-run", action="store_true", help="only look, and say what would be copied")
         command.add_argument("--overwrite", action="store_true", help="the source wins where the store differs")
-        command.set_defaults(run=_migrate, open_source=source)
+        command.set_defaults(run=_migrate, open_source=source, makes_store=True)
         return command
 
     add("will-file", "the FILE_DIR of Will's File backend", "DIR", _file_source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,11 +18,29 @@ def given(args: argparse.Namespace) -> tuple[str | None, dict[str, Any]]:
 
 
 def open_store(args: argparse.Namespace) -> TieredBackend:
-    """The store of --url, --config or the environment. Raises `ConfigError`."""
+    """The store of --url, --config or the environment; only commands that write make one (`makes_store`). Raises `ConfigError`."""
     from tiered.backend import TieredBackend
+    from tiered.chain_url import directory_of, record_of
+    from tiered.config import settings_from
+    from tiered.errors import ConfigError
 
     source, options = given(args)
+    url = {**settings_from(source), **options}.get("url")
+    if url is not None and not getattr(args, "makes_store", False):
+        directory = directory_of(record_of(url))
+        if directory is not None and not has_store(Path(directory)):
+            raise ConfigError(
+                f"there is no store in {directory}; is the path right? The bot makes one, or `tiered set`"
+            )
     return TieredBackend.from_config(source, **options)
+
+
+def has_store(directory: Path) -> bool:
+    """Whether somebody's store or journal is there; also if it cannot be looked at: then opening it says why."""
+    try:
+        return (not directory.is_dir() and directory.exists()) or any(directory.glob("*.sqlite3"))
+    except OSError:
+        return True
 
 
 def hush() -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from tiered.chain import NO_JOURNAL, Chain
 from tiered.chain_url import directory_of, redact, tier_urls
 from tiered.cli.doctor.finding import Finding, advice, ok, problem
+from tiered.cli.opening import has_store
 from tiered.tiers.memory import MemoryTier
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
@@ -24,15 +25,7 @@ def missing_directories(settings: Mapping[str, Any]) -> list[Path]:
     """Those without a store. `doctor` makes none: it would belong to whoever runs it."""
     wanted = [directory_of(url) for url in tier_urls(settings.get("url") or "")]
     wanted.append(str(settings["journal"]) if settings.get("journal") else None)
-    return [path for it in wanted if it is not None and not _has_store(path := Path(it))]
-
-
-def _has_store(directory: Path) -> bool:
-    """Also if it cannot be looked at: then opening it says why."""
-    try:
-        return (not directory.is_dir() and directory.exists()) or any(directory.glob("*.sqlite3"))
-    except OSError:
-        return True
+    return [path for it in wanted if it is not None and not has_store(path := Path(it))]
 
 
 def check_missing(directory: Path) -> Finding:
