@@ -25,7 +25,8 @@ from prometheus_client import CollectorRegistry
 
 from tests.prometheus import ROOT
 from tests.waiting import LIMIT, eventually
-from tiered import ConfigError, MemoryTier, TieredBackend
+from tiered import ConfigError, MemoryTier, StoreUnavailable, TieredBackend
+from tiered.cli.endpoints import Endpoints
 from tiered.observability.metrics import asgi_app, serve_metrics, wsgi_app
 from tiered.observability.serving import CONNECTIONS
 
@@ -100,6 +101,25 @@ def test_with_client_ca_only_known_clients_are_answered(
         assert "tiered_build_info" in scrape(server.url, certificates.context(client=True))
         with pytest.raises(OSError):
             scrape(server.url, certificates.context())
+
+
+def test_whoever_asks_from_the_command_line_is_told_what_tls_wants(
+    certificates: Certificates, registry: CollectorRegistry, store: TieredBackend
+) -> None:
+    tls: dict[str, Any] = {"registry": registry, "certfile": certificates.server}
+    ca, cert = str(certificates.authority), str(certificates.client)
+    with serve_metrics(**tls) as any_, serve_metrics(**tls, client_ca=ca) as known, serve_metrics() as plain:
+        for url, told in (
+            (any_.url, "give --ca"),
+            (any_.url.replace("https", "http"), "write https://"),
+            (plain.url.replace("http", "https"), "write http://"),
+        ):
+            with pytest.raises(StoreUnavailable, match=told):
+                Endpoints([url]).look()
+        with pytest.raises(StoreUnavailable, match="give --cert"):
+            Endpoints([known.url], ca=ca).look()
+        Endpoints([any_.url], ca=ca).look()
+        Endpoints([known.url], ca=ca, cert=cert).look()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -16,6 +16,13 @@ from tiered.errors import ConfigError, Reason, StoreUnavailable
 PATIENCE = 2.0
 LARGEST = 64 * 2**20
 EXAMPLE = "http://127.0.0.1:9464/metrics"
+_TO_DO = {
+    "CERTIFICATE_VERIFY_FAILED": "give --ca, the file of who signs its certificate, and the name or address that is in there",
+    "CERTIFICATE_REQUIRED": "it wants to know who asks: give --cert, a file of a certificate and its key",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS: write http://",
+    "reset by peer": "if it speaks TLS, write https://",
+}
+"""For what is in the reason; else it may not be there."""
 
 
 class Endpoints:
@@ -36,9 +43,9 @@ class Endpoints:
         texts = {url: text for url, (text, _) in answers.items() if text is not None}
         if not texts:
             url, why = next(iter(self.silent.items()))
-            raise StoreUnavailable(
-                f"{why}; is the process running, and is this the address of serve_metrics?", tier=url
-            )
+            absent = "is the process running, and is this the address of serve_metrics?"
+            to_do = next((it for part, it in _TO_DO.items() if part in why), absent)
+            raise StoreUnavailable(f"{why}; {to_do}", tier=url)
         try:
             return Series(texts)
         except (ValueError, KeyError, IndexError) as error:
