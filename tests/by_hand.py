@@ -17,14 +17,14 @@ Hook = Callable[[], object]
 
 
 class Server:
-    """A cache server: what it holds, which run it is, whose the namespaces are, and how far records had come."""
+    """A cache server: what it holds, which run it is, whose the namespaces are, and where records were."""
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.memory = MemoryTier(name="cache", clock=clock)
         self.run = "run 1"
         self.claims: dict[str, str] = {}
-        self.notes: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
 
 
 class Cache(FaultyTier):
@@ -38,7 +38,7 @@ class Cache(FaultyTier):
         self.after_get: Hook | None = None
         self.before_put: Hook | None = None
         self.before_probe: Hook | None = None
-        self.claimed = self.noted = 0
+        self.claimed = self.notes = 0
 
     def cut_off(self) -> None:
         self.faults = Faults(before=1)
@@ -79,14 +79,14 @@ class Cache(FaultyTier):
     def claim_key(self, namespace: str) -> str:
         return f"claim of {namespace}"
 
-    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
+    def note(self, line: str, place: str) -> None:
         super().probe()  # fails when all else does
-        self.noted += 1
-        self.server.notes[identity] = version if anew else max(version, self.reached(identity))
+        self.notes += 1
+        self.server.notes[line] = place
 
-    def reached(self, identity: str) -> int:
+    def noted(self, line: str) -> str | None:
         super().probe()
-        return self.server.notes.get(identity, 0)
+        return self.server.notes.get(line)
 
 
 class Process:

@@ -124,13 +124,15 @@ class Service:
         if not chain.closed:
             chain.closed = True
             OBSERVED.discard(chain)
-            self.loading.close()
-            self.coherence.stop()
-            if self.feeder is not None:
-                self.feeder.stop()
-            self.keeper.stop()
-            for tier in self.tiers:
-                tier.close()
+            try:
+                self.loading.close()
+                self.coherence.stop()
+                if self.feeder is not None:
+                    self.feeder.stop()
+                self.keeper.stop()
+            finally:  # nobody closes them later
+                for tier in self.tiers:
+                    tier.close()
             with chain.memory.lock:
                 for space in chain.spaces():
                     chain.memory.empty(space.part)

@@ -115,8 +115,8 @@ def test_no_stale_return_after_a_directory_was_put_back(
             before.set_many({"k": f"v{n + 2}", "new": f"v{n + 2}"})
         last = before.lookup("new").version
         if killed:
-            (name,) = client.keys("tiered:*:reached")
-            eventually(lambda: int(client.get(name) or 0) >= last)
+            (name,) = client.keys("tiered:*:place")
+            eventually(lambda: int((client.get(name) or b"0").rpartition(b"-")[2]) >= last)
         else:
             before.close()
         put_back(tmp_path)

@@ -304,11 +304,10 @@ def test_what_is_put_on_any_master_is_told_and_alive_comes_after_it(cluster: Red
     subscription.close()
 
 
-def test_a_cluster_keeps_how_far_a_record_had_come(cluster: RedisCluster) -> None:
+def test_a_cluster_keeps_where_a_record_was(cluster: RedisCluster) -> None:
     tier = RedisTier(cluster.url, timeout=SLOW)
-    for version in (5, 3):
-        tier.note("a-store", version)
-    assert (tier.reached("a-store"), tier.reached("another")) == (5, 0)
+    tier.note("a-store:0", "1-2-3")
+    assert (tier.noted("a-store:0"), tier.noted("another:0")) == ("1-2-3", None)
     tier.close()
 
 

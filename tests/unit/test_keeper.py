@@ -279,6 +279,25 @@ def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     assert a.cache.claimed == before + 1
 
 
+def test_who_adopts_a_cache_after_another_process_learns_the_generation(a: Process, b: Process, server: Server) -> None:
+    """The other's adoption came between this one's look at the generations and its own adoption, which changed nothing."""
+    a.store.set("k", "v1")
+    scope, old = a.store._core.space.scope, a.held("k")
+    a.store.set("k", "v2")
+    assert b.store.get("k") == "v2"
+    for process in (a, b):
+        process.guard.breaker.trip()
+    server.run = "run 2"
+    server.memory.forget_all()
+    assert old is not None and server.memory.put(scope, "k", old)
+    server.clock.advance(60)
+    b.cache.before_probe = a.look
+    b.look()
+    assert a.guard.breaker.closed and b.guard.breaker.closed
+    b.store._core.chain.memory.forget_all()
+    assert b.store.get("k") == "v2"
+
+
 def test_a_first_read_that_cannot_adopt_a_cache_could_not_look(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     b = start()
 

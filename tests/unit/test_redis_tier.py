@@ -418,22 +418,23 @@ def test_a_commit_whose_version_is_old_takes_a_new_one(tier: RedisTier, monkeypa
     assert len(given) == 2 and done.written[0].version == given[1]
 
 
-def test_a_note_keeps_the_highest_and_lives_as_long_as_what_is_put(tier: RedisTier, raw: Any) -> None:
-    assert tier.reached("store-1") == 0
-    for version, noted in ((5, 5), (3, 5), (2**52 + 1, 2**52 + 1), (2**52, 2**52 + 1)):
-        tier.note("store-1", version)
-        assert tier.reached("store-1") == noted
+def test_a_note_lives_longer_than_what_is_put_soon_after_it(tier: RedisTier, raw: Any) -> None:
+    assert tier.noted("store-1:0") is None
+    for place in ("a", "b"):
+        tier.note("store-1:0", place)
+        assert (tier.noted("store-1:0"), tier.noted("store-1:1")) == (place, None)
     tier.put(SCOPE, "k", value("k").seal(1))
     (entry,) = raw.keys("tiered:n:1:*")
-    assert raw.pttl("tiered:store-1:reached") >= raw.pttl(entry) > 0
-    tier.note("store-1", 7, anew=True)
-    assert (tier.reached("store-1"), tier.reached("store-2")) == (7, 0)
-    raw.set("tiered:store-1:reached", "theirs")
+    assert raw.pttl("tiered:store-1:0:place") >= raw.pttl(entry) + 30_000
+    raw.set("tiered:store-1:0:place", b"\xff")
+    assert tier.noted("store-1:0") == "\ufffd"
+    raw.delete("tiered:store-1:0:place")
+    raw.lpush("tiered:store-1:0:place", "of another program")
     with pytest.raises(StoreUnavailable) as caught:
-        tier.reached("store-1")
+        tier.noted("store-1:0")
     assert caught.value.reason is Reason.MISUSE
-    tier.note("store-1", 8)
-    assert tier.reached("store-1") == 8
+    tier.note("store-1:0", "c")
+    assert tier.noted("store-1:0") == "c"
 
 
 @pytest.mark.parametrize("key", ["tiered:n:generation", "tiered:epoch"])

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
+from tiered import FileTier, NotApplied, StoreUnavailable, TieredBackend
+from tiered.errors import Reason
+from tiered.tiers import file_history
 
 
 @pytest.fixture
@@ -38,6 +44,14 @@ def _copy(process: Process, what: str, where: str) -> None:
 
 def restore(process: Process) -> None:
     _copy(process, "copy", "store")
+
+
+def after(process: Process) -> None:
+    """What a process does that goes on after it, in both tiers."""
+    process.store.set("k", "v3")
+    process.store._core.chain.memory.forget_all()
+    assert process.store.get_many(["k", "new"]) == {"k": "v3"}
+    assert process.store.verify().converged and bumps(process) == 1
 
 
 def bumps(process: Process) -> int:
@@ -75,6 +89,28 @@ def test_a_store_that_was_not_restored_keeps_its_caches(start: Start, ended: Pro
     assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
 
 
+def test_it_is_noticed_however_much_was_written_since(start: Start, ended: Process) -> None:
+    restore(ended)
+    with TieredBackend([FileTier(ended.record.directory)]) as alone:
+        for _ in range(20):
+            alone.set("k", "v1")
+    after(start())
+
+
+def test_it_is_noticed_after_that_although_the_copy_is_of_the_session_that_went_on(start: Start) -> None:
+    a = start()
+    a.store.set("k", "v1")
+    _copy(a, "store", "copy")
+    for _ in range(5):
+        a.store.set_many({"k": "v2", "new": "v2"})
+    a.look()
+    restore(a)
+    with TieredBackend([FileTier(a.record.directory)]) as alone:
+        for _ in range(20):
+            alone.set("k", "v1")
+    after(start())
+
+
 def test_a_process_that_was_killed_had_noted_it_at_its_last_look(start: Start, copied: None) -> None:
     a = start()
     a.store.set("k", "v2")
@@ -84,14 +120,96 @@ def test_a_process_that_was_killed_had_noted_it_at_its_last_look(start: Start, c
     assert b.store.get("k") == "v1" and bumps(b) == 1
 
 
+def test_processes_that_do_not_live_until_their_first_look_lose_what_the_last_of_them_wrote(
+    start: Start, copied: None
+) -> None:
+    for _ in range(3):
+        a = start()
+        a.store.set("k", "v2")
+    restore(a)
+    after(start())
+
+
+def test_a_cache_that_was_emptied_gets_its_note_back(start: Start, server: Server, ended: Process) -> None:
+    a = start()
+    a.store.get("k")
+    server.notes.clear()
+    a.look(5)
+    assert not server.notes
+    a.clock.advance(60)
+    a.look()
+    assert server.notes
+    server.notes.clear()
+    server.run = "run 2"
+    a.guard.breaker.trip()
+    a.clock.advance(1)
+    a.look()
+    assert server.notes
+
+
+def test_a_process_that_sees_its_store_go_back_starts_it_anew(start: Start, ended: Process) -> None:
+    a = start()
+    a.store.set("k", "v2")
+    a.look()
+    with (
+        closing(sqlite3.connect(ended.record.directory.parent / "copy/tiered.sqlite3")) as copy,
+        closing(sqlite3.connect(ended.record.directory / "tiered.sqlite3")) as live,
+    ):
+        copy.backup(live)
+    a.look()
+    assert not a.guard.breaker.closed
+    a.readmit()
+    after(a)
+
+
+def test_a_copy_beside_it_costs_a_healthy_store_nothing(start: Start, ended: Process, tmp_path: Path) -> None:
+    _copy(ended, "copy", "beside")
+    for _ in range(3):
+        other = start(directory=tmp_path / "beside")
+        other.store.namespace("drill").set("k", "x")
+        other.store.close()
+        a = start()
+        assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
+        a.store.close()
+
+
 def test_nothing_is_noted_while_nothing_is_written(start: Start) -> None:
     a = start()
     a.store.set("k", "v1")
     a.look(5)
-    assert a.cache.noted == 1
-    a.clock.advance(3600)  # before it expires there
+    before = a.cache.notes
     a.look(5)
-    assert a.cache.noted == 2
+    assert a.cache.notes == before
+    a.clock.advance(60)  # before it expires there
+    a.look(5)
+    assert a.cache.notes == before + 1
+
+
+def test_a_note_that_fails_says_nothing_of_the_cache_and_is_not_tried_at_every_look(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, tried = start(), list[str]()
+
+    def refused(line: str, place: str) -> None:
+        tried.append(place)
+        raise NotApplied("full", tier="cache", reason=Reason.FULL)
+
+    monkeypatch.setattr(a.cache, "note", refused)
+    for _ in range(20):
+        a.store.set("k", "v1")
+        a.look()
+    assert a.guard.breaker.closed and len(tried) == 1
+    assert a.guard.stats.errors["other", Reason.FULL] == 1
+
+
+def test_a_cache_that_tells_no_notes_is_believed(start: Start, ended: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = start()
+
+    def refused(line: str) -> str | None:
+        raise StoreUnavailable("no permission", tier="cache", reason=Reason.MISUSE)
+
+    monkeypatch.setattr(a.cache, "noted", refused)
+    assert a.store.lookup("k").tier == "cache"
 
 
 def test_a_cache_that_was_away_is_asked_when_it_is_back(start: Start, ended: Process) -> None:
@@ -109,23 +227,49 @@ def test_a_cache_that_was_away_is_asked_when_it_is_back(start: Start, ended: Pro
 def test_of_two_processes_that_start_at_once_one_starts_the_store_anew(start: Start, ended: Process) -> None:
     restore(ended)
     a, b = start(), start()
-    before, last_version = a.record.generation("default"), b.record.last_version
+    before, knows = a.record.generation("default"), b.record.knows
 
-    def slowly() -> int:
-        b.record.last_version, found = last_version, int(last_version())
+    def slowly(place: str) -> bool:
+        b.record.knows, found = knows, bool(knows(place))
         assert a.store.get("k") == "v1"
         return found
 
-    b.record.last_version = slowly
+    b.record.knows = slowly
     assert b.store.get("k") == "v1"
-    assert (bumps(a), bumps(b)) == (1, 0) and a.record.last_version() < 2**33
-    assert a.record.generation("default") == b.record.generation("default") > before
+    assert (bumps(a), bumps(b)) == (1, 0) and a.record.history() == b.record.history()
+    assert a.record.generation("default") == b.record.generation("default") == b.store._core.space.generation > before
 
 
-def test_a_note_that_nobody_can_have_reached_costs_one_generation(start: Start, server: Server, ended: Process) -> None:
-    server.notes[ended.record.journal.identity] = 2**62
+@pytest.mark.parametrize("note", ["x", "1-2", "9" * 5000, "1-1-99999999999999999", "\ufffd"])
+def test_a_note_that_makes_no_sense_costs_one_generation(
+    start: Start, server: Server, ended: Process, note: str
+) -> None:
+    for line in server.notes:
+        server.notes[line] = note
     for found in (1, 0):
         a = start()
         assert a.store.get("k") == "v2" and bumps(a) == found
         a.store.set("k", "v2")
         a.store.close()
+
+
+def test_a_store_that_was_made_before_there_were_sessions(start: Start, ended: Process) -> None:
+    with closing(sqlite3.connect(ended.record.directory / "tiered.sqlite3")) as database:
+        database.execute("DROP TABLE sessions")
+    a = start()
+    assert a.store.get("k") == "v2"
+    a.store.set("k", "v3")
+    assert a.record.knows(a.record.history()[1])
+
+
+def test_places_of_many_sessions_are_known_and_the_oldest_forgotten(
+    start: Start, ended: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_history, "KEPT", 3)
+    places = list[str]()
+    for n in range(6):
+        with TieredBackend([tier := FileTier(ended.record.directory)]) as store:
+            store.set("k", n)
+            places.append(tier.history()[1])
+    with closing(FileTier(ended.record.directory)) as tier:
+        assert [tier.knows(it) for it in places] == [False, False, False, True, True, True]

@@ -10,10 +10,10 @@ import logging
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, StoreError, without_tier
+from tiered.errors import ConfigError, Reason, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
-from tiered.replication.guard import UNANSWERED, Guard
+from tiered.replication.guard import Guard
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
 from tiered.tiers.base import Claimable, Restorable, Telling, Witness
@@ -30,6 +30,9 @@ BUMPS = {
 }
 CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
+NOTES = 10.0
+"""Seconds after which the note of where the record is is renewed although nothing was written (somebody may have removed it), and
+after which it is tried again when it failed."""
 
 
 class Keeper(Forking):
@@ -53,7 +56,8 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
-        self._noted: dict[str, tuple[int, float]] = {}
+        self._noted: dict[str, tuple[tuple[str, str] | None, float]] = {}
+        self._not_noted_until: dict[str, float] = {}
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -234,10 +238,10 @@ class Keeper(Forking):
         except BaseException:
             guard.owed.lost = lost
             raise
+        for space in self._chain.spaces():  # also if another process was faster, and it did not change here
+            if space.generation:
+                self._chain.learn(space, record.generation(space.name))
         if changed or lost:  # a record that starts anew has adopted nobody, and so it changed
-            for space in self._chain.spaces():
-                if space.generation:
-                    self._chain.learn(space, record.generation(space.name))
             for debt in debts:
                 guard.owed.settle(debt)
             if restored:
@@ -245,6 +249,7 @@ class Keeper(Forking):
             elif known or lost or guard.name in self._built_on:  # else nobody has met it before
                 self._tell_bump(guard, "marks_lost" if lost else "server_changed" if known else "journal_full")
         self._built_on.add(guard.name)
+        self._note(guard, always=True)
 
     def _tell_bump(self, guard: Guard, reason: str) -> None:
         guard.stats.bumps[reason] += 1
@@ -263,40 +268,58 @@ class Keeper(Forking):
         return changed
 
     def _was_restored(self, guard: Guard) -> bool:
-        """Whether the record has forgotten versions that this tier may hold; then it starts anew.
+        """Whether the record has forgotten what this tier may hold; then it starts anew.
 
-        Else what is written from here on would be older than that, and be refused for it.
+        Else it would give versions again, and what is written now be refused for what was lost.
         """
-        tier, record, journal = guard.tier, self._chain.record, self._chain.record.journal
-        if journal is None or not isinstance(tier, Witness) or not isinstance(record, Restorable):
+        tier, record = guard.tier, self._chain.record
+        if not isinstance(tier, Witness) or not isinstance(record, Restorable):
             return False
-        reached = tier.reached(journal.identity)
-        if reached <= record.last_version():  # asked second, so that what others give meanwhile counts
-            return False
-        restored = record.start_anew(reached)
-        if reached > (last := record.last_version()):  # nobody gives that many: it would be found again and again
-            tier.note(journal.identity, last, anew=True)
-        return restored
+        line, _ = record.history()
+        ours, _ = self._noted.get(guard.name, (None, 0.0))
+        places = [ours[1]] if ours is not None and ours[0] == line else []
+        try:
+            places += filter(None, [tier.noted(line)])
+        except StoreError as error:
+            if error.tier != guard.name or error.reason not in (Reason.MISUSE, Reason.AUTH):
+                raise
+            guard.stats.failed("note", error.reason)  # it keeps values, but no notes, or somebody else's
+        return not all(map(record.knows, places)) and record.start_anew(line)
 
-    def _note(self, guard: Guard) -> None:
-        """Let a tier that can know how far the record has come, for `_was_restored`."""
-        tier, record, journal = guard.tier, self._chain.record, self._chain.record.journal
-        if journal is None or not isinstance(tier, Witness) or not isinstance(record, Restorable):
+    def _note(self, guard: Guard, *, always: bool = False) -> None:
+        """Let the tier know where the record is, for `_was_restored`; take it out of service if that does not know it any more.
+
+        What becomes of a note says nothing of the tier's health.
+        """
+        tier, record, now = guard.tier, self._chain.record, self._chain.clock.monotonic()
+        if not isinstance(tier, Witness) or not isinstance(record, Restorable):
             return
-        last, now = record.last_version(), self._chain.clock.monotonic()
-        noted, until = self._noted.get(guard.name, (-1, 0.0))
-        if last <= noted and now < until:
+        if now < self._not_noted_until.get(guard.name, 0.0) and not always:
             return
-        if guard.attempt("note", lambda: tier.note(journal.identity, last)) is not UNANSWERED:
-            self._noted[guard.name] = last, now + CLAIMS
+        noted, until = self._noted.get(guard.name, (None, 0.0))
+        here = record.history()
+        if here == noted and now < until and not always:
+            return
+        if noted is not None and here[0] == noted[0] and not record.knows(noted[1]):
+            guard.breaker.trip()
+            message = "%s: out of service until it starts anew: %s was put back to an older state"
+            logger.warning(message, guard.name, record.name, extra=transition("opened", guard.name, op="note"))
+            return
+        try:
+            tier.note(*here)
+            self._noted[guard.name] = here, now + NOTES
+        except StoreError as error:
+            guard.stats.failed("note", error.reason)
+            self._not_noted_until[guard.name] = now + NOTES
 
     def _note_last(self) -> None:
         """Before the end: who copies the store then copies no less than was noted."""
-        try:
-            for guard in self._chain.guards:
-                self._note(guard)
-        except StoreError as error:
-            logger.warning("how far the store of record has come could not be noted: %s", error)
+        for guard in self._chain.guards:
+            if guard.breaker.closed:
+                try:
+                    self._note(guard)
+                except StoreError as error:
+                    logger.warning("%s: where it is could not be noted: %s", self._chain.record.name, error)
 
     def _renew_claims(self, guard: Guard) -> None:
         now = self._chain.clock.monotonic()

@@ -322,27 +322,27 @@ class Claimable(Protocol):
 
 @runtime_checkable
 class Witness(Protocol):
-    """A cache tier that can keep how far a store of record had come: what the record itself forgets when it is restored."""
+    """A cache tier that can keep where a store of record was in its history: it forgets that itself when it is put back."""
 
-    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
-        """Keep, at least as long as what is put now, that the store `identity` has given versions up to `version`.
+    def note(self, line: str, place: str) -> None:
+        """Keep `place` as the last one on `line`, for longer than what is put within the next half minute."""
 
-        If more is noted by then, that stays, unless it is to be noted `anew`.
-        """
-
-    def reached(self, identity: str) -> int:
-        """What is noted of the store `identity`; 0 if nothing is."""
+    def noted(self, line: str) -> str | None:
+        """The last place on `line`, whatever somebody has put there; None if there is none."""
 
 
 @runtime_checkable
 class Restorable(Protocol):
     """A store of record that may be put back to an older state behind everybody's back, as files may."""
 
-    def last_version(self) -> int:
-        """The last version that was given."""
+    def history(self) -> tuple[str, str]:
+        """The line of history that the store is on, and its place there."""
 
-    def start_anew(self, above: int) -> bool:
-        """Unless versions are above `above` by now: go on with versions and generations that no cache has seen.
+    def knows(self, place: str) -> bool:
+        """Whether it has been at `place`, on the line that it is on, and has lost nothing of before; False for what is no place."""
+
+    def start_anew(self, line: str) -> bool:
+        """Unless it has left `line` by now: go on with versions and generations that no cache has seen, on another line.
 
         Whether it did. Nothing is owed any more, and no cache is adopted.
         """

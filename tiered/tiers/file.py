@@ -17,6 +17,7 @@ from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
+from tiered.tiers import file_history
 from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
 from tiered.tiers.file_expiry import Expiry
@@ -46,7 +47,6 @@ _SCAN = (
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
 _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
-_LAST = "SELECT version FROM store"
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
@@ -155,12 +155,15 @@ class FileTier(Forking):
     def bump(self) -> None:
         self._writer.write(lambda session: session.bump())
 
-    def last_version(self) -> int:
-        version: int = self._readers.row(_LAST, ())[0]
-        return version
+    def history(self) -> tuple[str, str]:
+        line, place = self._readers.snapshot(lambda reader: (file_history.line_of(reader), file_history.place(reader)))
+        return f"{self._identity}:{line}", place
 
-    def start_anew(self, above: int) -> bool:
-        return self._writer.write(lambda session: session.start_anew(above))
+    def knows(self, place: str) -> bool:
+        return self._readers.snapshot(lambda reader: file_history.knows(reader, place))
+
+    def start_anew(self, line: str) -> bool:
+        return self._writer.write(lambda session: session.start_anew(line.rpartition(":")[2]))
 
     # As a cache tier
 

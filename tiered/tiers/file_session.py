@@ -11,10 +11,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from tiered.entry import MAX_VERSION, expires_at_of, keep_until_of, version_of
+from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
-from tiered.tiers.file_errors import damaged
-from tiered.tiers.file_store import start_anew
+from tiered.tiers.file_history import enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
 
 CHUNK = 32
@@ -64,6 +63,7 @@ class Session:
         self._adopted: list[str] = []
         self._marks_of: tuple[Sequence[str], list[str]] = ((), [])
         self._data_version = -1
+        self._entered = False
 
     # The transaction
 
@@ -79,10 +79,14 @@ class Session:
     def end(self) -> None:
         """Commit. After an error `in_transaction` tells whether SQLite kept the transaction open."""
         self.flush()
-        if self._last != self._stored:
+        wrote = self._last != self._stored
+        if wrote:
+            if not self._entered:
+                enter(self.connection, self._stored)
             self.connection.execute("UPDATE store SET version = ?", (self._last,))
             self._stored = self._last
         self.connection.execute("COMMIT")
+        self._entered = self._entered or wrote
 
     def roll_back(self) -> None:
         self._forget()
@@ -137,10 +141,10 @@ class Session:
         self.connection.execute("UPDATE store SET generation = generation + 1")
         self._spaces.clear()
 
-    def start_anew(self, above: int) -> bool:
-        if self._last > above:
-            return False
+    def start_anew(self, line: str) -> bool:
         self.flush()
+        if line_of(self.connection) != line:
+            return False
         start_anew(self.connection)
         self._spaces.clear()
         self._remember()
@@ -286,10 +290,7 @@ class Session:
 
     def _remember(self) -> None:
         """What every commit needs to know of the store."""
-        (last,) = self.connection.execute("SELECT version FROM store").fetchone()
-        if not (isinstance(last, int) and 0 <= last < MAX_VERSION >> 1):
-            raise damaged("the last version is not one that was written")
-        self._last = self._stored = last
+        self._last = self._stored = last_version(self.connection)
         self._remember_adopted()
 
     def _remember_adopted(self) -> None:

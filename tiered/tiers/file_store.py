@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import uuid
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal, NamedTuple
 from tiered.errors import ConfigError
 from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
+from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
 from tiered.tiers.file_lock import DirectoryLock
 
 APPLICATION_ID = 0x74696572  # "tier"
@@ -49,7 +49,10 @@ CREATE TABLE pending (
 CREATE INDEX pending_version ON pending (tier, version);
 CREATE TABLE dead_spaces (space INTEGER PRIMARY KEY);
 """
+LATER = f"CREATE TABLE IF NOT EXISTS {SESSIONS}"
+"""What stores that were made before do not have."""
 
+_HAS_SESSIONS = "SELECT 1 FROM sqlite_master WHERE name = 'sessions'"
 _WHOSE = "SELECT application_id, EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_application_id"
 """In one statement: between two, another process may create the store."""
 
@@ -59,9 +62,10 @@ class Layout(NamedTuple):
 
     application_id: int
     tables: str
+    later: str = ""
 
 
-STORE = Layout(APPLICATION_ID, SCHEMA)
+STORE = Layout(APPLICATION_ID, SCHEMA, LATER)
 
 
 class Database:
@@ -137,6 +141,8 @@ class Database:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
             row = connection.execute("SELECT identity FROM store").fetchone()
             if row:
+                if self._layout.later and not connection.execute(_HAS_SESSIONS).fetchone():
+                    file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
         raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
 
@@ -152,20 +158,6 @@ def copy(source: sqlite3.Connection, part: Path) -> None:
         target.execute("COMMIT")
     finally:
         target.close()
-
-
-def start_anew(connection: sqlite3.Connection) -> None:
-    """Go on with versions and generations that no cache has seen. Inside a transaction."""
-    leap = first_generation()
-    connection.execute("UPDATE namespaces SET generation = generation + ?", (leap,))
-    connection.execute("UPDATE store SET version = version + 4294967296, generation = generation + ?", (leap,))
-    connection.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
-    connection.execute("DELETE FROM caches")
-
-
-def first_generation() -> int:
-    """A generation that no cache has seen, whatever store its keys were of before: a random start, not 1."""
-    return random.SystemRandom().randrange(2**20, 2**40)
 
 
 def _create(connection: sqlite3.Connection, layout: Layout) -> None:

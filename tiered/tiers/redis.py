@@ -43,7 +43,6 @@ NO_RECORD = (
 
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS, _RENEW = Script("commit.lua"), Script("versions.lua"), Script("renew.lua")
-_REACHED = Script("reached.lua")
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
@@ -172,12 +171,12 @@ class RedisTier(Forking):
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
 
-    def note(self, identity: str, version: int, *, anew: bool = False) -> None:
-        life = str(self._max_px + RETENTION_MS)
-        self._link.script(_REACHED, [self._note(identity)], [str(version), life, str(int(anew))], write=True)
+    def note(self, line: str, place: str) -> None:
+        self._link.call("SET", self._note(line), place, "PX", str(self._max_px + RETENTION_MS), write=True)
 
-    def reached(self, identity: str) -> int:
-        return self._number(self._link.call("GET", self._note(identity)), 0)
+    def noted(self, line: str) -> str | None:
+        place: bytes | None = self._link.call("GET", self._note(line))
+        return None if place is None else place.decode(errors="replace")
 
     def health(self) -> TierHealth:
         try:
@@ -281,8 +280,8 @@ class RedisTier(Forking):
             return self._link
         raise ConfigError(f"{self.name}: {self.no_record}")
 
-    def _note(self, identity: str) -> str:
-        return f"{self._prefix}:{identity}:reached"
+    def _note(self, line: str) -> str:
+        return f"{self._prefix}:{line}:place"
 
     def _px(self, frame: bytes, now: int) -> int:
         """A frame past its retention still replaces what is older, and is gone at once."""
@@ -310,7 +309,7 @@ class RedisTier(Forking):
         try:
             return default if found is None else int(found)
         except ValueError as error:
-            message = f"a number of ours under {self._prefix!r} is none; another program uses these keys: set prefix="
+            message = f"a generation under {self._prefix!r} is no number; another program uses these keys: set prefix="
             raise StoreUnavailable(message, tier=self.name, reason=Reason.MISUSE) from error
 
     def _record_px(self, write: Write, now: int) -> int:

@@ -1,0 +1,83 @@
+"""Where a file tier is in its history, so that it is noticed when somebody puts it back to an older copy.
+
+Every session that writes enters itself, with a random id and the version that it found, in its first transaction. A *place*
+is the last session and the last version of a moment. A store that was put back does not know that session; or it has
+not reached that version; or it has sessions that came later and found less, however much was written since.
+
+A *line* is what has versions and generations of its own: a store that starts anew, and a backup, are on another one.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+import sqlite3
+
+from tiered.entry import MAX_VERSION
+from tiered.tiers.file_errors import damaged
+
+SESSIONS = "sessions (number INTEGER PRIMARY KEY, id INTEGER NOT NULL, found INTEGER NOT NULL)"
+KEPT = 10_000
+"""Sessions that are remembered: so many may begin while a cache is away."""
+LEAP = 2**32
+
+_ENTER = "INSERT INTO sessions (id, found) VALUES (?, ?)"
+_FORGET = "DELETE FROM sessions WHERE number <= (SELECT max(number) FROM sessions) - ?"
+_KNOWS = (
+    "SELECT (SELECT version FROM store) >= :version"
+    " AND (:number = 0 OR (SELECT id FROM sessions WHERE number = :number) = :id)"
+    " AND NOT EXISTS (SELECT 1 FROM sessions WHERE number > :number AND found < :version)"
+)
+_A_PLACE = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})")
+
+
+def enter(connection: sqlite3.Connection, found: int) -> None:
+    """A session begins to write, at the version that it `found`. Inside a transaction."""
+    connection.execute(_ENTER, (secrets.randbits(48), found))
+    connection.execute(_FORGET, (KEPT,))
+
+
+def last_version(connection: sqlite3.Connection | sqlite3.Cursor) -> int:
+    """The last version that was given."""
+    row = connection.execute("SELECT version FROM store").fetchone()
+    if row is None or not (isinstance(row[0], int) and 0 <= row[0] < MAX_VERSION >> 1):
+        raise damaged("the last version is not one that was written")
+    return int(row[0])
+
+
+def line_of(connection: sqlite3.Connection | sqlite3.Cursor) -> str:
+    """The line that the store is on."""
+    return str(last_version(connection) // LEAP)
+
+
+def place(cursor: sqlite3.Cursor) -> str:
+    """Where the store is on its line."""
+    version = last_version(cursor)
+    session = cursor.execute("SELECT number, id FROM sessions ORDER BY number DESC LIMIT 1").fetchone() or (0, 0)
+    return f"{session[0]}-{session[1]}-{version % LEAP}"
+
+
+def knows(cursor: sqlite3.Cursor, place: str) -> bool:
+    """Whether the store was at `place` on its line, and has lost nothing of before."""
+    found = _A_PLACE.fullmatch(place)
+    if found is None:
+        return False
+    number, id_, version = map(int, found.groups())
+    base = last_version(cursor) // LEAP * LEAP
+    values = {"number": number, "id": id_, "version": base + version}
+    return bool(cursor.execute(_KNOWS, values).fetchone()[0])
+
+
+def start_anew(connection: sqlite3.Connection) -> None:
+    """Go on with versions and generations that no cache has seen. Inside a transaction."""
+    leap = first_generation()
+    connection.execute("UPDATE namespaces SET generation = generation + ?", (leap,))
+    connection.execute("UPDATE store SET version = version + ?, generation = generation + ?", (LEAP, leap))
+    connection.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
+    connection.execute("DELETE FROM caches")
+
+
+def first_generation() -> int:
+    """A generation that no cache has seen, whatever store its keys were of before: a random start, not 1."""
+    return random.SystemRandom().randrange(2**20, 2**40)
