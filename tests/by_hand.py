@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, TieredBackend
+from tiered.errors import NotApplied, Reason
 from tiered.replication.guard import Guard
 from tiered.testing.chaos import Faults, FaultyTier
 from tiered.tiers.base import Record, Tier
@@ -38,7 +39,7 @@ class Cache(FaultyTier):
         self.after_get: Hook | None = None
         self.before_put: Hook | None = None
         self.before_probe: Hook | None = None
-        self.claimed = self.notes = 0
+        self.claimed = self.notes = self.refused = 0
 
     def cut_off(self) -> None:
         self.faults = Faults(before=1)
@@ -83,6 +84,11 @@ class Cache(FaultyTier):
         super().probe()  # fails when all else does
         self.notes += 1
         self.server.notes[line] = place
+
+    def refuse(self, line: str, place: str) -> None:
+        """In the place of `note`."""
+        self.refused += 1
+        raise NotApplied("full", tier=self.name, reason=Reason.FULL)
 
     def noted(self, line: str) -> str | None:
         super().probe()

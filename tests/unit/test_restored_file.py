@@ -11,7 +11,7 @@ import pytest
 
 from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
-from tiered import FileTier, NotApplied, StoreUnavailable, TieredBackend
+from tiered import FileTier, StoreUnavailable, TieredBackend
 from tiered.errors import Reason
 from tiered.tiers import file_history
 
@@ -46,12 +46,12 @@ def restore(process: Process) -> None:
     _copy(process, "copy", "store")
 
 
-def after(process: Process) -> None:
+def after(process: Process, times: int = 1) -> None:
     """What a process does that goes on after it, in both tiers."""
     process.store.set("k", "v3")
     process.store._core.chain.memory.forget_all()
     assert process.store.get_many(["k", "new"]) == {"k": "v3"}
-    assert process.store.verify().converged and bumps(process) == 1
+    assert process.store.verify().converged and bumps(process) == times
 
 
 def bumps(process: Process) -> int:
@@ -147,17 +147,48 @@ def test_a_cache_that_was_emptied_gets_its_note_back(start: Start, server: Serve
     assert server.notes
 
 
-def test_a_process_that_sees_its_store_go_back_starts_it_anew(start: Start, ended: Process) -> None:
-    a = start()
-    a.store.set("k", "v2")
-    a.look()
+def put_back_while_open(process: Process) -> None:
+    place = process.record.directory.parent
     with (
-        closing(sqlite3.connect(ended.record.directory.parent / "copy/tiered.sqlite3")) as copy,
-        closing(sqlite3.connect(ended.record.directory / "tiered.sqlite3")) as live,
+        closing(sqlite3.connect(place / "copy/tiered.sqlite3")) as copy,
+        closing(sqlite3.connect(place / "store/tiered.sqlite3")) as live,
     ):
         copy.backup(live)
+
+
+@pytest.mark.parametrize("noting", [True, False])
+def test_a_process_that_sees_its_store_go_back_starts_it_anew(
+    start: Start, ended: Process, monkeypatch: pytest.MonkeyPatch, noting: bool
+) -> None:
+    a = start()
+    a.store.set("k", "v2")
+    if not noting:
+        monkeypatch.setattr(a.cache, "note", a.cache.refuse)
+    for times in (1, 2):  # the second time to a line that was left
+        a.store.set_many({"k": "v2", "new": "v2"})
+        a.look()
+        put_back_while_open(a)
+        a.look()
+        assert not a.guard.breaker.closed
+        a.readmit()
+        assert bumps(a) == times
+        after(a, times)
+    b = start()
+    assert b.store.get("k") == "v3" and bumps(b) == 0
+
+
+def test_a_process_that_outgrows_what_its_store_lost_notices_it_all_the_same(start: Start) -> None:
+    a = start()
+    a.store.set("k", "v1")
+    _copy(a, "store", "copy")  # in which it is, too
+    for _ in range(5):
+        a.store.set_many({"k": "v2", "new": "v2"})
     a.look()
-    assert not a.guard.breaker.closed
+    put_back_while_open(a)
+    for _ in range(30):
+        a.store.set("other", "x")
+    a.store.delete("other")
+    a.look()
     a.readmit()
     after(a)
 
@@ -168,6 +199,20 @@ def test_a_copy_beside_it_costs_a_healthy_store_nothing(start: Start, ended: Pro
         other = start(directory=tmp_path / "beside")
         other.store.namespace("drill").set("k", "x")
         other.store.close()
+        a = start()
+        assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
+        a.store.close()
+
+
+def test_nor_does_a_copy_of_what_it_was_put_back_to(start: Start, ended: Process, tmp_path: Path) -> None:
+    restore(ended)
+    after(a := start())
+    a.store.close()
+    for _ in range(3):
+        _copy(ended, "copy", "beside")
+        drill = start(directory=tmp_path / "beside")
+        drill.store.namespace("drill").set("k", "x")
+        drill.store.close()
         a = start()
         assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
         a.store.close()
@@ -188,17 +233,12 @@ def test_nothing_is_noted_while_nothing_is_written(start: Start) -> None:
 def test_a_note_that_fails_says_nothing_of_the_cache_and_is_not_tried_at_every_look(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, tried = start(), list[str]()
-
-    def refused(line: str, place: str) -> None:
-        tried.append(place)
-        raise NotApplied("full", tier="cache", reason=Reason.FULL)
-
-    monkeypatch.setattr(a.cache, "note", refused)
+    a = start()
+    monkeypatch.setattr(a.cache, "note", a.cache.refuse)
     for _ in range(20):
         a.store.set("k", "v1")
         a.look()
-    assert a.guard.breaker.closed and len(tried) == 1
+    assert a.guard.breaker.closed and a.cache.refused == 1
     assert a.guard.stats.errors["other", Reason.FULL] == 1
 
 
@@ -240,7 +280,7 @@ def test_of_two_processes_that_start_at_once_one_starts_the_store_anew(start: St
     assert a.record.generation("default") == b.record.generation("default") == b.store._core.space.generation > before
 
 
-@pytest.mark.parametrize("note", ["x", "1-2", "9" * 5000, "1-1-99999999999999999", "\ufffd"])
+@pytest.mark.parametrize("note", ["x", "1-2-3", "9" * 5000, "0-1-1-9999999999", "\ufffd"])
 def test_a_note_that_makes_no_sense_costs_one_generation(
     start: Start, server: Server, ended: Process, note: str
 ) -> None:

@@ -56,8 +56,8 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
-        self._noted: dict[str, tuple[tuple[str, str] | None, float]] = {}
-        self._not_noted_until: dict[str, float] = {}
+        self._seen: dict[str, str] = {}
+        self._noted: dict[str, tuple[str | None, float]] = {}
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -272,45 +272,49 @@ class Keeper(Forking):
 
         Else it would give versions again, and what is written now be refused for what was lost.
         """
-        tier, record = guard.tier, self._chain.record
-        if not isinstance(tier, Witness) or not isinstance(record, Restorable):
-            return False
-        line, _ = record.history()
-        ours, _ = self._noted.get(guard.name, (None, 0.0))
-        places = [ours[1]] if ours is not None and ours[0] == line else []
+        tier, record, restored = guard.tier, self._chain.record, False
+        if isinstance(tier, Witness) and isinstance(record, Restorable):
+            while not all(map(record.knows, self._places(guard, tier, line := record.history()[0]))):
+                restored = record.start_anew(line) or restored
+        return restored
+
+    def _places(self, guard: Guard, tier: Witness, line: str) -> list[str]:
+        """Where the record was, as far as this process has seen and the tier has noted."""
+        places = [self._seen[guard.name]] if guard.name in self._seen else []
         try:
-            places += filter(None, [tier.noted(line)])
+            noted = tier.noted(line)
         except StoreError as error:
             if error.tier != guard.name or error.reason not in (Reason.MISUSE, Reason.AUTH):
                 raise
             guard.stats.failed("note", error.reason)  # it keeps values, but no notes, or somebody else's
-        return not all(map(record.knows, places)) and record.start_anew(line)
+            return places
+        return places if noted is None else [*places, noted]
 
     def _note(self, guard: Guard, *, always: bool = False) -> None:
-        """Let the tier know where the record is, for `_was_restored`; take it out of service if that does not know it any more.
+        """Let the tier know where the record is, for `_was_restored`; take it out of service if that has gone back.
 
         What becomes of a note says nothing of the tier's health.
         """
         tier, record, now = guard.tier, self._chain.record, self._chain.clock.monotonic()
         if not isinstance(tier, Witness) or not isinstance(record, Restorable):
             return
-        if now < self._not_noted_until.get(guard.name, 0.0) and not always:
-            return
-        noted, until = self._noted.get(guard.name, (None, 0.0))
-        here = record.history()
-        if here == noted and now < until and not always:
-            return
-        if noted is not None and here[0] == noted[0] and not record.knows(noted[1]):
+        line, place = record.history()
+        if guard.name in self._seen and not record.knows(self._seen[guard.name]):
             guard.breaker.trip()
             message = "%s: out of service until it starts anew: %s was put back to an older state"
             logger.warning(message, guard.name, record.name, extra=transition("opened", guard.name, op="note"))
             return
+        self._seen[guard.name] = place
+        noted, until = self._noted.get(guard.name, ("", 0.0))
+        if now < until and noted in (place, None) and not always:
+            return
         try:
-            tier.note(*here)
-            self._noted[guard.name] = here, now + NOTES
+            tier.note(line, place)
         except StoreError as error:
             guard.stats.failed("note", error.reason)
-            self._not_noted_until[guard.name] = now + NOTES
+            self._noted[guard.name] = None, now + NOTES
+        else:
+            self._noted[guard.name] = place, now + NOTES
 
     def _note_last(self) -> None:
         """Before the end: who copies the store then copies no less than was noted."""

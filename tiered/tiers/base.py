@@ -339,7 +339,7 @@ class Restorable(Protocol):
         """The line of history that the store is on, and its place there."""
 
     def knows(self, place: str) -> bool:
-        """Whether it has been at `place`, on the line that it is on, and has lost nothing of before; False for what is no place."""
+        """Whether it has been at `place` and has lost nothing of before, or is on a later line; False for what is no place."""
 
     def start_anew(self, line: str) -> bool:
         """Unless it has left `line` by now: go on with versions and generations that no cache has seen, on another line.

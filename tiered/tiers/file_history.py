@@ -13,6 +13,7 @@ import random
 import re
 import secrets
 import sqlite3
+import time
 
 from tiered.entry import MAX_VERSION
 from tiered.tiers.file_errors import damaged
@@ -29,7 +30,7 @@ _KNOWS = (
     " AND (:number = 0 OR (SELECT id FROM sessions WHERE number = :number) = :id)"
     " AND NOT EXISTS (SELECT 1 FROM sessions WHERE number > :number AND found < :version)"
 )
-_A_PLACE = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})")
+_A_PLACE = re.compile(r"(\d{1,10})-(\d{1,18})-(\d{1,18})-(\d{1,10})")
 
 
 def enter(connection: sqlite3.Connection, found: int) -> None:
@@ -55,25 +56,30 @@ def place(cursor: sqlite3.Cursor) -> str:
     """Where the store is on its line."""
     version = last_version(cursor)
     session = cursor.execute("SELECT number, id FROM sessions ORDER BY number DESC LIMIT 1").fetchone() or (0, 0)
-    return f"{session[0]}-{session[1]}-{version % LEAP}"
+    return f"{version // LEAP}-{session[0]}-{session[1]}-{version % LEAP}"
 
 
 def knows(cursor: sqlite3.Cursor, place: str) -> bool:
-    """Whether the store was at `place` on its line, and has lost nothing of before."""
+    """Whether the store was at `place`, and has lost nothing of before, or is on a later line by now."""
     found = _A_PLACE.fullmatch(place)
     if found is None:
         return False
-    number, id_, version = map(int, found.groups())
-    base = last_version(cursor) // LEAP * LEAP
-    values = {"number": number, "id": id_, "version": base + version}
+    line, number, id_, version = map(int, found.groups())
+    current = last_version(cursor) // LEAP
+    if current != line:
+        return current > line
+    values = {"number": number, "id": id_, "version": line * LEAP + version}
     return bool(cursor.execute(_KNOWS, values).fetchone()[0])
 
 
 def start_anew(connection: sqlite3.Connection) -> None:
-    """Go on with versions and generations that no cache has seen. Inside a transaction."""
-    leap = first_generation()
-    connection.execute("UPDATE namespaces SET generation = generation + ?", (leap,))
-    connection.execute("UPDATE store SET version = version + ?, generation = generation + ?", (LEAP, leap))
+    """Go on with versions and generations that no cache has seen. Inside a transaction.
+
+    The same copy may be put back again and again, and processes that live on believe in the highest generation only.
+    """
+    new = time.time_ns() // 1_000_000 << 20 | secrets.randbits(20)
+    connection.execute("UPDATE namespaces SET generation = max(generation + 1, ?)", (new,))
+    connection.execute("UPDATE store SET version = version + ?, generation = max(generation + 1, ?)", (LEAP, new))
     connection.execute("DELETE FROM pending")  # nothing is owed in a generation that no cache has seen
     connection.execute("DELETE FROM caches")
 

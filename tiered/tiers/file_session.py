@@ -290,7 +290,10 @@ class Session:
 
     def _remember(self) -> None:
         """What every commit needs to know of the store."""
-        self._last = self._stored = last_version(self.connection)
+        last = last_version(self.connection)
+        if last < self._stored:  # somebody put the store back while it was open
+            self._entered = False
+        self._last = self._stored = last
         self._remember_adopted()
 
     def _remember_adopted(self) -> None:

@@ -33,6 +33,8 @@ from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
 """Seconds; the kernel takes a limit of less than a microsecond for none at all."""
+NOTE_MS = 30 * 86_400_000
+"""How long a note lives, at least."""
 CLAIM_MS = 600_000
 """How long a claim on a namespace lasts; whoever uses it renews it well before."""
 
@@ -172,7 +174,8 @@ class RedisTier(Forking):
         return f"{self._prefix}:{namespace}:store"
 
     def note(self, line: str, place: str) -> None:
-        self._link.call("SET", self._note(line), place, "PX", str(self._max_px + RETENTION_MS), write=True)
+        life = max(self._max_px + RETENTION_MS, NOTE_MS)  # others may put for longer than this one
+        self._link.call("SET", self._note(line), place, "PX", str(life), write=True)
 
     def noted(self, line: str) -> str | None:
         place: bytes | None = self._link.call("GET", self._note(line))
