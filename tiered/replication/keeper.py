@@ -10,13 +10,14 @@ import logging
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, Reason, StoreError, without_tier
+from tiered.errors import ConfigError, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
 from tiered.replication.guard import Guard
+from tiered.replication.notes import Notes
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
-from tiered.tiers.base import Claimable, Restorable, Telling, Witness
+from tiered.tiers.base import Claimable, Telling
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,6 @@ BUMPS = {
 }
 CLAIMS = 120.0
 """Seconds after which claims are renewed in the cache tiers, where they expire."""
-NOTES = 10.0
-"""Seconds after which the note of where the record is is renewed although nothing was written (somebody may have removed it), and
-after which it is tried again when it failed."""
 
 
 class Keeper(Forking):
@@ -56,8 +54,7 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
-        self._seen: dict[str, str] = {}
-        self._noted: dict[str, tuple[str | None, float]] = {}
+        self._notes = Notes(self._chain)
 
     def enter(self, space: Space) -> None:
         """Before the first use of a namespace: whose it is in each cache tier, and since which generation.
@@ -84,7 +81,7 @@ class Keeper(Forking):
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5.0)
-            self._note_last()
+            self._notes.write_last()
         self._flush()
 
     def look(self) -> None:
@@ -98,7 +95,7 @@ class Keeper(Forking):
             else:
                 self._pay(guard)
                 self._renew_claims(guard)
-                self._note(guard)
+                self._notes.write(guard)
         self._chain.order.measure()
 
     def replay(self, guard: Guard) -> int:
@@ -228,7 +225,7 @@ class Keeper(Forking):
         """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
         assert guard.identity is not None
         record, debts, lost = self._chain.record, guard.owed.debts(), guard.owed.lost
-        restored = self._was_restored(guard)
+        restored = self._notes.renew_if_lost(guard)
         known = record.journal is None or record.journal.adopted(guard.name) is not None
         guard.owed.recount()  # what is owed from here on counts again; nobody reads the tier yet
         try:
@@ -249,7 +246,7 @@ class Keeper(Forking):
             elif known or lost or guard.name in self._built_on:  # else nobody has met it before
                 self._tell_bump(guard, "marks_lost" if lost else "server_changed" if known else "journal_full")
         self._built_on.add(guard.name)
-        self._note(guard, always=True)
+        self._notes.write(guard, always=True)
 
     def _tell_bump(self, guard: Guard, reason: str) -> None:
         guard.stats.bumps[reason] += 1
@@ -266,64 +263,6 @@ class Keeper(Forking):
             self._chain.record.bump()
         self._believed[guard.name] = identity
         return changed
-
-    def _was_restored(self, guard: Guard) -> bool:
-        """Whether the record has forgotten what this tier may hold; then it starts anew.
-
-        Else it would give versions again, and what is written now be refused for what was lost.
-        """
-        tier, record, restored = guard.tier, self._chain.record, False
-        if isinstance(tier, Witness) and isinstance(record, Restorable):
-            while not all(map(record.knows, self._places(guard, tier, line := record.history()[0]))):
-                restored = record.start_anew(line) or restored
-        return restored
-
-    def _places(self, guard: Guard, tier: Witness, line: str) -> list[str]:
-        """Where the record was, as far as this process has seen and the tier has noted."""
-        places = [self._seen[guard.name]] if guard.name in self._seen else []
-        try:
-            noted = tier.noted(line)
-        except StoreError as error:
-            if error.tier != guard.name or error.reason not in (Reason.MISUSE, Reason.AUTH):
-                raise
-            guard.stats.failed("note", error.reason)  # it keeps values, but no notes, or somebody else's
-            return places
-        return places if noted is None else [*places, noted]
-
-    def _note(self, guard: Guard, *, always: bool = False) -> None:
-        """Let the tier know where the record is, for `_was_restored`; take it out of service if that has gone back.
-
-        What becomes of a note says nothing of the tier's health.
-        """
-        tier, record, now = guard.tier, self._chain.record, self._chain.clock.monotonic()
-        if not isinstance(tier, Witness) or not isinstance(record, Restorable):
-            return
-        line, place = record.history()
-        if guard.name in self._seen and not record.knows(self._seen[guard.name]):
-            guard.breaker.trip()
-            message = "%s: out of service until it starts anew: %s was put back to an older state"
-            logger.warning(message, guard.name, record.name, extra=transition("opened", guard.name, op="note"))
-            return
-        self._seen[guard.name] = place
-        noted, until = self._noted.get(guard.name, ("", 0.0))
-        if now < until and noted in (place, None) and not always:
-            return
-        try:
-            tier.note(line, place)
-        except StoreError as error:
-            guard.stats.failed("note", error.reason)
-            self._noted[guard.name] = None, now + NOTES
-        else:
-            self._noted[guard.name] = place, now + NOTES
-
-    def _note_last(self) -> None:
-        """Before the end: who copies the store then copies no less than was noted."""
-        for guard in self._chain.guards:
-            if guard.breaker.closed:
-                try:
-                    self._note(guard)
-                except StoreError as error:
-                    logger.warning("%s: where it is could not be noted: %s", self._chain.record.name, error)
 
     def _renew_claims(self, guard: Guard) -> None:
         now = self._chain.clock.monotonic()
