@@ -68,7 +68,8 @@ class Notes:
                 try:
                     self.write(guard)
                 except StoreError as error:
-                    logger.warning("%s: where it is could not be noted: %s", self._chain.record.name, error)
+                    # No more than a note: the one before it holds. Whoever closed the tiers already knows.
+                    logger.info("%s: where it is could not be noted: %s", self._chain.record.name, error)
 
     # Private
 
