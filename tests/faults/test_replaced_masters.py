@@ -49,9 +49,10 @@ def test_no_stale_return_from_a_master_that_was_made_to_follow_one_with_older_da
         follows(other, master)  # its first replica gives a master another id, and so to be met anew
         replica.replicaof("NO", "ONE")
         store.set("k", "new")
-        eventually(
-            lambda: store._core.service.keeper._claims_until
-        )  # those are writes, too, and renewed every two minutes only
+        keeper, record = store._core.service.keeper, store._core.chain.record
+        # Claims and notes are writes, too, and renewed every two minutes, and every ten seconds.
+        eventually(lambda: keeper._claims_until)
+        eventually(lambda: keeper._notes._noted.get("redis", ("",))[0] == record.history()[1])  # type: ignore[attr-defined]  # a FileTier
         eventually(lambda: store.lookup("k").tier == "redis")
         follows(master, other)
         demoted, reads = time.monotonic(), 0
