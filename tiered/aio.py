@@ -110,7 +110,8 @@ class AsyncTieredBackend:
     async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
         _, outcome = await self._write(self._core.drafter.one(key, value, ttl), value)
-        return outcome  # type: ignore[return-value]  # there was no condition
+        assert outcome is not None  # there was no condition
+        return outcome
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""

@@ -33,7 +33,7 @@ class Drafter:
         limit, most, codec = chain.max_key_bytes, chain.rules.max_size, chain.codec
         seed, plain, encode, codec_id = frames.seed, frames.plain, codec.encode, codec.id
         for key, value in items:
-            # Most keys are right at a glance, here and in `TieredBackend._find`, without a call.
+            # Most keys are right at a glance, here and in `Core.find`, without a call.
             if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
                 key = check_key(key, limit)
             payload = encode(value)

@@ -193,15 +193,20 @@ def test_a_process_that_outgrows_what_its_store_lost_notices_it_all_the_same(sta
     after(a)
 
 
+def drill_beside(start: Start, directory: Path) -> None:
+    """Somebody opens what is in `directory`; then the store's own process starts, and has all that its cache holds."""
+    drill = start(directory=directory)
+    drill.store.namespace("drill").set("k", "x")
+    drill.store.close()
+    a = start()
+    assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
+    a.store.close()
+
+
 def test_a_copy_beside_it_costs_a_healthy_store_nothing(start: Start, ended: Process, tmp_path: Path) -> None:
     _copy(ended, "copy", "beside")
     for _ in range(3):
-        other = start(directory=tmp_path / "beside")
-        other.store.namespace("drill").set("k", "x")
-        other.store.close()
-        a = start()
-        assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
-        a.store.close()
+        drill_beside(start, tmp_path / "beside")
 
 
 def test_nor_does_a_copy_of_what_it_was_put_back_to(start: Start, ended: Process, tmp_path: Path) -> None:
@@ -210,12 +215,7 @@ def test_nor_does_a_copy_of_what_it_was_put_back_to(start: Start, ended: Process
     a.store.close()
     for _ in range(3):
         _copy(ended, "copy", "beside")
-        drill = start(directory=tmp_path / "beside")
-        drill.store.namespace("drill").set("k", "x")
-        drill.store.close()
-        a = start()
-        assert a.store.lookup("k").tier == "cache" and bumps(a) == 0
-        a.store.close()
+        drill_beside(start, tmp_path / "beside")
 
 
 def test_nothing_is_noted_while_nothing_is_written(start: Start) -> None:

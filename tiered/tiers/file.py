@@ -156,8 +156,8 @@ class FileTier(Forking):
         self._writer.write(lambda session: session.bump())
 
     def history(self) -> tuple[str, str]:
-        line, place = self._readers.snapshot(lambda reader: (file_history.line_of(reader), file_history.place(reader)))
-        return f"{self._identity}:{line}", place
+        place = self._readers.snapshot(file_history.place)
+        return f"{self._identity}:{place.partition('-')[0]}", place
 
     def knows(self, place: str) -> bool:
         return self._readers.snapshot(lambda reader: file_history.knows(reader, place))

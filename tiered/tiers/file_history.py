@@ -47,13 +47,13 @@ def last_version(connection: sqlite3.Connection | sqlite3.Cursor) -> int:
     return int(row[0])
 
 
-def line_of(connection: sqlite3.Connection | sqlite3.Cursor) -> str:
+def line_of(connection: sqlite3.Connection) -> str:
     """The line that the store is on."""
     return str(last_version(connection) // LEAP)
 
 
 def place(cursor: sqlite3.Cursor) -> str:
-    """Where the store is on its line."""
+    """Where the store is: the line, the last session there, and what of the version is not in the line."""
     version = last_version(cursor)
     session = cursor.execute("SELECT number, id FROM sessions ORDER BY number DESC LIMIT 1").fetchone() or (0, 0)
     return f"{version // LEAP}-{session[0]}-{session[1]}-{version % LEAP}"
