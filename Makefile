@@ -5,6 +5,9 @@ BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
 
+# Most tests wait, for servers and for time. What they use is their own: directories, ports, networks.
+SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -25,7 +28,7 @@ test: .venv/.ok  ## all tests, with what they need; those that need root only if
 	@scripts/ensure-couchbase-mock
 	@scripts/ensure-will
 	@if [ "$$(id -u)" = 0 ]; then scripts/ensure-fault-tools; fi
-	$(WITH_REDIS) $(BIN)/python -m pytest
+	$(WITH_REDIS) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-again: .venv/.ok  ## the tests that failed, if no more than three, once more and by name: a stall of the machine is no finding
 	@scripts/failed-once
@@ -35,7 +38,7 @@ test-faults: .venv/.ok  ## faults caused for real (docs/faults.md), with the too
 	@scripts/ensure-redis-server
 	@scripts/ensure-couchbase-mock
 	@scripts/ensure-fault-tools
-	$(WITH_REDIS) $(BIN)/python -m pytest -m "faults or root"
+	$(WITH_REDIS) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "faults or root"
 
 mutants: .venv/.ok  ## each rule taken out of the code: the tests must notice, some minutes
 	@scripts/ensure-redis-server

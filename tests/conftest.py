@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -31,6 +31,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_SENT = "left_out"
+"""Under this name a worker of pytest-xdist, which is who collects then, tells it to the process that sums up."""
 _HOW = {
     "root": "`sudo make test-faults` runs them",
     "nightly": "`TIERED_TEST_PROFILE=nightly make test`, many minutes",
@@ -47,6 +49,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if gone:
         config.hook.pytest_deselected(items=list(gone))
         items[:] = [item for item in items if item not in gone]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_SENT] = session.config.stash.get(_LEFT_OUT, {})
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none without pytest-xdist
+def pytest_testnodedown(node: Any) -> None:
+    """Every worker collects all tests, so what one of them says holds."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get(_SENT, {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -100,7 +100,6 @@ def test_a_new_key_is_a_line_of_a_file() -> None:
         lambda: None,
         lambda: 1 / 0,
     ],
-    ids=repr,
 )
 def test_what_is_no_key_is_refused_and_not_shown(source: Any) -> None:
     with pytest.raises(ConfigError) as caught:

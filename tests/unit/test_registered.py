@@ -238,7 +238,6 @@ def test_objects_count_for_the_depth_on_both_sides() -> None:
 @pytest.mark.parametrize(
     "types",
     [[object()], [int], [Celsius], [User, User], [register(Point, "User"), User], ["User"]],
-    ids=repr,
 )
 def test_types_that_cannot_be_registered(types: Any) -> None:
     with pytest.raises(ConfigError, match="types: "):

@@ -63,12 +63,17 @@ def test_storage_redis_is_killed_in_the_middle_and_the_bot_does_not_notice(
     [
         ("redsi://localhost,file:./data", "did you mean 'redis'"),
         ("memory://", "forgets with every process"),
-        (f"redis://127.0.0.1:{free_port()}/0", "cannot be reached"),
+        ("redis://127.0.0.1:NOBODY/0", "cannot be reached"),
         ("file:///proc/nowhere", "cannot make the directory"),
     ],
 )
 def test_what_cannot_work_is_told_at_the_start(redis_server: RedisServer, tmp_path: Path, url: str, says: str) -> None:
-    with Bot(tmp_path / "bot", redis_server.url, ready="Unable to bootstrap storage!", TIERED_URL=url) as bot:
+    with Bot(
+        tmp_path / "bot",
+        redis_server.url,
+        ready="Unable to bootstrap storage!",
+        TIERED_URL=url.replace("NOBODY", str(free_port())),
+    ) as bot:
         assert bot.ended() == 1
         assert says in " ".join(bot.said.split()), bot.said
 
