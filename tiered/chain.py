@@ -250,14 +250,23 @@ class Chain(Forking):
         return record
 
 
+def _why_none(tier: object) -> str:
+    """What keeps this from being a `Tier`."""
+    if isinstance(tier, (str, type)):
+        return "give an instance of one; TieredBackend.from_url takes URLs"
+    members = [*Tier.__annotations__, *(name for name in vars(Tier) if not name.startswith("_"))]
+    lacking = [name for name in members if not hasattr(tier, name)]
+    # Since Python 3.12 isinstance does not ask __getattr__ for the members of a protocol.
+    why = f"it has no {', '.join(lacking)}" if lacking else "what its __getattr__ gives does not count"
+    return f"{why} (docs/writing-a-tier.md)"
+
+
 def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:
     if not isinstance(tiers, Sequence) or isinstance(tiers, (str, bytes)) or not tiers:
         raise ConfigError("a chain is a list of at least one tier, such as [MemoryTier(), FileTier(directory)]")
     for tier in tiers:
         if not isinstance(tier, Tier) or isinstance(tier, type):
-            raise ConfigError(
-                f"{tier!r:.60} is no tier (see tiered.tiers.base.Tier); TieredBackend.from_url takes URLs"
-            )
+            raise ConfigError(f"{tier!r:.60} is no tier: {_why_none(tier)}")
     names = [tier.name for tier in tiers]
     if len(set(names)) != len(names):
         raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")

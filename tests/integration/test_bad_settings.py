@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,39 @@ def test_the_constructor_refuses_what_is_no_number(options: dict[str, Any], says
         TieredBackend([MemoryTier()], **options)
 
 
-@pytest.mark.parametrize("tiers", ["memory://", [None], [MemoryTier], 5], ids=repr)
-def test_what_is_no_tier_is_refused(tiers: Any) -> None:
-    with pytest.raises(ConfigError, match="tier"):
+class Wrapper:
+    """All that a tier has, but none of it where `isinstance` looks since Python 3.12."""
+
+    def __init__(self, tier: MemoryTier) -> None:
+        self._tier = tier
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tier, name)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "says"),
+    [
+        ("memory://", "a list of at least one tier"),
+        (5, "a list of at least one tier"),
+        ([], "a list of at least one tier"),
+        (["memory://"], "TieredBackend.from_url takes URLs"),
+        ([MemoryTier], "give an instance"),
+        ([None], "it has no name, get, get_many, put"),
+    ],
+)
+def test_what_is_no_tier_is_refused(tiers: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
         TieredBackend(tiers)
+
+
+def test_what_getattr_gives_makes_no_tier_since_isinstance_does_not_ask_it() -> None:
+    wrapper: Any = Wrapper(MemoryTier())
+    if sys.version_info < (3, 12):
+        TieredBackend([wrapper]).close()
+        return
+    with pytest.raises(ConfigError, match="__getattr__ gives does not count"):
+        TieredBackend([wrapper])
 
 
 def test_a_store_that_is_sent_to_another_process_says_where_to_build_one() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import cycle
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -130,7 +132,7 @@ def test_a_child_begins_as_declared(a: Process) -> None:
 def test_a_record_without_marks_is_refused_with_what_to_do(options: dict[str, str]) -> None:
     record = MemoryTier(name="record")
     with pytest.raises(ConfigError, match="give journal="):
-        TieredBackend([_Plain(MemoryTier(name="cache")), _Plain(record)], **options)  # type: ignore[arg-type]
+        TieredBackend([_plain(MemoryTier(name="cache")), _plain(record)], **options)
 
 
 @pytest.mark.parametrize("option", ["read_order", "feed"])
@@ -139,11 +141,7 @@ def test_an_unknown_choice_is_refused(option: str) -> None:
         TieredBackend([MemoryTier()], **{option: "fastest"})  # type: ignore[arg-type]
 
 
-class _Plain:
-    """A third party's tier: it is no `MemoryTier`, so it may stand anywhere."""
-
-    def __init__(self, tier: MemoryTier) -> None:
-        self._tier = tier
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._tier, name)
+def _plain(tier: MemoryTier) -> Any:
+    """What the tier can, of a third party: it is no `MemoryTier`, so it may stand anywhere."""
+    offered = {name: getattr(tier, name) for name in dir(tier) if not name.startswith("_")}
+    return SimpleNamespace(**offered)

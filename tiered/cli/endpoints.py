@@ -20,9 +20,14 @@ _TO_DO = {
     "CERTIFICATE_VERIFY_FAILED": "give --ca, the file of who signs its certificate, and the name or address that is in there",
     "CERTIFICATE_REQUIRED": "it wants to know who asks: give --cert, a file of a certificate and its key",
     "WRONG_VERSION_NUMBER": "it speaks no TLS: write http://",
-    "reset by peer": "if it speaks TLS, write https://",
 }
 """For what is in the reason; else it may not be there."""
+_HUNG_UP = ("reset by peer", "closed connection without response", "EOF occurred")
+_OF_ANOTHER_KIND = {
+    "http": "if it speaks TLS, write https://",
+    "https": "it may want to know who asks: give --cert, a file of a certificate and its key",
+}
+"""For an endpoint that hung up without a word."""
 
 
 class Endpoints:
@@ -44,7 +49,8 @@ class Endpoints:
         if not texts:
             url, why = next(iter(self.silent.items()))
             absent = "is the process running, and is this the address of serve_metrics?"
-            to_do = next((it for part, it in _TO_DO.items() if part in why), absent)
+            to_do = _OF_ANOTHER_KIND[urlsplit(url).scheme] if any(part in why for part in _HUNG_UP) else absent
+            to_do = next((it for part, it in _TO_DO.items() if part in why), to_do)
             raise StoreUnavailable(f"{why}; {to_do}", tier=url)
         try:
             return Series(texts)

@@ -104,7 +104,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._until[connection] = monotonic() + self._patience
         try:
             if self._tls is not None:
-                connection.do_handshake()
+                _greet(connection)
             super().finish_request(connection, client_address)
         finally:
             del self._until[connection]
@@ -112,6 +112,18 @@ class _Server(ThreadingMixIn, WSGIServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is slow, rude or speaks no TLS is its own problem."""
         logger.debug("a client asking for metrics was not answered", exc_info=True)
+
+
+def _greet(connection: ssl.SSLSocket) -> None:
+    """The handshake. A client that fails it may have sent its request already: closed on that, it would not hear why."""
+    try:
+        connection.do_handshake()
+    except ssl.SSLError:
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+            while socket.socket.recv(connection, 65_536):  # below TLS, until the client hangs up or its time is over
+                pass
+        raise
 
 
 class MetricsServer(Forking):

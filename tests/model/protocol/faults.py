@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model.protocol import history
 from tests.model.protocol.link import disconnect, put_if_newer
 from tests.model.protocol.model import NAMES, Model, Steps, ordered
 from tests.model.protocol.state import CLOSED, GAP, LIVE, OFF, OPEN, Frame, Op, Process, World
@@ -10,6 +11,7 @@ from tests.model.protocol.state import CLOSED, GAP, LIVE, OFF, OPEN, Frame, Op, 
 def steps(m: Model, w: World) -> Steps:
     yield from _late(m, w)
     yield from _delta(m, w)
+    yield from history.steps(m, w)
     for name in ("empty", "old"):
         if m.may(w, name):
             yield _restart(m, m.spend(w, name), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model.protocol import history
 from tests.model.protocol.link import OK, put_if_newer, send
 from tests.model.protocol.model import NAMES, Model, Steps, owe
 from tests.model.protocol.state import (
@@ -41,6 +42,8 @@ def steps(m: Model, w: World, i: int) -> Steps:
     else:
         if i in m.scenario.keepers or w.window:
             yield from _look(m, w, i)
+        if m.scenario.forgets and p.breaker == CLOSED and not p.cut and history.noted(w) != history.place(w.record):
+            yield f"{NAMES[i]}'s keeper notes v{w.record.top}", history.note(m, w)
         if p.breaker == OPEN:
             yield from _probe(m, w, i)
         elif p.breaker == CLOSED and (p.owes or p.looked != NONE):
@@ -71,13 +74,18 @@ def _probe(m: Model, w: World, i: int) -> Steps:
     p = w.processes[i]
     if p.cut:
         return
+    before = w.record.gen
+    w = history.renew_if_lost(m, w)
     run, record = w.redis.run, w.record
+    anew = record.gen != before
     known = record.run if m.rules.r15_recorded else p.run or run
     if run != known:
         record = record._replace(gen=record.gen + 1, run=run)
-    p = p._replace(owed=0, doubt=0) if run != p.run else p
+    p = p._replace(owed=0, doubt=0) if anew or run != p.run else p
     p = m.learn(p._replace(breaker=HALF_OPEN, run=run, keeper=Op("keeper", "collect")), record.gen)
-    yield f"{NAMES[i]}'s keeper probes (run {run})", w._replace(record=record).process(i, p)
+    after = history.note(m, w._replace(record=record).process(i, p))
+    how = f"finds that the record has lost something: generation {record.gen}" if anew else f"probes (run {run})"
+    yield f"{NAMES[i]}'s keeper {how}", after
 
 
 def _collect(w: World, i: int, m: Model, *, readmit: bool) -> Steps:

@@ -46,6 +46,8 @@ class Scenario:
     """The processes whose keepers look at the record at any time; the others' only within δ and at the end."""
     lazy: bool = False
     """Confirmations wait for a step of their own; else they reach the record together with the put."""
+    forgets: bool = False
+    """The record's files may be put back to an older copy."""
     promises: tuple[int, ...] = (3, 4, 7)
 
 
@@ -160,4 +162,6 @@ def paid(p: Process, version: int) -> Process:
 
 
 def words(frame: Frame) -> str:
+    if frame.lost:
+        return f"the lost v{frame.version}"
     return f"v{frame.version}" if frame.value else f"absence (v{frame.truth})"

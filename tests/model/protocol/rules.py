@@ -44,6 +44,14 @@ class Rules(NamedTuple):
     """A key that was pending in two looks is owed, though the mark was replaced by a newer write in between."""
     r8: bool = True
     """A put goes into the generation of the commit or read it belongs to."""
+    r8_put_back: bool = True
+    """A record that was put back to an older copy starts anew, as soon as somebody meets Redis, where was noted how far it was."""
+    r8_sessions: bool = True
+    """What is noted names who wrote last, beside the version: that may be reached again before anybody meets Redis."""
+    r8_found: bool = True
+    """A session that came later and found less than was noted shows the loss, too, if the last one before is in the copy."""
+    r8_anew: bool = True
+    """It goes on with a generation and versions that were never given: the same copy may be put back again."""
     r9: bool = True
     """What Redis did not give, because it failed or was skipped, is owed."""
     r9_paid: bool = True

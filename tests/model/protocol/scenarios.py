@@ -69,6 +69,16 @@ SCENARIOS = {
         ),
         Scenario("gap", ({"set": 1}, {"get": 2}), {"B.gap": 1}, live=True, pubsub=True, threads=1),
         Scenario("doubt, then a failure", ({"set": 2, "get": 1},), {"doubt": 1, "fail": 1, "A.forget": 1}, threads=1),
+        Scenario(
+            "put back", ({"set": 4, "get": 1},), {"copy": 1, "put back": 1, "A.forget": 1}, threads=1, forgets=True
+        ),
+        Scenario(
+            "put back twice",
+            ({"set": 3, "get": 1},),
+            {"copy": 1, "put back": 2, "A.forget": 1},
+            threads=1,
+            forgets=True,
+        ),
         Scenario("doubt", ({"delete": 1, "get": 1},), {"doubt": 1}),
     )
 }
@@ -107,6 +117,13 @@ NIGHTLY = {
             ({"direct": 2, "get": 1}, {"set": 1}),
             {"fail": 1, "A.forget": 1},
             keepers=(0,),
+        ),
+        Scenario(
+            "put back under two",
+            ({"set": 1, "get": 1}, {"set": 1, "get": 1}),
+            {"copy": 1, "put back": 1, "A.forget": 1},
+            threads=1,
+            forgets=True,
         ),
         Scenario(
             "intents of two",

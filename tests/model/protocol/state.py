@@ -18,7 +18,12 @@ class Frame(NamedTuple):
     version: int = 0
     value: bool = False
     truth: int = 0
-    """What it tells the caller: differs from `version` only for absences that have none (without R16)."""
+    """What it tells the caller: differs from `version` for absences that have none (without R16), and for what is `lost`."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is of a history that the record has lost."""
+        return self.value and self.truth != self.version
 
 
 NOTHING = Frame()
@@ -77,6 +82,8 @@ class Process(NamedTuple):
     looked: tuple[int, int] = (0, 0)
     """The mark that the last look saw."""
     cut: bool = False
+    entered: bool = False
+    """Whether it is the record's last session, or one before (r8_sessions)."""
     passed: int = 0
     """Looks until Redis may be asked again, which a read passed by because the record is faster."""
 
@@ -94,6 +101,15 @@ class Put(NamedTuple):
     publish: bool
 
 
+class Place(NamedTuple):
+    """Where the record is in its history: see tiered/tiers/file_history.py."""
+
+    line: int
+    session: int
+    id: int
+    version: int
+
+
 class Redis(NamedTuple):
     slots: tuple[tuple[int, Frame], ...] = ()
     """Generation and frame, sorted."""
@@ -101,6 +117,8 @@ class Redis(NamedTuple):
     old: tuple[tuple[int, Frame], ...] = ()
     """What a snapshot holds."""
     late: tuple[Put, ...] = ()
+    notes: tuple[Place, ...] = ()
+    """Where the record was, by its lines."""
 
     def slot(self, gen: int) -> Frame | None:
         for number, frame in self.slots:
@@ -121,6 +139,8 @@ class Record(NamedTuple):
     run: int = 1
     marks: tuple[tuple[int, int], ...] = ()
     """Pending: version and generation; without a transaction: an intent's number and its writer."""
+    sessions: tuple[tuple[int, int], ...] = ()
+    """Who wrote, in this order: an id, and the version that it found."""
 
 
 class World(NamedTuple):
@@ -130,6 +150,10 @@ class World(NamedTuple):
     acked: int = 0
     aging: int = 0
     due: int = 0
+    copy: Record | None = None
+    """Of the record's files."""
+    drawn: int = 0
+    """What was drawn at random, or from the clock: no number comes twice."""
     window: bool = False
     """Whether a window of δ is running."""
     budget: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.model.protocol.history import enter
 from tests.model.protocol.link import give
 from tests.model.protocol.model import NAMES, Model, Steps, become, begin, owe
 from tests.model.protocol.state import MAX_VERSION, Frame, Op, World
@@ -22,6 +23,7 @@ def write(m: Model, w: World, i: int, call: str) -> Steps:
 
 def _commit(m: Model, w: World, i: int, op: Op) -> Steps:
     """The acknowledged point: value, version and mark in one transaction."""
+    w = enter(m, w, i)
     version = w.record.top + 1
     frame = Frame(version, op.call == "set", version)
     gen = w.record.gen
