@@ -150,6 +150,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _parser() -> argparse.ArgumentParser:
     from tiered import __version__
+    from tiered.cli.backup import add_backup
     from tiered.cli.bench import add_bench
     from tiered.cli.chaos import add_chaos
     from tiered.cli.completion import add_completion
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add_top(commands, common, _positive)
     add_doctor(commands, common)
     add_verification(commands, common, _positive)
+    add_backup(commands, common)
     add_migrate(commands, common)
     add_rekey(commands, common)
     _add_demo(commands, output)

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from tiered.errors import ConfigError
 from tiered.tiers.file_place import explain
+
+_Result = TypeVar("_Result")
+
+_gate = Lock()
+"""Guards `_held`, and is held by whoever looks at a database file on the assumption that nobody here has it open."""
+_held: dict[DirectoryLock, os.stat_result] = {}
+"""The locks that this process holds, with the files that they are on."""
+
+
+def _reopen() -> None:
+    """In a forked child: whoever held it is not here."""
+    global _gate
+    _gate = Lock()
+
+
+os.register_at_fork(after_in_child=_reopen)
 
 
 class DirectoryLock:
@@ -30,13 +48,27 @@ class DirectoryLock:
         """Returns at once if it is held already; raises `ConfigError`."""
         with self._mutex:
             if self._descriptor < 0:
-                self._descriptor = self._lock(self._open())
+                with _gate:
+                    self._descriptor = self._lock(self._open())
+                    _held[self] = os.fstat(self._descriptor)
 
     def release(self) -> None:
         with self._mutex:
             descriptor, self._descriptor = self._descriptor, -1
             if descriptor >= 0:
-                os.close(descriptor)
+                with _gate:
+                    os.close(descriptor)
+                    del _held[self]
+
+    def if_first(self, look: Callable[[], _Result]) -> _Result | None:
+        """What `look` finds at files that nobody else in this process has open, nor opens meanwhile; None if somebody has.
+
+        To open and close a database file would end every lock that SQLite has on it in this process.
+        """
+        with _gate:
+            mine = _held[self]
+            others = (it for lock, it in _held.items() if lock is not self)
+            return None if any(os.path.samestat(it, mine) for it in others) else look()
 
     def disown(self) -> None:
         """In a forked child, which has one thread: let go of what belongs to the parent, and leave it locked."""

@@ -103,6 +103,13 @@ class Database:
     def open(self) -> tuple[sqlite3.Connection, str]:
         """The first connection, and the store's id: refuses what is not ours, creates what is empty. `ConfigError`."""
         connection = None
+        self._lock.acquire()
+        if self._lock.if_first(self._has_a_strangers_log):
+            raise ConfigError(
+                f"{self.errors.name}: {self.path} is a backup that was copied over a store that had not been closed, whose"
+                f" log is still there; copied like this the two would be mixed. Move {self.path.name}-wal away, or copy the"
+                " backup with `tiered restore`, which does"
+            )
         try:
             connection = self.connect()
             identity = self._identity(connection)
@@ -115,6 +122,17 @@ class Database:
                 raise self.errors.unusable(error) from error
             raise
         return connection, identity
+
+    def _has_a_strangers_log(self) -> bool:
+        """Whether the log beside the file cannot be its own: a backup has none, and says so in its header."""
+        try:
+            if not os.stat(self._place + b"-wal").st_size:
+                return False
+            with open(self._place, "rb") as file:
+                header = file.read(20)
+        except FileNotFoundError:
+            return False
+        return header[18:20] == b"\x01\x01"
 
     def replaced(self) -> bool:
         """Whether the file that was opened first is not at its path any more: nothing written to it would be found again."""

@@ -1,0 +1,156 @@
+"""A backup, and back to it: by the command, by copying files, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import tiered
+from tests.servers import RedisServer
+from tests.waiting import LIMIT
+from tiered import ConfigError, TieredBackend
+from tiered.tiers.file_restore import restore
+
+KILLED = """
+import os, signal, sys
+from tiered import TieredBackend
+store = TieredBackend.from_url(f"memory://,file:{sys.argv[1]}")
+store.set_many({f"old:{n}": "x" * 200 for n in range(300)})
+store.backup(sys.argv[2])
+store.set_many({f"new:{n}": "y" * 200 for n in range(300)})
+store.clear()
+store.set_many({f"newer:{n}": "z" * 2000 for n in range(50)})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A bot that loses its keys after a backup, and ends without closing its store."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def backup(tmp_path: Path, data: Path) -> Path:
+    path = tmp_path / "backup.sqlite3"
+    subprocess.run([sys.executable, "-c", KILLED, str(data), str(path)], timeout=LIMIT)
+    assert (data / "tiered.sqlite3-wal").stat().st_size
+    return path
+
+
+def keys(data: Path) -> set[str]:
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        return {key.partition(":")[0] for key in list(store.keys())}
+
+
+def sound(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_durable_a_restored_backup_is_what_was_backed_up_though_the_bot_was_killed(data: Path, backup: Path) -> None:
+    assert keys(data) == {"newer"}
+    done = tiered("restore", str(backup), url=f"memory://,file:{data}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is as it was in" in done.stdout
+    assert keys(data) == {"old"} and sound(data / "tiered.sqlite3")
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        assert len(list(store.keys())) == 300
+        store.set("after", 1)
+
+
+def test_what_was_there_is_moved_aside_with_its_log(tmp_path: Path, data: Path, backup: Path) -> None:
+    moved = restore(backup, data)
+    assert moved is not None and sound(moved)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in data.glob(f"{moved.name}*"):
+        shutil.copy(path, elsewhere / path.name.replace(moved.name, "tiered.sqlite3"))
+    assert keys(elsewhere) == {"newer"}
+
+
+def test_a_backup_that_was_copied_beside_the_log_of_another_is_refused_and_nothing_is_changed(
+    data: Path, backup: Path
+) -> None:
+    shutil.copy(backup, data / "tiered.sqlite3")
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    for _ in range(2):
+        with pytest.raises(
+            ConfigError, match=r"Move tiered\.sqlite3-wal away, or copy the backup with `tiered restore`"
+        ):
+            TieredBackend.from_url(f"memory://,file:{data}")
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+    (data / "tiered.sqlite3-wal").rename(data / "away")
+    assert keys(data) == {"old"} and sound(data / "tiered.sqlite3")
+
+
+def test_one_that_is_copied_over_a_closed_store_needs_no_command(data: Path, backup: Path) -> None:
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        store.set("newest", 1)
+    shutil.copy(backup, data / "tiered.sqlite3")
+    assert keys(data) == {"old"}
+
+
+def test_a_store_in_use_is_not_put_back(data: Path, backup: Path) -> None:
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        refused = tiered("restore", str(backup), url=f"memory://,file:{data}")
+        assert refused.returncode == 2 and "is in use by another process" in refused.stderr
+        assert store.get("newer:1") is not None
+    assert keys(data) == {"newer"}
+
+
+def test_what_is_no_whole_backup_is_refused_and_nothing_is_changed(tmp_path: Path, data: Path, backup: Path) -> None:
+    half, text, other = tmp_path / "half", tmp_path / "text", tmp_path / "other"
+    half.write_bytes(backup.read_bytes()[:50_000])
+    text.write_text("no database")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    for path, says in (
+        (half, "is damaged"),
+        (text, "no backup of a file tier"),
+        (other, "no backup of a file tier"),
+        (tmp_path, "there is no file"),
+        (tmp_path / "nowhere", "there is no file"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            restore(path, data)
+    assert keys(data) == {"newer"}
+
+
+def test_a_directory_that_is_not_there_yet_is_made(tmp_path: Path, backup: Path) -> None:
+    assert restore(backup, tmp_path / "another host" / "data") is None
+    assert keys(tmp_path / "another host" / "data") == {"old"}
+
+
+def test_redis_believes_nothing_of_after_the_backup(tmp_path: Path, redis_server: RedisServer) -> None:
+    url, path = f"memory://,{redis_server.url},file:{tmp_path}/data", tmp_path / "backup"
+    with TieredBackend.from_url(url) as store:
+        store.set("k", "old")
+        store.backup(path)
+        store.set("k", "new")
+        assert store._core.chain.guards[0].tier.get(store._core.space.scope, "k") is not None
+    restore(path, tmp_path / "data")
+    with TieredBackend.from_url(url) as store:
+        assert store.get("k") == "old"
+        store.set("k", "newest")
+        store._core.chain.memory.forget_all()
+        assert store.get("k") == "newest" and store.verify().ok
+
+
+def test_backup_tells_what_it_wrote(tmp_path: Path) -> None:
+    url, path = f"memory://,file:{tmp_path}/data", tmp_path / "backup"
+    assert tiered("set", "k", "v", url=url).returncode == 0
+    done = tiered("backup", str(path), "--json", url=url)
+    assert json.loads(done.stdout) == {"path": str(path), "bytes": path.stat().st_size}
+    moved = json.loads(tiered("restore", str(path), "--json", url=url).stdout)["replaced"]
+    assert Path(moved).exists()
+    for chain, says in (("memory://", "no file tier"), ("", "no chain is given")):
+        refused = tiered("restore", str(path), url=chain)
+        assert refused.returncode == 2 and says in refused.stderr
