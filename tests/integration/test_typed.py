@@ -6,9 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
+from typing import get_type_hints
 
 import tiered
+from tiered.options import Options
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "typed.py"
@@ -34,3 +37,9 @@ def test_the_program_uses_every_public_name() -> None:
 def test_the_program_runs(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-W", "error", PROGRAM], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_options_that_a_type_checker_knows_are_the_constructors() -> None:
+    types = get_type_hints(tiered.TieredBackend.__init__)
+    options = [it.name for it in signature(tiered.TieredBackend).parameters.values() if it.kind is it.KEYWORD_ONLY]
+    assert {name: types[name] for name in options} == get_type_hints(Options)

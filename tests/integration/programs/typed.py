@@ -4,7 +4,8 @@ import asyncio
 import math
 from contextlib import suppress
 from datetime import timedelta
-from typing import assert_type
+from functools import partial
+from typing import Any, assert_type
 
 from tiered import (
     KEEP,
@@ -32,9 +33,31 @@ from tiered import (
     WriteOutcome,
 )
 
-# A misspelt name is an error, and no object; whoever makes it one again gets an unused "type: ignore".
+# What is misspelt is an error here, too; if it were none any more, the "type: ignore" would be an unused one.
 with suppress(ImportError):
     from tiered import FileTeir  # type: ignore[attr-defined]  # noqa: F401
+with suppress(ConfigError):
+    TieredBackend.from_url("memory://", stalenes=1.0)  # type: ignore[call-arg]
+with suppress(ConfigError):
+    AsyncTieredBackend.from_config({}, shared="perhaps")  # type: ignore[arg-type]
+with suppress(TypeError):
+    AsyncTieredBackend([MemoryTier()], read_ordr="measured")  # type: ignore[call-arg]
+
+
+def motd() -> str:
+    return "built once"
+
+
+def nobody() -> str | None:
+    return None
+
+
+async def profile(user: int = 7) -> dict[str, str]:
+    return {"name": f"Ada {user}"}
+
+
+async def counted(votes: int) -> int:
+    return votes + 1
 
 
 def chain(directory: str) -> list[MemoryTier | RedisTier | FileTier]:
@@ -57,7 +80,12 @@ def threads() -> None:
         assert_type(store.namespace("other"), TieredBackend)
         assert_type(list(store.keys()), list[str])
         store.set_many({"a": 1, "b": None}, ttl=60)
-        store.update("history", lambda lines: [*lines, "hi"], default=[], ttl=KEEP)
+        assert_type(store.update("history", lambda lines: [*lines, "hi"], default=[], ttl=KEEP), list[Any])
+        assert_type(store.update("votes", int, default=0), int)
+        assert_type(store.get_or_set("motd", motd, ttl=60), str)
+        assert_type(store.get_or_set("user:8", nobody, ttl=60), str | None)
+        absent: str | None = store.get_or_set("user:9", lambda: None, ttl=60)
+        assert absent is None
         print(store.get_many(["a", "b"]), store["a"], "a" in store, store.ttl("a") == math.inf)
         print(store.set("k", 1).tiers["file"] == "ok", store.health(), store.verify().converged)
 
@@ -71,9 +99,17 @@ async def tasks() -> None:
         assert_type(await store.increment("n"), int)
         assert_type([key async for key in store.keys("user:")], list[str])
         assert_type(store.namespace("other"), AsyncTieredBackend)
-        await store.update("history", lambda lines: [*lines, "hi"], default=[], ttl=KEEP)
+        assert_type(await store.update("history", lambda lines: [*lines, "hi"], default=[], ttl=KEEP), list[Any])
+        assert_type(await store.update("votes", int, default=0), int)
+        assert_type(await store.update("votes", counted), int)
+        assert_type(await store.get_or_set("motd", motd, ttl=60), str)
+        assert_type(await store.get_or_set("user:7", profile, ttl=60), dict[str, str])
+        assert_type(await store.get_or_set("user:8", partial(profile, 8), stale_ttl=60), dict[str, str])
+        assert_type(await store.get_or_set("user:9", lambda: profile(9)), dict[str, str])
+        absent: str | None = await store.get_or_set("user:10", lambda: None, ttl=60)
+        assert absent is None
         await asyncio.gather(*(store.set(f"user:{number}", number) for number in range(3)))
-    async with AsyncTieredBackend.from_url("memory://,file:./tasks") as store:
+    async with AsyncTieredBackend.from_url("memory://,file:./tasks", shared=True) as store:
         print(await store.get("user:1"))
 
 
