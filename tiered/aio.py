@@ -158,9 +158,12 @@ class AsyncTieredBackend:
         """
         return await self._perform(self._core.updates.update(key, fn, default, ttl))
 
-    async def increment(self, key: str, by: int = 1) -> int:
-        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
-        return await self._perform(self._core.updates.increment(key, by))
+    async def increment(self, key: str, by: int = 1, *, ttl: Ttl = None) -> int:
+        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum.
+
+        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move.
+        """
+        return await self._perform(self._core.updates.increment(key, by, ttl))
 
     @overload
     async def get_or_set(

@@ -254,9 +254,12 @@ class TieredBackend:
         value: _Value = drive(self._core.updates.update(key, fn, default, ttl))
         return value
 
-    def increment(self, key: str, by: int = 1) -> int:
-        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum. Keeps the expiry."""
-        return drive(self._core.updates.increment(key, by))
+    def increment(self, key: str, by: int = 1, *, ttl: Ttl = None) -> int:
+        """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum.
+
+        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move.
+        """
+        return drive(self._core.updates.increment(key, by, ttl))
 
     def get_or_set(
         self,

@@ -26,6 +26,7 @@ from tiered.replication.places import Places
 from tiered.replication.trust import Trust
 from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
+from tiered.turns import Turns
 
 if TYPE_CHECKING:
     from tiered.replication.singleflight import Load
@@ -60,6 +61,7 @@ class Space:
             self.part = memory.partition(name)
         self.flights = InFlightTable()
         self.loads: dict[str, Load] = {}
+        self.turns = Turns()
         self.stats = StoreStats()
         self.generation = 0
         """The newest generation seen; 0 before the record was asked."""
@@ -74,6 +76,7 @@ class Space:
         """In a child after a fork."""
         self.flights.renew()
         self.loads.clear()
+        self.turns = Turns()
         self.stats.reset()
         self.generation, self.scope, self.ready, self.subscribed = 0, "", False, False
 

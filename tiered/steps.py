@@ -8,8 +8,10 @@ up at any step: what must happen then stands in a `finally` that yields nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
+from tiered.errors import InvalidValue
 from tiered.tiers.base import Write
 
 _Result = TypeVar("_Result")
@@ -93,6 +95,11 @@ def drive(steps: Steps[_Result]) -> _Result:
         while True:
             try:
                 result = step.call()
+                if type(result) is CoroutineType:
+                    result.close()
+                    raise InvalidValue(
+                        "the function is async; await it in AsyncTieredBackend, or in one that is `over` this store"
+                    )
             except BaseException as error:
                 step = steps.throw(error)
             else:

@@ -13,6 +13,7 @@ from tiered.chain import Chain, Space
 from tiered.errors import InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import Write, Written
+from tiered.turns import Turn
 
 MAX_CONFLICTS = 1000
 
@@ -40,22 +41,32 @@ class Updates:
         self._chain, self._space = chain, space
         self._ready, self._draft, self._write = ready, draft, write
 
-    def update(self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep) -> Steps[Any]:
-        """The new value; `fn` is called for each attempt."""
-        check_key(key, self._chain.max_key_bytes)
-        for attempt in range(MAX_CONFLICTS):
-            held: _Current = yield Ask(partial(self._current, key))
-            value = yield Compute(partial(fn, held.value if held.version else default))
-            write = self._draft(key, value, None if isinstance(ttl, _Keep) else ttl, held.version)
-            if isinstance(ttl, _Keep) and held.version:
-                draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
-                write = write._replace(draft=draft)
-            if (yield Commit(partial(self._write, write, value), write, value, "update"))[0].version:
-                return value
-            self._space.stats.conflicts += 1
-            if attempt > 2:
-                seconds = random() * min(0.05, 0.0002 * attempt)
-                yield Pause(partial(sleep, seconds), seconds)
+    def update(
+        self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep, *, first: Ttl = None
+    ) -> Steps[Any]:
+        """The new value; `fn` is called for each attempt. `first`: the ttl of a key that is made where others keep their own."""
+        key = check_key(key, self._chain.max_key_bytes)
+        turns, turn = self._space.turns, None
+        try:
+            for attempt in range(MAX_CONFLICTS):
+                if turn is None and (attempt or key in turns):
+                    turn = Turn()
+                    yield from turns.wait(key, turn)
+                held: _Current = yield Ask(partial(self._current, key))
+                value = yield Compute(partial(fn, held.value if held.version else default))
+                write = self._draft(key, value, first if isinstance(ttl, _Keep) else ttl, held.version)
+                if isinstance(ttl, _Keep) and held.version:
+                    draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
+                    write = write._replace(draft=draft)
+                if (yield Commit(partial(self._write, write, value), write, value, "update"))[0].version:
+                    return value
+                self._space.stats.conflicts += 1
+                if attempt > 2:
+                    seconds = random() * min(0.05, 0.0002 * attempt)
+                    yield Pause(partial(sleep, seconds), seconds)
+        finally:
+            if turn is not None:
+                turns.leave(key, turn)
         message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
 
@@ -76,8 +87,8 @@ class Updates:
             return False
         return True
 
-    def increment(self, key: str, by: int) -> Steps[int]:
-        """The sum."""
+    def increment(self, key: str, by: int, ttl: Ttl) -> Steps[int]:
+        """The sum; `ttl` is that of a counter that is made."""
         if isinstance(by, bool) or not isinstance(by, int):
             raise InvalidValue(f"increment by an int, not {type(by).__name__}")
 
@@ -86,7 +97,7 @@ class Updates:
                 raise InvalidValue(f"increment needs an int under the key, but a {type(value).__name__} is there")
             return value + by
 
-        return int((yield from self.update(key, plus, 0, KEEP)))
+        return int((yield from self.update(key, plus, 0, KEEP, first=ttl)))
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)

@@ -19,6 +19,7 @@ from tiered import (
     ConfigError,
     FileTier,
     InvalidKey,
+    InvalidTtl,
     InvalidValue,
     MemoryTier,
     NotApplied,
@@ -250,6 +251,31 @@ def test_a_failing_loader_serves_what_expired_lately_if_asked_to(store: TieredBa
     clock.advance(100)
     with pytest.raises(RuntimeError):
         store.get_or_set("k", broken, ttl=10, stale_ttl=100)
+
+
+def test_the_window_of_a_counter_does_not_move(store: TieredBackend, clock: HandClock) -> None:
+    assert store.increment("hits:7", ttl=60) == 1
+    clock.advance(40)
+    assert store.increment("hits:7", ttl=60) == 2
+    assert store.ttl("hits:7") == pytest.approx(20, abs=0.01)
+    clock.advance(20)
+    assert store.increment("hits:7", 5, ttl=60) == 5
+    assert store.ttl("hits:7") == pytest.approx(60, abs=0.01)
+    store.set("for ever", 1)
+    store.increment("for ever", ttl=60)
+    assert store.ttl("for ever") == math.inf
+    with pytest.raises(InvalidTtl):
+        store.increment("for ever", ttl=0)
+
+
+def test_an_async_function_is_refused_by_its_name_and_nothing_is_written(store: TieredBackend) -> None:
+    async def late(*_: Any) -> int:
+        return 1
+
+    for call in (lambda: store.update("k", late), lambda: store.get_or_set("k", late)):
+        with pytest.raises(InvalidValue, match="the function is async; await it in AsyncTieredBackend"):
+            call()
+    assert "k" not in store
 
 
 def test_parallel_increments_lose_nothing(store: TieredBackend) -> None:

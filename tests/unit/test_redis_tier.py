@@ -16,6 +16,7 @@ from tiered import RedisTier
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Write
+from tiered.tiers.redis_link import BELIEF
 
 SCOPE = "n:1"
 SEED = namespace_seed("n")
@@ -501,3 +502,26 @@ def test_a_put_tells_its_version_whether_or_not_it_stored_anything(redis_url: st
     finally:
         subscription.close()
         tier.close()
+
+
+def test_a_server_that_was_started_again_while_nobody_asked_costs_no_call(server: RedisServer, tier: RedisTier) -> None:
+    """What waited in the pool is dead; nothing of the call was sent on it."""
+    for again in range(2):
+        commit = tier.commit("n", (Write("k", value("k", b"%d" % again)),), now=now())
+        assert commit.written[0].version
+        server.restart()
+        time.sleep(BELIEF)
+        assert tier.read("n", "k")[1] is None
+        server.restart()
+        time.sleep(BELIEF)
+
+
+def test_a_server_that_does_not_come_back_is_asked_once_more_and_no_more(server: RedisServer, tier: RedisTier) -> None:
+    assert tier.get(SCOPE, "k") is None
+    server.kill()
+    time.sleep(BELIEF)
+    with pytest.raises(StoreUnavailable) as caught:
+        tier.get(SCOPE, "k")
+    assert caught.value.reason is Reason.CONNECTION
+    server.start()
+    assert tier.get(SCOPE, "k") is None

@@ -1,6 +1,6 @@
 """The connections to one Redis server: a bounded LIFO pool, each connection held to one run of the server.
 
-Here driver errors become `StoreError`, once. There are no retries: the next tier is the retry.
+Here driver errors become `StoreError`, once. Nothing that was sent is sent again: the next tier is the retry.
 """
 
 from __future__ import annotations
@@ -217,17 +217,25 @@ class Link:
     def _believed(self, wire: Wire, write: bool) -> Wire:
         """A connection in place of one that leads to another run, or that has not said for a while where it leads."""
         while True:
-            if time.monotonic() > wire.believed_until:
-                self._greet_again(wire, write)
+            if time.monotonic() > wire.believed_until and not self._greeted_again(wire, write):
+                wire = self._take(write)
             if wire.run is self.run_id or self.run_id is None:
                 return wire
             self._lose(wire)
             wire = self._take(write)
 
-    def _greet_again(self, wire: Wire, write: bool) -> None:
-        """See that `wire` still leads to a master; nothing of the call was sent when it does not."""
+    def _greeted_again(self, wire: Wire, write: bool) -> bool:
+        """See that `wire` still leads to a master; nothing of the call was sent when it does not.
+
+        False if it is dead: its server may have been started again since it was used.
+        """
         try:
             self._meet_on(wire)
+            return True
+        except (redis.ConnectionError, ConnectionError):
+            self._lose(wire)
+            self._forget_idle()
+            return False
         except BaseException as error:
             replaced = isinstance(error, ReadOnlyError) and self.run_id is not None
             raise self._failure(wire, Restarted() if replaced else error, write, sent=False) from error
