@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from tiered import MemoryTier, TieredBackend
 from tiered.notation import seconds, size
 from tiered.options import OPTIONS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text()
 FILES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 ROWS = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE)
 SETTINGS = {
@@ -48,3 +50,11 @@ def test_the_page_names_every_setting_with_its_default() -> None:
             assert told == default
     memory = MemoryTier()
     assert f"`max_entries` ({memory.max_entries:,}), `max_bytes` ({memory.max_bytes >> 20} MB)" in PAGE
+
+
+def test_every_extra_is_in_the_readme_and_where_a_setting_needs_it() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    users = re.findall(r"\w+", everything.partition("[")[2])
+    assert [it for it in (*users, "all") if f"`{it}`" not in (ROOT / "README.md").read_text()] == []
+    assert [it for it in users if it != "cli" and f"the extra `{it}`" not in PAGE] == []
