@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+import redis
 
-from tiered import MemoryTier, TieredBackend
+from tiered import ConfigError, MemoryTier, TieredBackend
 from tiered.notation import seconds, size
 from tiered.options import OPTIONS
 
@@ -50,6 +52,24 @@ def test_the_page_names_every_setting_with_its_default() -> None:
             assert told == default
     memory = MemoryTier()
     assert f"`max_entries` ({memory.max_entries:,}), `max_bytes` ({memory.max_bytes >> 20} MB)" in PAGE
+
+
+def test_starting_again_from_nothing(redis_url: str, tmp_path: Path) -> None:
+    (claim,) = re.findall(r"^redis-cli del (\S+)", PAGE, re.MULTILINE)
+    directory, slow = tmp_path / "bot-data", "timeout=5s&connect_timeout=5s"
+    url = f"memory://,{redis_url}?{slow},file:{directory}"
+    with TieredBackend.from_url(url) as store:
+        store.set("k", "old")
+    shutil.rmtree(directory)
+    with redis.Redis.from_url(redis_url) as client, TieredBackend.from_url(url) as store:
+        for call in (lambda: store.get("k"), lambda: store.set("k", "new")):
+            with pytest.raises(ConfigError, match=f"delete the key {claim}$"):
+                call()
+        assert 0 < client.pttl(claim) <= 600_000  # type: ignore[operator]  # of the sync client it is an int
+        with TieredBackend.from_url(url.replace(slow, f"{slow}&prefix=dev").replace("bot-data", "other")) as other:
+            assert other.set("k", "other").tiers["redis"] == "ok"
+        assert client.delete(claim) == 1
+        assert store.get("k") is None and store.set("k", "new").tiers["redis"] == "ok"
 
 
 def test_every_extra_is_in_the_readme_and_where_a_setting_needs_it() -> None:
