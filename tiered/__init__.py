@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tiered.arguments import KEEP
 from tiered.backend import TieredBackend
 from tiered.errors import (
@@ -22,6 +24,12 @@ from tiered.errors import (
 )
 from tiered.results import Lookup, WriteOutcome
 from tiered.tiers.memory import MemoryTier
+
+if TYPE_CHECKING:  # what __getattr__ gives, for those who check types
+    from tiered.aio import AsyncTieredBackend
+    from tiered.tiers.couchbase import CouchbaseTier as CouchbaseTier  # not in __all__: its driver is an extra
+    from tiered.tiers.file import FileTier
+    from tiered.tiers.redis import RedisTier
 
 __version__ = "0.1.0"
 
@@ -50,23 +58,24 @@ __all__ = [
     "WriteOutcome",
 ]
 
+if not TYPE_CHECKING:  # or a misspelt import would be an object, and no error
 
-def __getattr__(name: str) -> object:
-    """Tiers with heavy drivers, and asyncio, are imported when they are first named."""
-    if name == "AsyncTieredBackend":
-        from tiered.aio import AsyncTieredBackend
+    def __getattr__(name: str) -> object:
+        """Tiers with heavy drivers, and asyncio, are imported when they are first named."""
+        if name == "AsyncTieredBackend":
+            from tiered.aio import AsyncTieredBackend
 
-        return AsyncTieredBackend
-    if name == "RedisTier":
-        from tiered.tiers.redis import RedisTier
+            return AsyncTieredBackend
+        if name == "RedisTier":
+            from tiered.tiers.redis import RedisTier
 
-        return RedisTier
-    if name == "FileTier":
-        from tiered.tiers.file import FileTier
+            return RedisTier
+        if name == "FileTier":
+            from tiered.tiers.file import FileTier
 
-        return FileTier
-    if name == "CouchbaseTier":
-        from tiered.tiers.couchbase import CouchbaseTier
+            return FileTier
+        if name == "CouchbaseTier":
+            from tiered.tiers.couchbase import CouchbaseTier
 
-        return CouchbaseTier
-    raise AttributeError(f"module 'tiered' has no attribute {name!r}")
+            return CouchbaseTier
+        raise AttributeError(f"module 'tiered' has no attribute {name!r}")

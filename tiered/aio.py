@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
 from tiered.backend import _ABSENT, TieredBackend
 from tiered.core import PAGE
 from tiered.errors import StoreError
 from tiered.found import Found
+from tiered.options import Options, Settings
 from tiered.performing import Performer
 from tiered.pool import Pool
 from tiered.results import Lookup, WriteOutcome
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tiered.verification.report import Report
 
 _Result = TypeVar("_Result")
+_Value = TypeVar("_Value")
 
 
 class AsyncTieredBackend:
@@ -39,7 +41,7 @@ class AsyncTieredBackend:
     had begun in the tiers is not undone.
     """
 
-    def __init__(self, tiers: Sequence[Tier], **options: Any) -> None:
+    def __init__(self, tiers: Sequence[Tier], **options: Unpack[Options]) -> None:
         self._bind(TieredBackend(tiers, **options), Pool())
 
     def _bind(self, store: TieredBackend, pool: Pool) -> None:
@@ -54,12 +56,14 @@ class AsyncTieredBackend:
         return cls._new(store, Pool())
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> AsyncTieredBackend:
+    def from_url(cls, url: str, **options: Unpack[Options]) -> AsyncTieredBackend:
         """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
         return cls.over(TieredBackend.from_url(url, **options))
 
     @classmethod
-    def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> AsyncTieredBackend:
+    def from_config(
+        cls, source: str | Path | Mapping[str, Any] | None = None, **options: Unpack[Settings]
+    ) -> AsyncTieredBackend:
         """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
         return cls.over(TieredBackend.from_config(source, **options))
 
@@ -135,6 +139,16 @@ class AsyncTieredBackend:
         """Give `key` a new time to live (None: for ever); False if it is absent."""
         return await self._perform(self._core.updates.touch(key, ttl))
 
+    @overload
+    async def update(
+        self, key: str, fn: Callable[[Any], Awaitable[_Value]], default: Any = None, ttl: Ttl | _Keep = KEEP
+    ) -> _Value: ...
+
+    @overload
+    async def update(
+        self, key: str, fn: Callable[[Any], _Value], default: Any = None, ttl: Ttl | _Keep = KEEP
+    ) -> _Value: ...
+
     async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
 
@@ -150,6 +164,28 @@ class AsyncTieredBackend:
         `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move.
         """
         return await self._perform(self._core.updates.increment(key, by, ttl))
+
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[_Value]],
+        ttl: Ttl = None,
+        *,
+        stale_ttl: Ttl = None,
+        refresh_ahead: Ttl = None,
+    ) -> _Value: ...
+
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], _Value],
+        ttl: Ttl = None,
+        *,
+        stale_ttl: Ttl = None,
+        refresh_ahead: Ttl = None,
+    ) -> _Value: ...
 
     async def get_or_set(
         self,

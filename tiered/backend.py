@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack
 
 from tiered.arguments import (
     KEEP,
@@ -22,7 +22,7 @@ from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
 from tiered.codecs.keys import Keyring, Source, keyring_of
 from tiered.codecs.rules import rules
 from tiered.core import Core
-from tiered.options import check
+from tiered.options import Options, Settings, check
 from tiered.results import Lookup, WriteOutcome
 from tiered.service import Service
 from tiered.steps import drive
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 _ABSENT: Any = object()
+_Value = TypeVar("_Value")
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
@@ -142,14 +143,16 @@ class TieredBackend:
         self._find = core.find
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> TieredBackend:
+    def from_url(cls, url: str, **options: Unpack[Options]) -> TieredBackend:
         """A backend from tier URLs, separated by commas: "memory://,redis://localhost:6379/0,file:///var/lib/bot"."""
         from tiered.config import tiers_and_options
 
         return cls._over(*tiers_and_options(url, options))
 
     @classmethod
-    def from_config(cls, source: str | Path | Mapping[str, Any] | None = None, **options: Any) -> TieredBackend:
+    def from_config(
+        cls, source: str | Path | Mapping[str, Any] | None = None, **options: Unpack[Settings]
+    ) -> TieredBackend:
         """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
         from tiered.config import tiers_from_settings
 
@@ -242,13 +245,14 @@ class TieredBackend:
         """Give `key` a new time to live (None: for ever); False if it is absent."""
         return drive(self._core.updates.touch(key, ttl))
 
-    def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
+    def update(self, key: str, fn: Callable[[Any], _Value], default: Any = None, ttl: Ttl | _Keep = KEEP) -> _Value:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
 
         `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
         effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
         """
-        return drive(self._core.updates.update(key, fn, default, ttl))
+        value: _Value = drive(self._core.updates.update(key, fn, default, ttl))
+        return value
 
     def increment(self, key: str, by: int = 1, *, ttl: Ttl = None) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum.
@@ -260,12 +264,12 @@ class TieredBackend:
     def get_or_set(
         self,
         key: str,
-        loader: Callable[[], Any],
+        loader: Callable[[], _Value],
         ttl: Ttl = None,
         *,
         stale_ttl: Ttl = None,
         refresh_ahead: Ttl = None,
-    ) -> Any:
+    ) -> _Value:
         """The value of `key`; if it is absent, that of `loader()`, stored with `ttl`: one loader at a time in all processes.
 
         With `stale_ttl`, a value that expired no longer ago is served when the loader fails, and while another caller is
@@ -275,9 +279,10 @@ class TieredBackend:
         """
         job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead))
         if not job.ahead:
-            value = self.get(key, _ABSENT)
+            value: _Value = self.get(key, _ABSENT)
             return drive(self._core.loads.load(key, job)) if value is _ABSENT else value
-        return drive(self._core.loads.obtain(key, job, self.lookup))
+        value = drive(self._core.loads.obtain(key, job, self.lookup))
+        return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)

@@ -8,14 +8,50 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, whole
+from tiered.clock import Clock
 from tiered.codecs import codec_for
-from tiered.codecs.base import MAX_DEPTH, needs_authentication
+from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
+from tiered.codecs.keys import Keyring, Source
 from tiered.codecs.rules import rules
 from tiered.errors import ConfigError
 from tiered.notation import Reader, boolean, count, seconds, size
+
+
+class Options(TypedDict, total=False):
+    """The constructor's options, for the type checkers of those who give them by `**options`; a test compares the two."""
+
+    namespace: str
+    codec: str | Codec | None
+    deadline: float
+    staleness: float
+    shared: bool
+    max_value_bytes: int
+    lease_ttl: float
+    load_patience: float
+    journal: str | os.PathLike[str] | None
+    read_order: Literal["declared", "measured"]
+    feed: Literal["write", "journal"]
+    name: str | None
+    trace: bool
+    metric_namespaces: int
+    serve_unproven: bool | None
+    keys: Keyring | Source | None
+    protect: str | None
+    migrate: bool
+    compress_above: int | None
+    max_key_bytes: int
+    max_depth: int
+    clock: Clock
+
+
+class Settings(Options, total=False):
+    """What `from_config` takes beside its source."""
+
+    url: str
+
 
 OPTIONS: dict[str, Reader] = {
     "namespace": str,

@@ -75,11 +75,22 @@ def public(kind: type) -> dict[str, Any]:
     return {name: getattr(kind, name) for name in vars(kind) if not name.startswith("_")}
 
 
+def signature(method: Any) -> inspect.Signature:
+    """With Any for what is as the caller's function returns it: for tasks, overloads say so (test_typed.py)."""
+    told = inspect.signature(method)
+    parameters = [it.replace(annotation=generic(it.annotation)) for it in told.parameters.values()]
+    return told.replace(parameters=parameters, return_annotation=generic(told.return_annotation))
+
+
+def generic(annotation: str) -> str:
+    return annotation.replace("_Value", "Any") if isinstance(annotation, str) else annotation
+
+
 def test_every_operation_is_there_with_the_same_signature() -> None:
     sync, tasks = public(TieredBackend), public(AsyncTieredBackend)
     assert set(tasks) - set(sync) == {"over"} and set(sync) <= set(tasks)
     for name, method in sync.items():
-        ours, theirs = inspect.signature(tasks[name]), inspect.signature(method)
+        ours, theirs = signature(tasks[name]), signature(method)
         assert list(ours.parameters.values()) == list(theirs.parameters.values()), name
         returned = str(theirs.return_annotation).replace("Iterator", "AsyncIterator")
         assert ours.return_annotation == returned.replace("TieredBackend", "AsyncTieredBackend"), name

@@ -51,6 +51,27 @@ def test_encryption_is_switched_on_without_a_pause(tmp_path: Path, redis_server:
 
 
 @pytest.mark.parametrize("protect", ["encrypt", "sign"])
+def test_what_a_process_without_keys_writes_is_refused_by_those_with_keys(
+    tmp_path: Path, redis_server: RedisServer, protect: str
+) -> None:
+    with (
+        store(tmp_path, NEW, redis_server.url, protect=protect) as keyed,
+        store(tmp_path, None, redis_server.url) as plain,
+    ):
+        keyed.set_many({"k": "secret", "other": "secret"})
+        with pytest.raises(StoreUnavailable, match="has no keys"):
+            plain.get("k")
+        assert plain.set("k", "in plain text").tiers["redis"] == "ok" and plain.delete("other")
+        for key in ("k", "other"):
+            eventually(lambda key=key: key not in keyed._core.space.part.slots)  # it has heard of the write
+        assert keyed.get("other") is None
+        with pytest.raises(StoreUnavailable, match="neither encrypted nor signed"):
+            keyed.get("k")
+        keyed.set("k", "secret again")
+        assert keyed.get("k") == "secret again"
+
+
+@pytest.mark.parametrize("protect", ["encrypt", "sign"])
 def test_a_key_can_be_taken_away_after_a_rekey(tmp_path: Path, redis_server: RedisServer, protect: str) -> None:
     with store(tmp_path, OLD, redis_server.url, protect=protect) as before:
         before.set_many({f"k{n}": n for n in range(1200)}, ttl=3600)
