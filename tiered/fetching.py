@@ -275,10 +275,10 @@ class Fetcher:
             frames: list[bytes | None]
             if len(keys) == 1:
                 generation, frame = self._read_one(space, keys[0], chain.clock.monotonic())
-                frames = [frame]
+                frames, missing = [frame], keys if frame is None else []
             else:
                 generation, frames = self._read_several(space, keys)
-            missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
+                missing = list(key for key, frame in zip(keys, frames, strict=True) if frame is None)
             absences = iter(self._absences(space, missing) if missing else ())
         finally:
             chain.record_calls.release()

@@ -77,8 +77,8 @@ class Reader:
         events, started = space.flights.events, self._now()
         found = self._fetcher.fetch(space, keys, started, caches=caches)
         with self._memory.lock:
-            quiet = events == space.flights.events
-            overtaken = [key for key in keys if not self._finish(space, key, found[key], events, started, quiet)]
+            quiet, finish = events == space.flights.events, self._finish
+            overtaken = list(key for key in keys if not finish(space, key, found[key], events, started, quiet))
         if overtaken:
             found.update(self.read_many(space, overtaken, caches=False))
         return found

@@ -204,7 +204,7 @@ MUTANTS = [
     Mutant("R15", "a connection to another run is used", "tiered/tiers/redis_link.py",
            "            if wire.run is self.run_id or self.run_id is None:", "            if True:", ANOTHER_RUN),
     Mutant("R15", "a connection is believed for as long as it lives", "tiered/tiers/redis_link.py",
-           "            if time.monotonic() > wire.believed_until:", "            if False:", REPLACED),
+           "if time.monotonic() > wire.believed_until and", "if False and", REPLACED),
     Mutant("R15", "messages count, whichever server they are from", _R + "keeper.py",
            "adopted[teller] == guards[teller].identity", "True", REPLACED),
     Mutant("R15", "another run is believed as soon as it is met", "tiered/tiers/redis_link.py",

@@ -90,11 +90,11 @@ class Owed:
     def debts(self, until: int | None = None) -> list[Debt]:
         """All of them as they are now, or those that were there at ticket `until`, however they have grown since."""
         with self._lock:
-            return [
+            return list(
                 Debt(namespace, key, version, doubt, ticket)
                 for (namespace, key), (version, doubt, ticket, first, _) in self._debts.items()
                 if until is None or first <= until
-            ]
+            )
 
     def settle(self, debt: Debt) -> None:
         """The record's present entry was put; clear the key if its debt has not grown since it was seen."""

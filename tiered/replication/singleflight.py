@@ -135,7 +135,7 @@ class SingleFlight:
             load.over = True  # from here on nobody listens who has not
         if load.within is not None:
             with _waits:
-                load.within.waits_for = [it for it in load.within.waits_for if it is not load]
+                load.within.waits_for = list(it for it in load.within.waits_for if it is not load)
         # One call, so that no signal handler runs between the two steps, and it is not released twice.
         deque(map(_release, map(deque.popleft, repeat(load.shut, len(load.shut)))), maxlen=0)
         for tell in load.listeners:

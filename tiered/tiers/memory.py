@@ -230,7 +230,7 @@ class MemoryTier:
     def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
         with self.lock:
             part = self.partition("cache:" + scope)
-            held = [key for key, frame in items if key in part.slots and part.slots[key][0] == frame]
+            held = list(key for key, frame in items if key in part.slots and part.slots[key][0] == frame)
             for key in held:
                 self.drop(part, key)
             return len(held)
@@ -281,7 +281,7 @@ class MemoryTier:
 
     def namespaces(self) -> list[str]:
         with self.lock:
-            return [name.removeprefix("record:") for name in self._partitions if name.startswith("record:")]
+            return list(it.removeprefix("record:") for it in self._partitions if it.startswith("record:"))
 
     def count(self, namespace: str) -> int:
         with self.lock:

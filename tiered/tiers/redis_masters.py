@@ -112,7 +112,7 @@ class Masters:
         nodes = {it.address: self.nodes.get(it.address) or self._node(it.address) for it in spans}
         runs = {address: self._run_of(node) for address, node in nodes.items()}
         with self._changing:
-            left = [node for address, node in self.nodes.items() if nodes.get(address) is not node]
+            left = list(node for address, node in self.nodes.items() if nodes.get(address) is not node)
             for address, node in nodes.items():
                 node.link.run_id, node.failures = runs[address], 0
             self.nodes, self._table, self._away = nodes, table_of(spans, nodes), 0.0

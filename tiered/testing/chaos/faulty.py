@@ -153,8 +153,8 @@ class FaultyTier:
         """What happens before every call: late puts that are due, a delay, a failure without effect."""
         with self._lock:
             self._calls += 1
-            due = [put for at, put in self._late if at <= self._calls]
-            self._late = [(at, put) for at, put in self._late if at > self._calls]
+            due = list(put for at, put in self._late if at <= self._calls)
+            self._late = list((at, put) for at, put in self._late if at > self._calls)
             believed = self._believed
         self._apply(due)
         if not believed:
