@@ -113,13 +113,13 @@ class AsyncTieredBackend:
 
     async def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
-        _, outcome = await self._write(self._core.drafter.one(key, value, ttl), value)
+        _, outcome = await self._write(*self._core.draft(key, value, ttl))
         assert outcome is not None  # there was no condition
         return outcome
 
     async def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return (await self._write(self._core.drafter.one(key, value, ttl, expect=0), value, op="add"))[1]
+        return (await self._write(*self._core.draft(key, value, ttl, expect=0), op="add"))[1]
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""

@@ -218,12 +218,12 @@ class TieredBackend:
     def set(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome:
         """Store `value` under `key`, durably in the store of record and in every tier that can be reached."""
         core = self._core
-        _, outcome = core.write(core.drafter.one(key, value, ttl), value)
+        _, outcome = core.write(*core.draft(key, value, ttl))
         return outcome  # type: ignore[return-value]  # there was no condition
 
     def add(self, key: str, value: Any, ttl: Ttl = None) -> WriteOutcome | None:
         """`set` only if `key` is absent; None if it is there."""
-        return self._core.write(self._core.drafter.one(key, value, ttl, expect=0), value, op="add")[1]
+        return self._core.write(*self._core.draft(key, value, ttl, expect=0), op="add")[1]
 
     def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""

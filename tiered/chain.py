@@ -187,7 +187,7 @@ class Chain(Forking):
     def slot(
         self, key: str, value: Any, payload: bytes, version: int, expires_at: int, since: float, until: float
     ) -> tuple[Any, ...]:
-        """The memory slot of `value`, read or written since `since`, which may be served `until` then.
+        """The memory slot of `value`, which nobody else has, read or written since `since`, and may be served `until` then.
 
         Laid out as `tiered.tiers.memory.Slot`.
         """
@@ -202,7 +202,7 @@ class Chain(Forking):
             return (value, until, None, version, expires_at, since, ends, size_of(value) + len(key) + 49)
         if kind is dict and flat(value):
             size = getsizeof(value) + len(payload) + FLAT_ITEM * len(value) + len(key) + 49
-            return (value.copy(), until, dict.copy, version, expires_at, since, ends, size)
+            return (value, until, dict.copy, version, expires_at, since, ends, size)
         size = len(payload) + len(key) + 82
         return (payload, until, self._decode_trusted, version, expires_at, since, ends, size)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tiered.arguments import Ttl, check_key, check_keys
 from tiered.clock import SYSTEM_CLOCK
-from tiered.drafting import Drafter
+from tiered.drafting import Drafter, own
 from tiered.entry import Entry
 from tiered.errors import InvalidValue, NotApplied, StoreError
 from tiered.found import Found, Said, Unproven
@@ -149,7 +149,10 @@ class Core:
         """How long what was found lives, in seconds; None for an absence."""
         if not found.found:
             return None
-        return float("inf") if found.expires_at is None else found.expires_at - self.chain.clock.now() / 1000
+        if found.expires_at is None:
+            return float("inf")
+        left = found.expires_at - self.chain.clock.now() / 1000
+        return left if left > 0 else None  # it has come to its end since it was found
 
     def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
         """Of the store of record, in pages."""
@@ -166,11 +169,16 @@ class Core:
 
     # Writing
 
+    def draft(self, key: str, value: Any, ttl: Ttl, expect: int | None = None) -> tuple[Write, Any]:
+        """A checked write of `value`, and the value beside it, as it is now."""
+        value = own(value)
+        return self.drafter.one(key, value, ttl, expect), value
+
     def drafts(self, values: Mapping[str, Any], ttl: Ttl) -> tuple[list[Write], list[Any]]:
         """Checked writes of `values`, and the values beside them; `outcomes` has the caller's result."""
         if not hasattr(values, "items"):
             raise InvalidValue(f"set_many takes a mapping of keys to values, not a {type(values).__name__}")
-        items = list(values.items())  # whoever goes on with them does so later
+        items = [(key, own(value)) for key, value in values.items()]
         return self.drafter.several(items, ttl), [value for _, value in items]
 
     def outcomes(self, writes: Sequence[Write], results: Sequence[Result]) -> dict[str, WriteOutcome]:

@@ -15,6 +15,14 @@ from tiered.tiers.base import Write
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
+def own(value: Any) -> Any:
+    """`value` as it is now: memory holds a flat dict as it is, and its owner may change it while the write waits.
+
+    What is nested, memory holds as the payload.
+    """
+    return value.copy() if type(value) is dict else value
+
+
 class Drafter:
     """Makes the writes of one namespace; raises `InvalidKey`, `InvalidValue`, `InvalidTtl`. Thread-safe."""
 

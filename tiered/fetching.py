@@ -40,21 +40,22 @@ class Fetcher:
         self._chain, self._now = chain, chain.clock.monotonic
         self._reads = chain.record_stats.durations["read"]
 
-    def fetch_one(self, space: Space, key: str, started: float) -> Found:
+    def fetch_one(self, space: Space, key: str, started: float, events: int) -> Found:
         """`fetch` of one key; as a rule it is one question, to the first cache tier or, where none is asked, to the record."""
         chain, (asked, until) = self._chain, self.first(started)
         if asked:
-            said = self.made_of(space, key, asked, asked[0].get(space, key), started, until) if until else None
+            answer = asked[0].get(space, key) if until else None
+            said = self.made_of(space, key, asked, answer, started, until, events) if until else None
             if isinstance(said, Found):
                 return said
-            return self.fetch(space, (key,), started, said={} if said is None else {key: said})[key]
+            return self.fetch(space, (key,), started, events, said={} if said is None else {key: said})[key]
         try:
             generation, frame = self._read_one(space, key, started)
         except StoreUnavailable as error:
             if not self._may_serve(error):
                 raise
             found_above: dict[str, Found] = {}
-            self._without_record(space, [key], started, found_above, None, error)
+            self._without_record(space, [key], started, events, found_above, None, error)
             return found_above[key]
         if generation != space.generation:
             chain.learn(space, generation)
@@ -70,7 +71,7 @@ class Fetcher:
         return asked, self._chain.trust.first_until(started, asked[0].passed_at) if asked else 0.0
 
     def made_of(
-        self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float, until: float
+        self, space: Space, key: str, asked: list[Guard], answer: Answer, started: float, until: float, events: int
     ) -> Found | Said | None:
         """What the `answer` of the first of `asked` is worth, which may be served `until` then (`_Asked`); None if it is for
         `fetch` to look at it."""
@@ -81,7 +82,7 @@ class Fetcher:
             return Said(guard, answer)
         try:
             found = self._open(space, key, answer, guard.name, started, until)
-            self._refuse_replayed(space, key, found, started)
+            self._refuse_replayed(space, key, found, started, events)
         except CodecError:
             return None
         guard.stats.hits += 1
@@ -94,6 +95,7 @@ class Fetcher:
         space: Space,
         keys: Sequence[str],
         started: float,
+        events: int,
         *,
         caches: bool = True,
         failed: dict[str, StoreError] | None = None,
@@ -102,17 +104,19 @@ class Fetcher:
         """What the tiers say of each of `keys`, asked one after the other for what is still unknown.
 
         With `failed`, the record's errors are put there, each for the keys that it concerns, and not raised. What a tier
-        has `said` already it is not asked again.
+        has `said` already it is not asked again. `events` are those of the namespace when the read `started`.
         """
         chain, found, guards = self._chain, dict[str, Found](), self._chain.order.asked
-        asked = self._ask(guards, space, keys, started, found, said, caches=caches and chain.trust.caches(started))
+        asked = self._ask(
+            guards, space, keys, started, events, found, said, caches=caches and chain.trust.caches(started)
+        )
         left = [key for key in keys if key not in found]
         if left:
             try:
                 self._from_record(space, left, started, found, asked, failed)
             except StoreError as error:
                 if caches and self._may_serve(error):  # without caches: what they say was overtaken just now
-                    self._without_record(space, left, started, found, failed, error)
+                    self._without_record(space, left, started, events, found, failed, error)
                 elif failed is None:
                     raise
                 else:
@@ -130,6 +134,7 @@ class Fetcher:
         space: Space,
         keys: list[str],
         started: float,
+        events: int,
         found: dict[str, Found],
         failed: dict[str, StoreError] | None,
         error: StoreError,
@@ -144,7 +149,7 @@ class Fetcher:
             left = [key for key in keys if key not in found]
             if left and chain.trust.proven(guard.passed_at):
                 it = _Asked(guard, started, chain.trust.cache_until(started))
-                self._sort(space, it, left, guard.get_paid(space, left), started, found)
+                self._sort(space, it, left, guard.get_paid(space, left), started, events, found)
         now = chain.clock.monotonic()
         for key in keys:
             at, slot = found.get(key), space.part.slots.get(key)
@@ -164,6 +169,7 @@ class Fetcher:
         space: Space,
         keys: Sequence[str],
         started: float,
+        events: int,
         found: dict[str, Found],
         said: Mapping[str, Said],
         *,
@@ -187,7 +193,7 @@ class Fetcher:
             elif left:
                 generation = space.generation
                 answers: list[Answer] = guard.get_many(space, left) if len(left) > 1 else [guard.get(space, left[0])]
-                good = self._sort(space, it, left, answers, started, found)
+                good = self._sort(space, it, left, answers, started, events, found)
                 if asked and good:
                     self._owe(space, asked, {key: found[key].version for key in good})
                     self._promote(space, generation, asked, good)
@@ -206,7 +212,14 @@ class Fetcher:
         return left
 
     def _sort(
-        self, space: Space, it: _Asked, keys: list[str], answers: list[Answer], started: float, found: dict[str, Found]
+        self,
+        space: Space,
+        it: _Asked,
+        keys: list[str],
+        answers: list[Answer],
+        started: float,
+        events: int,
+        found: dict[str, Found],
     ) -> dict[str, bytes]:
         """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
 
@@ -220,7 +233,7 @@ class Fetcher:
             else:
                 try:
                     opened = open_(space, key, answer, name, started, until)
-                    self._refuse_replayed(space, key, opened, started)
+                    self._refuse_replayed(space, key, opened, started, events)
                 except CodecError:
                     stats.corrupt += 1
                     # Damage may have left the version intact, and then no put would replace it.
@@ -358,10 +371,13 @@ class Fetcher:
             if guard not in asked:
                 guard.passed_at = now
 
-    def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float) -> None:
-        """A frame that was right once, put back by somebody: memory held something newer before this read began."""
+    def _refuse_replayed(self, space: Space, key: str, opened: Found, started: float, events: int) -> None:
+        """A frame that was right once, put back by somebody: memory held something newer before this read began.
+
+        What it got since may be of a write that began before.
+        """
         held = space.part.slots.get(key)
-        if held is not None and held[3] > opened[2] and held[5] <= started:
+        if held is not None and held[3] > opened[2] and held[5] <= started and not space.flights.floor(key, events):
             raise Untrusted("older than what this process has seen")
 
     def _owe(self, space: Space, asked: list[_Asked], versions: Mapping[str, int]) -> None:

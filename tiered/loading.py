@@ -11,6 +11,7 @@ from typing import Any
 
 from tiered.arguments import Ttl
 from tiered.chain import Chain, Space
+from tiered.drafting import own
 from tiered.entry import version_of
 from tiered.errors import CodecError, RecursiveLoad, StoreError
 from tiered.found import Found
@@ -27,6 +28,10 @@ from tiered.tiers.base import Write, Written
 logger = logging.getLogger(__name__)
 
 _open: weakref.WeakSet[Loading] = weakref.WeakSet()
+
+
+class LoopEnded(RuntimeError):
+    """The event loop of an async loader in the background has come to its end before the loader did."""
 
 
 class Loading:
@@ -129,6 +134,9 @@ class Loads:
             return
         try:
             yield from self._lead(load, job, 0.0)
+        except LoopEnded:
+            self._space.stats.refresh_errors += 1
+            raise
         finally:
             self._flights.leave(turn)
         if load.error is not None:
@@ -151,6 +159,8 @@ class Loads:
                 load.copy = yield from self._produce(load, job, lease)
             finally:
                 job.later(partial(leases.release, lease))
+        except LoopEnded:  # nobody's loader has failed: of those who wait another loads
+            raise
         except Exception as error:
             load.error = error
         return load.copy
@@ -162,7 +172,7 @@ class Loads:
         if found.slot is not None and not (job.background and self._is_due(job.ahead, found.slot[4] / 1000 or None)):
             return _copy(found)
         load.begin(space.generation, found.version)
-        value = yield from self._run(load, job)
+        value = own((yield from self._run(load, job)))
         write = self._draft(key, value, job.ttl, 0 if found.slot is None else found.version)
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale

@@ -11,6 +11,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
 
 from tiered.core import Core
+from tiered.loading import LoopEnded
 from tiered.pool import Pool
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Compute, Look, Pause, Produce, Read, Refresh, Step, Steps, Wait
@@ -114,15 +115,15 @@ def _for_a_thread(loader: Callable[[], Any]) -> Callable[[], Any]:
         coroutine = _result_of(value)
         try:
             future = context.run(partial(asyncio.run_coroutine_threadsafe, coroutine, loop))
-        except RuntimeError:
+        except RuntimeError as error:
             coroutine.close()
             if hasattr(value, "close"):
                 value.close()
-            raise
+            raise LoopEnded(str(error)) from error
         while not future.done() and not loop.is_closed():
             wait([future], timeout=1.0)
         if not future.done() or future.cancelled():
-            raise RuntimeError("the event loop ended before the loader did")
+            raise LoopEnded("the event loop ended before the loader did")
         return future.result()
 
     return load

@@ -32,7 +32,7 @@ class Reader:
         if flight is not mine:
             return self._follow(space, key, flight, started) or self.read_many(space, (key,))[key]
         try:
-            found = self._fetch_one(space, key, started)
+            found = self._fetch_one(space, key, started, events)
         except BaseException as error:
             mine.error = error
             with self._memory.lock:
@@ -65,7 +65,7 @@ class Reader:
         except Exception as error:
             unanswered = guard.not_got(error, started)
             return None if unanswered is None else Said(guard, unanswered)
-        found = self._fetcher.made_of(space, key, asked, guard.got(frame, started, belief), started, until)
+        found = self._fetcher.made_of(space, key, asked, guard.got(frame, started, belief), started, until, events)
         if not isinstance(found, Found):
             return found
         with self._memory.lock:
@@ -75,7 +75,7 @@ class Reader:
     def read_many(self, space: Space, keys: Sequence[str], *, caches: bool = True) -> dict[str, Found]:
         """`read` of each key, in one round trip per tier. Batches are neither joined nor wait for others."""
         events, started = space.flights.events, self._now()
-        found = self._fetcher.fetch(space, keys, started, caches=caches)
+        found = self._fetcher.fetch(space, keys, started, events, caches=caches)
         with self._memory.lock:
             quiet, finish = events == space.flights.events, self._finish
             overtaken = list(key for key in keys if not finish(space, key, found[key], events, started, quiet))
@@ -110,7 +110,7 @@ class Reader:
         failed, overtaken = dict[str, StoreError](), list[str]()
         lock = self._memory.lock
         try:
-            found = self._fetcher.fetch(space, list(mine), started, failed=failed, said=said)
+            found = self._fetcher.fetch(space, list(mine), started, events, failed=failed, said=said)
         except BaseException as error:
             with lock:
                 for key, flight in mine.items():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
 from tiered.chain import Chain, Space
+from tiered.drafting import own
 from tiered.errors import InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import Write, Written
@@ -54,11 +55,12 @@ class Updates:
                     yield from turns.wait(key, turn)
                 held: _Current = yield Ask(partial(self._current, key))
                 value = yield Compute(partial(fn, held.value if held.version else default))
-                write = self._draft(key, value, first if isinstance(ttl, _Keep) else ttl, held.version)
+                kept = own(value)
+                write = self._draft(key, kept, first if isinstance(ttl, _Keep) else ttl, held.version)
                 if isinstance(ttl, _Keep) and held.version:
                     draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
                     write = write._replace(draft=draft)
-                if (yield Commit(partial(self._write, write, value), write, value, "update"))[0].version:
+                if (yield Commit(partial(self._write, write, kept), write, kept, "update"))[0].version:
                     return value
                 self._space.stats.conflicts += 1
                 if attempt > 2:

@@ -27,8 +27,7 @@ from tiered.replication.replay import Replay
 from tiered.replication.trust import Trust
 from tiered.tiers.base import RETENTION_MS, Absence, Journal, Mark, Record
 from tiered.tiers.memory import MemoryTier
-from tiered.tiers.redis import RedisTier
-from tiered.tiers.redis_link import LIFE
+from tiered.tiers.redis import TIME_LIMITS, RedisTier, life_of_a_put
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 nightly = pytest.mark.nightly
@@ -94,8 +93,12 @@ def test_the_names_of_the_page_and_the_model_are_those_of_the_code(owner: object
     assert [name for name in names if not hasattr(owner, name)] == []
 
 
-def test_a_minute_is_longer_than_any_put_may_take() -> None:
-    assert 10 * LIFE * signature(RedisTier).parameters["timeout"].default < RETENTION_MS / 1000
+def test_what_refuses_an_older_put_stays_for_longer_than_any_put_may_take() -> None:
+    given = signature(RedisTier).parameters
+    assert life_of_a_put(given["timeout"].default, given["max_ttl"].default) == 1.0
+    for timeout in (*TIME_LIMITS, 0.1, 5.0, 10.0):
+        for max_ttl in (1.0, 5.0, 60.0, 86_400.0):
+            assert 0 < life_of_a_put(timeout, max_ttl) <= min(RETENTION_MS / 1000, max_ttl) / 2
 
 
 @nightly

@@ -49,6 +49,11 @@ _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
 
+def life_of_a_put(timeout: float, max_ttl: float) -> float:
+    """Seconds, from the commit or the read of its frames to the server: well below what keeps an older one out there (R6)."""
+    return min(10 * timeout, RETENTION_MS / 2000, max_ttl / 2)
+
+
 class RedisTier(Forking):
     """Redis or Valkey at `url`, or where `client` connects to, on connections of its own.
 
@@ -85,11 +90,11 @@ class RedisTier(Forking):
         if not isinstance(prefix, str) or not prefix:
             raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
         self._prefix, self._clock = prefix, clock
-        self._max_px = int(number(f"{name}: max_ttl", max_ttl, 0.001, MAX_TTL, " seconds") * 1000)
+        self._max_px = int(number(f"{name}: max_ttl", max_ttl, 1, MAX_TTL, " seconds") * 1000)
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
-        where = where._replace(max_reply=max_reply_bytes)
+        where = where._replace(max_reply=max_reply_bytes, life=life_of_a_put(timeout, max_ttl))
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)

@@ -27,8 +27,6 @@ from tiered.tiers.redis_wire import Arg, Wire, pack
 CROWD = 4
 """So many connections in use make those who come next go together: fewer threads to wake, fewer commands to wait for.
 Below it they only wait for each other (benchmarks/asyncio_ratios.py)."""
-LIFE = 10
-"""How many timeouts a put may take from the commit or the read of its frames to the server."""
 BELIEF = 0.5
 """Seconds for which a connection is used on what its server has said of itself: a master that becomes a replica leaves
 its connections open, and answers from whatever its new master had. About 0.1 ms of every half second of use."""
@@ -137,7 +135,7 @@ class Link:
         """
         if not self._ahead:
             return 0
-        return int(((time.monotonic() if since is None else since) + self._ahead + LIFE * self._timeout) * 1000)
+        return int(((time.monotonic() if since is None else since) + self._ahead + self._target.life) * 1000)
 
     def meet(self) -> str:
         """The run of the server that answers now, on a connection of its own; the run to hold on to from here."""

@@ -75,7 +75,7 @@ class RedisSubscription:
 
     def _versions(self, namespace: str, message: bytes) -> list[tuple[str, int]]:
         """Keys come as they are in Redis: prefix:namespace:generation:key."""
-        skip, at, found = len(self._prefix) + len(namespace) + 2, 0, []
+        skip, at, found = len(f"{self._prefix}:{namespace}:".encode()), 0, []
         while at < len(message):
             version, length = _HEAD.unpack_from(message, at)
             at += _HEAD.size

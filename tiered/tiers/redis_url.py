@@ -42,6 +42,8 @@ class Target(NamedTuple):
     """Where a Redis Cluster is asked for its nodes; empty for one server."""
     max_reply: int = MAX_REPLY
     """Bytes of the longest reply."""
+    life: float = 1.0
+    """Seconds that a put may take from the commit or the read of its frames to the server."""
 
     def at(self, address: Address) -> Target:
         """One node of the cluster."""
