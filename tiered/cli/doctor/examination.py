@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tiered.chain import Chain
 from tiered.chain_url import directory_of, record_of, tier_urls, tiers_from_url
 from tiered.cli.condition import chain_of
 from tiered.cli.doctor import configuration, files, journal, redis
+from tiered.cli.doctor.entries import check_entries
 from tiered.cli.doctor.finding import Finding, Level, ok, problem
 from tiered.cli.quantities import span
 from tiered.config import settings_from, tiers_from_settings
@@ -41,6 +42,7 @@ def examine(config: str | None, options: Mapping[str, Any]) -> Iterator[Finding]
         with _opened(tiers, rest) as store:
             yield from configuration.check_chain(chain_of(store), rest.get("namespace", "default"))
             yield from _check_tiers(tiers, record=tiers[-1])
+            yield from _check_entries(chain_of(store), rest)
             yield from _check_places(chain_of(store), rest)
     yield from configuration.check_secrets(settings, config, "url" in options)
 
@@ -93,6 +95,13 @@ def unreachable(name: str, error: StoreError) -> Finding:
     return Finding(
         f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server")
     )
+
+
+def _check_entries(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:
+    if chain.record is chain.memory:
+        return
+    with suppress(StoreError):  # whether it can be reached is among the findings
+        yield check_entries(chain, options.get("namespace", "default"))
 
 
 def _check_places(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:
