@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.chaos import add_chaos
     from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
+    from tiered.cli.keygen import add_keygen
     from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
     from tiered.cli.stat import add_stat
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verification(commands, common, _positive)
     add_migrate(commands, common)
     add_rekey(commands, common)
+    add_keygen(commands)
     _add_demo(commands, output)
     add_bench(commands, common, _positive)
     add_chaos(commands, _positive)
