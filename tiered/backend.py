@@ -299,7 +299,7 @@ class TieredBackend:
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The keys that start with `prefix` and their values, from the store of record, in pages."""
-        return ((key, self._core.chain.decode(entry)) for key, entry in self._core.entries(check_prefix(prefix)))
+        return self._core.items(check_prefix(prefix))
 
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""

@@ -15,7 +15,16 @@ from tiered.codecs.base import Codec, flat, immutable
 from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Entry
-from tiered.errors import Ambiguous, ConfigError, Corrupt, StoreError, TieredError
+from tiered.errors import (
+    Ambiguous,
+    CodecError,
+    ConfigError,
+    Corrupt,
+    Reason,
+    StoreError,
+    StoreUnavailable,
+    TieredError,
+)
 from tiered.forks import Forking, register
 from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
@@ -165,6 +174,14 @@ class Chain(Forking):
     def check_open(self) -> None:
         if self.closed:
             raise TieredError("this backend is closed; build a new one")
+
+    def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
+        """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""
+        self.record_stats.corrupt += 1
+        message = f"the stored entry cannot be used: {error}"
+        if isinstance(error, Corrupt):
+            message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
+        return kind(message, tier=self.record.name, reason=Reason.SERIALIZATION)
 
     def learn(self, space: Space, generation: int) -> None:
         """The record says `generation` (R8); a new one makes what memory holds untrustworthy (R4)."""

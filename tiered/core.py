@@ -11,7 +11,7 @@ from tiered.arguments import Ttl, check_key, check_keys
 from tiered.clock import SYSTEM_CLOCK
 from tiered.drafting import Drafter, own
 from tiered.entry import Entry
-from tiered.errors import InvalidValue, NotApplied, StoreError
+from tiered.errors import CodecError, InvalidValue, NotApplied, StoreError
 from tiered.found import Found, Said, Unproven
 from tiered.loading import Loads
 from tiered.results import Lookup, WriteOutcome
@@ -154,14 +154,26 @@ class Core:
         left = found.expires_at - self.chain.clock.now() / 1000
         return left if left > 0 else None  # it has come to its end since it was found
 
-    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+    def items(self, prefix: str) -> Iterator[tuple[str, Any]]:
         """Of the store of record, in pages."""
+        for key, entry in self.entries(prefix):
+            try:
+                value = self.chain.decode(entry)
+            except CodecError as error:
+                raise self.chain.unusable(error) from error
+            yield key, value
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """As they are stored."""
         cursor: str | None = None
         while True:
             self.ready()
             page = self.chain.record.scan(self.space.name, prefix, cursor, PAGE)
             for key, frame in page.items:
-                entry = self.space.frames.open(frame, key)
+                try:
+                    entry = self.space.frames.open(frame, key)
+                except CodecError as error:
+                    raise self.chain.unusable(error) from error
                 if not entry.absent(self.chain.clock.now()):
                     yield key, entry
             if (cursor := page.cursor) is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
-from tiered.errors import CodecError, Corrupt, Reason, StoreError, StoreUnavailable, Untrusted
+from tiered.errors import CodecError, Reason, StoreError, StoreUnavailable, Untrusted
 from tiered.found import Found, Said, Unproven
 from tiered.replication.guard import OWED, Answer, Guard
 from tiered.tiers.base import Absence
@@ -338,11 +338,7 @@ class Fetcher:
         try:
             found = self._open(space, key, held, name, started, started + self._chain.trust.staleness)
         except CodecError as error:
-            stats.corrupt += 1
-            message = f"the stored entry cannot be used: {error}"
-            if isinstance(error, Corrupt):
-                message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
-            raise StoreUnavailable(message, tier=name, reason=Reason.SERIALIZATION) from error
+            raise self._chain.unusable(error) from error
         if found[0] is None:
             stats.misses += 1
         else:

@@ -13,8 +13,8 @@ Reader = Callable[[str], Any]
 
 
 def seconds(text: str) -> float:
-    """ "250ms", "1.5s", "2m", "1h" or a number of seconds."""
-    for suffix, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+    """ "250ms", "1.5s", "2m", "1h", "7d" or a number of seconds."""
+    for suffix, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)):
         if text.endswith(suffix):
             return _number(text.removesuffix(suffix), text) * factor
     return _number(text, text)

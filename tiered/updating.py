@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
 from tiered.chain import Chain, Space
 from tiered.drafting import own
-from tiered.errors import InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
+from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import Write, Written
 from tiered.turns import Turn
@@ -110,10 +110,13 @@ class Updates:
             raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         if frame is None:
             return _Current()
-        entry = self._space.frames.open(frame, key)
-        if entry.absent(self._chain.clock.now()):
-            return _Current()
-        return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)
+        try:
+            entry = self._space.frames.open(frame, key)
+            if entry.absent(self._chain.clock.now()):
+                return _Current()
+            return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)
+        except CodecError as error:
+            raise self._chain.unusable(error, NotApplied) from error
 
 
 class _Untouched(Exception):

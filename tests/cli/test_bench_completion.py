@@ -32,6 +32,7 @@ def test_bench_measures_the_chain_and_each_tier_and_leaves_nothing(url: str) -> 
     with TieredBackend.from_url(url) as store:
         assert store.get("bench:1") == "mine"
         assert list(store.namespace(NAMESPACE).keys()) == []
+    assert json.loads(tiered("stat", "--json", url=url).stdout)["tiers"][0]["pending"] == 0
 
 
 def test_bench_says_which_tier_it_could_not_measure(tmp_path: Path) -> None:

@@ -80,12 +80,23 @@ def test_looking_writes_nothing(well: RedisServer, tmp_path: Path) -> None:
 
 def test_where_there_is_no_store_none_is_made(well: RedisServer, tmp_path: Path) -> None:
     empty = tmp_path / "data"
-    assert found(chain(well, tmp_path))["file.directory"].level is Level.ADVICE
+    checks = found(chain(well, tmp_path))
+    assert checks["file.directory"].level is Level.ADVICE
+    assert {checks["redis.eviction"].level, checks["redis.persistence"].level} == {Level.OK}, "it is the cache"
+    assert "publish" in checks["redis.permissions"].text
+    assert tiered("doctor", url=chain(well, tmp_path)).returncode == 0
     assert not empty.exists()
     empty.mkdir()
     checks = found(chain(well, tmp_path))
     assert "no store in" in checks["file.directory"].text and checks["redis.version"].level is Level.OK
     assert list(empty.iterdir()) == []
+
+
+def test_a_journal_that_is_not_there_yet_leaves_the_record_what_it_is(well: RedisServer, tmp_path: Path) -> None:
+    cache = f"{well.url}?name=near&prefix=near:"
+    checks = found(f"memory://,{cache},{well.url}", journal=str(tmp_path / "journal"))
+    assert checks["file.directory"].level is Level.ADVICE and checks["near.persistence"].level is Level.OK
+    assert checks["redis.persistence"].level is Level.PROBLEM and not list(tmp_path.iterdir())
 
 
 def test_what_a_server_evicts_and_what_a_record_keeps(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ def test_what_is_compressed_or_encrypted_is_no_damage(
         assert tiers[name]["has"] == "a value" and tiers[name]["ttl"] > 3000 and tiers[name]["notes"] == []
     if "keys" in options:
         _, told, tiers = explained(url, "k")
-        assert "give keys=" in tiers["file"]["notes"][0] and "give keys=" in told["error"]
+        assert (
+            tiers["file"]["has"] == "UNREADABLE"
+            and "give keys=" in tiers["file"]["notes"][0]
+            and "give keys=" in told["error"]
+        )
 
 
 def test_damage_and_what_is_pending_are_named(url: str, redis_server: RedisServer) -> None:

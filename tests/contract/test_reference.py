@@ -90,6 +90,7 @@ class DictRecord:
     def clear(self, namespace: str) -> int:
         with self.opened():
             self.entries.pop(namespace, None)
+            self.marks = {place: mark for place, mark in self.marks.items() if mark.namespace != namespace}
             self.generations[namespace] = self.generations.get(namespace, 1) + 1
             return self.generation(namespace)
 
@@ -286,6 +287,14 @@ class VersionsRestartOnClear(DictRecord):
         return super().clear(namespace)
 
 
+class MarksOutliveAClear(DictRecord):
+    def clear(self, namespace: str) -> int:
+        marks = dict(self.marks)
+        generation = super().clear(namespace)
+        self.marks = marks
+        return generation
+
+
 class ScanRepeats(DictRecord):
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         page = super().scan(namespace, prefix, cursor, limit)
@@ -301,6 +310,7 @@ BROKEN = [
     (NothingExpires, "test_an_expired_entry_counts_as_absent"),
     (ConfirmsAnyVersion, "test_marks_are_cleared_by_version_and_generation"),
     (MarksOnlyOfTheChain, "test_every_commit_leaves_marks_for_adopted_tiers"),
+    (MarksOutliveAClear, "test_a_cleared_namespace_leaves_no_marks"),
     (PagesByKey, "test_marks_page_by_version_over_namespaces"),
     (AbsencesWithoutVersion, "test_an_absence_is_as_new_as_the_newest_version"),
     (AbsencesNeverPending, "test_an_absence_is_as_new_as_the_newest_version"),

@@ -18,7 +18,7 @@ import redis
 
 from tests.frames import KEYS, PAYLOAD, repaired
 from tests.waiting import eventually
-from tiered import FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
+from tiered import FileTier, MemoryTier, NotApplied, RedisTier, StoreUnavailable, TieredBackend
 from tiered.codecs import MsgpackCodec, PickleCodec
 from tiered.entry import ALL_FLAGS, draft, namespace_seed, open_frame, tombstone
 from tiered.errors import Untrusted
@@ -141,9 +141,15 @@ def test_no_poison_what_a_forger_puts_on_the_disk_is_a_typed_error(
             with pytest.raises(StoreUnavailable, match="neither encrypted nor signed") as caught:
                 store.get("k")
             assert isinstance(caught.value.__cause__, Untrusted)
-            for act in (lambda: list(store.items()), lambda: store.update("k", lambda _: 1)):
-                with pytest.raises(Untrusted):
+            for act, kind in (
+                (lambda: list(store.items()), StoreUnavailable),
+                (lambda: list(store.keys()), StoreUnavailable),
+                (lambda: store.update("k", lambda _: 1), NotApplied),
+                (lambda: store.touch("k", 60), NotApplied),
+            ):
+                with pytest.raises(kind, match="neither encrypted nor signed") as told:
                     act()
+                assert isinstance(told.value.__cause__, Untrusted)
             assert not bomb.exists() and not store.verify().ok
         store.set("k", "again")
         assert store.get("k") == "again" and store.verify().ok

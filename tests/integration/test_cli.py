@@ -40,6 +40,32 @@ def test_set_get_ls_del(tmp_path: Path) -> None:
     assert missing.returncode == 1 and missing.stdout == "" and "no such key" in missing.stderr
 
 
+@pytest.mark.parametrize(("ttl", "lives"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("7d", 604_800)])
+def test_a_time_to_live_is_written_as_in_settings(tmp_path: Path, ttl: str, lives: float) -> None:
+    url = f"memory://,file:{tmp_path}/data"
+    assert tiered("set", "k", "v", "--ttl", ttl, url=url).returncode == 0
+    with TieredBackend.from_url(url) as store:
+        assert lives - 60 < (store.ttl("k") or 0) <= lives
+
+
+@pytest.mark.parametrize(
+    ("ttl", "says"),
+    [
+        ("10x", "--ttl: '10x' is not a number, a duration such as 250ms"),
+        ("-5m", "--ttl: '-5m' is not"),
+        ("inf", "--ttl: 'inf' is not"),
+        ("0", "ttl must be greater than 0"),
+        ("40000d", "at most 100 years"),
+    ],
+)
+def test_a_time_to_live_that_cannot_be_is_a_usage_error_before_a_store_is_made(
+    tmp_path: Path, ttl: str, says: str
+) -> None:
+    result = tiered("set", "k", "v", f"--ttl={ttl}", url=f"memory://,file:{tmp_path}/data")
+    assert result.returncode == 2 and says in result.stderr and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [

@@ -132,7 +132,7 @@ def test_redact_keeps_the_host_and_hides_the_rest() -> None:
 
 
 def test_durations_and_sizes() -> None:
-    assert [seconds(text) for text in ("250ms", "1.5s", "2m", "1h", "3")] == [0.25, 1.5, 120, 3600, 3]
+    assert [seconds(text) for text in ("250ms", "1.5s", "2m", "1h", "7d", "3")] == [0.25, 1.5, 120, 3600, 604_800, 3]
     assert [size(text) for text in ("64mb", "1.5KB", "1gb", "7")] == [64 * 2**20, 1536, 2**30, 7]
 
 

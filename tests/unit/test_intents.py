@@ -303,6 +303,23 @@ def test_writers_on_one_key_each_leave_their_own_intent(a: Process, b: Process, 
     assert a.store.get("k") == "v3" and version_of(a.held("k") or b"") == a.store.lookup("k").version
 
 
+def test_a_clear_leaves_what_nobody_knows(a: Process, b: Process, shared: Shared) -> None:
+    """A write in doubt may be one of the new generation."""
+    shared.before = fail(Ambiguous("who knows", tier="record"))
+    with pytest.raises(Ambiguous):
+        a.store.set("k", "v2")
+    a.look()
+    for seconds in (2, GRACE + 1):
+        b.clock.advance(seconds)
+        b.record.journal.flush()
+    a.cache.cut_off()
+    a.store.set("other", 1)
+    a.record.journal.flush()
+    assert sorted(mark.key for mark in pending(b)) == ["k", "other"]
+    b.store.clear()
+    assert [(mark.key, mark.version) for mark in pending(b)] == [("k", MAX_VERSION)]
+
+
 def test_a_write_beside_a_doubt_is_not_confirmed_with_it(a: Process, b: Process, shared: Shared) -> None:
     """R1: whoever replays the doubt has read the record before that write."""
     shared.before = fail(Ambiguous("who knows", tier="record"))

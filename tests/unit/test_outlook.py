@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.by_hand import Process
@@ -114,6 +116,29 @@ def test_a_look_costs_what_is_new_however_long_the_journal_is(
     a.store.set("new", 1)
     assert [marks_of_a_look() for _ in range(3)] == [1, 1, 0]
     assert b.owes("k7") and b.owes("k1199") and b.owes("new")
+
+
+@pytest.mark.parametrize("moment", ["pending", "generation"])
+def test_a_clear_in_the_middle_of_a_look_is_not_missed(
+    a: Process, b: Process, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the mark away that would have told of the write before it."""
+    a.cache.cut_off()
+    a.store.set("k", "v2")
+    asked = b.record.journal if moment == "pending" else b.record
+    answer = getattr(asked, moment)
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        if moment == "pending":
+            a.store.clear()
+            return answer(*args, **options)
+        found = answer(*args, **options)
+        a.store.clear()
+        return found
+
+    monkeypatch.setattr(asked, moment, overtaken)
+    b.look()
+    assert not b.remembers("k")
 
 
 def test_a_chain_without_the_cache_leaves_marks_for_those_that_have_it(start: Start, a: Process, b: Process) -> None:

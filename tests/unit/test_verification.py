@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clocks import HandClock
+from tests.frames import frames
 from tiered.cli.progress_line import _fitted
 from tiered.entry import draft, namespace_seed, tombstone
 from tiered.errors import Reason, StoreError, StoreUnavailable
@@ -37,6 +38,10 @@ def buried(version: int) -> bytes:
     return tombstone(namespace_seed("n"), "k", NOW).seal(version)
 
 
+def signed(version: int) -> bytes:
+    return frames("sign").draft("k", b"v", 1).seal(version)
+
+
 @pytest.mark.parametrize(
     ("record", "tier", "kind"),
     [
@@ -45,6 +50,8 @@ def buried(version: int) -> bytes:
         (None, expired(9), None),
         (None, alive(9), Kind.RESURRECTABLE),
         (None, b"?", Kind.DAMAGED),
+        (None, signed(9), Kind.UNREADABLE),
+        (alive(5), signed(5), Kind.DAMAGED),  # the keys at hand are right: they open what the record has
         (alive(5), None, Kind.MISSING),
         (alive(5), alive(5), Kind.SAME),
         (alive(5), alive(5, b"w"), Kind.DIFFERENT),

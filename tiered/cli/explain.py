@@ -13,7 +13,7 @@ from tiered.cli.columns import Column, table
 from tiered.cli.condition import chain_of, space_of
 from tiered.cli.quantities import NONE, size, span
 from tiered.entry import version_of
-from tiered.errors import CodecError, StoreError
+from tiered.errors import CodecError, StoreError, Untrusted
 from tiered.results import Lookup
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Explanation:
         try:
             entry = self._space.frames.open(frame, self.key)
         except CodecError as error:
-            return Held(tier, "DAMAGED", version_of(frame), None, len(frame), (str(error),))
+            has = "UNREADABLE" if isinstance(error, Untrusted) else "DAMAGED"
+            return Held(tier, has, version_of(frame), None, len(frame), (str(error),))
         if entry.tombstone:
             return Held(tier, "a tombstone", entry.version, None, len(frame), ("says that the key was deleted",))
         now = self._chain.clock.now()

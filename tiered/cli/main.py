@@ -19,7 +19,7 @@ OK, PROBLEMS, USAGE, UNREACHABLE = range(4)
 EXAMPLES = """examples:
   tiered demo                                     a bot on real parts; Redis is killed in the middle
   export TIERED_URL=memory://,redis://localhost:6379/0,file:./data
-  tiered set user:7 '{"name": "Ada"}' --type json --ttl 3600
+  tiered set user:7 '{"name": "Ada"}' --type json --ttl 1h
   tiered get user:7
   tiered get user:7 --explain                     which tier answers, and what each has
   tiered ls user: --json
@@ -91,6 +91,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _store_command(args: argparse.Namespace) -> int:
+    if hasattr(args, "before"):
+        args.before(args)
     with open_store(args) as store:
         code: int = args.run(store, args)
         return code
@@ -99,6 +101,19 @@ def _store_command(args: argparse.Namespace) -> int:
 def _fail(error: object, code: int) -> int:
     print("tiered: " + " ".join(str(error).split()), file=sys.stderr)
     return code
+
+
+def _read_ttl(args: argparse.Namespace) -> None:
+    """As settings have it; found to be wrong before a store is made."""
+    from tiered.arguments import ttl_seconds
+    from tiered.errors import ConfigError
+    from tiered.notation import seconds
+
+    if args.ttl is not None:
+        try:
+            args.ttl = ttl_seconds(seconds(args.ttl))
+        except ConfigError as error:
+            raise ConfigError(f"--ttl: {error}") from None
 
 
 def _set(store: Any, args: argparse.Namespace) -> int:
@@ -155,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.chaos import add_chaos
     from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
+    from tiered.cli.keygen import add_keygen
     from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
     from tiered.cli.stat import add_stat
@@ -180,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add_backup(commands, common)
     add_migrate(commands, common)
     add_rekey(commands, common)
+    add_keygen(commands)
     _add_demo(commands, output)
     add_bench(commands, common, _positive)
     add_chaos(commands, _positive)
@@ -208,10 +225,10 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         return command
 
     put = add("set", "store a value in every tier", _set)
-    put.set_defaults(makes_store=True)
+    put.set_defaults(makes_store=True, before=_read_ttl)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")
-    put.add_argument("--ttl", type=_positive(float), metavar="SECONDS", help="how long it lives (default: for ever)")
+    put.add_argument("--ttl", metavar="TIME", help="how long it lives, as in 90, 10m, 1h or 7d (default: for ever)")
     put.add_argument("--type", choices=("str", "int", "float", "json"), default="str", help="of VALUE (default: str)")
     delete = add("del", "remove keys; exit code 1 if one was absent", _del)
     delete.add_argument("keys", nargs="+", metavar="KEY")

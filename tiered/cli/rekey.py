@@ -1,10 +1,9 @@
-"""`tiered rekey` and `tiered keygen`: a new key, and everything written again with it."""
+"""`tiered rekey`: everything written again with a new key."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 OK, PROBLEMS = 0, 1
 
 EXAMPLES = """examples:
-  tiered keygen >> keys           then move the new line to the top, and let every process have it
+  tiered keygen june --out keys   then move the new line to the top, and let every process have it
   TIERED_KEYS=file:keys tiered rekey --all
 
 A run that was interrupted is continued by the next one. Exit code 0 if nothing is left that needs
@@ -25,21 +24,10 @@ another key, 1 if something is, 2 if it cannot run like this, 3 if the store can
 
 
 def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Register the commands."""
+    """Register the command."""
     rekey = add_command(commands, "rekey", "write again what is not encrypted with the current key", EXAMPLES, common)
     rekey.add_argument("--all", action="store_true", help="all namespaces, not only --namespace")
     rekey.set_defaults(run=_rekey)
-    keygen = commands.add_parser("keygen", help="print a new key, as a line for a key file")
-    keygen.add_argument("id", nargs="?", metavar="ID", help="of the key (default: today's date)")
-    keygen.set_defaults(standalone=_keygen)
-
-
-def _keygen(args: argparse.Namespace) -> int:
-    """Print a new key."""
-    from tiered.codecs.keys import new_key
-
-    print(new_key(args.id or time.strftime("%Y-%m-%d")))
-    return OK
 
 
 def _rekey(store: Any, args: argparse.Namespace) -> int:

@@ -33,6 +33,7 @@ MEANS = {
     "different": "other bytes under the record's version",
     "damaged": "damaged: does not open",
     "resurrectable": "not in the record, but alive here",
+    "unreadable": "unreadable with the keys of this process, and left as they are",
 }
 MENDED = {
     "older": "put again",
@@ -41,6 +42,10 @@ MENDED = {
     "damaged": "removed and put again",
     "resurrectable": "buried under a tombstone",
 }
+KEYS = (
+    "Give the keys and settings that the bot has (TIERED_KEYS, TIERED_MIGRATE), and look again. Nothing is known to be"
+    " damaged: do not delete anything for this."
+)
 
 
 def add_verification(commands: Any, common: argparse.ArgumentParser, positive: Callable[..., Any]) -> None:
@@ -113,6 +118,8 @@ class _Page:
         for name, number in self._report.replayed.items():
             if number:
                 self._line(f"{name}: {number:,} replayed before")
+        if self._report.unreadable:
+            self._line(f"UNREADABLE: {self._report.unreadable:,}. {KEYS}")
         self._line(self._verdict())
 
     def _tier(self, tier: TierReport) -> None:
@@ -122,7 +129,7 @@ class _Page:
         held = [(kind, number) for kind, number in tier.counts.items() if number]
         if not tier.error and all(kind == "missing" for kind, _ in held):
             held = []
-            self._line("holds nothing", 4)
+            self._line("nothing that could be compared" if self._report.unreadable else "holds nothing", 4)
         for kind, number in held:
             self._count(tier, kind, number)
         if not tier.enumerable:
@@ -134,6 +141,8 @@ class _Page:
         else:
             text = MEANS.get(kind, "not held, which is no fault")
         self._line(f"{number:>10,}  {text}{self._remedy(tier, kind)}", 4, 16)
+        for reason, those in tier.reasons.items() if kind == "unreadable" else ():
+            self._line(f"→ {'' if those == number else f'{those:,} '}{reason}", 16, 18)
         for example in tier.examples.get(kind, ()):
             place = f"{example.namespace}: {example.key}" if self._several else example.key
             print(" " * 16 + _shortened(_printable(place), max(8, self._width - 16)))
@@ -155,11 +164,13 @@ class _Page:
     def _verdict(self) -> str:
         report = self._report
         took = f"({report.seconds:.1f} s)"
-        if left := sum(sum(tier.faults.values()) for tier in report.tiers):
+        if left := sum(sum(tier.faults.values()) for tier in report.tiers) - report.unreadable:
             mend = {None: ". `tiered repair` shows what would be done.", True: ". `tiered repair --apply` mends them."}
             return f"FAULTS: {left:,} {took}{mend.get(report.dry_run, ' are left.')}"
         if report.unreachable:
             return f"NOT COMPARED: {', '.join(report.unreachable)} {took}"
+        if report.unreadable:
+            return f"All else agrees with {report.tiers[-1].tier}. {took}"
         if not report.converged:
             return f"OK, but not all of it has arrived yet. `tiered replay` does not wait. {took}"
         return f"OK: all tiers agree with {report.tiers[-1].tier}. {took}"

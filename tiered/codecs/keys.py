@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from tiered.arguments import expanded
 from tiered.errors import ConfigError
@@ -116,6 +116,23 @@ def new_key(id_: str) -> str:
     return f"{id_}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
 
 
+def append_key(path: Path, line: str) -> None:
+    """Put the key `line` at the end of the key file `path`, which is made with mode 0600 if it is not there.
+
+    Raises `ConfigError`, with nothing written, if others may read or change it, or it has a key of that id.
+    """
+    try:
+        with open(path, "a+", encoding="utf-8", opener=_opener) as file:
+            file.seek(0)
+            known = _text_of(file, path)
+            parse(f"{known}\n{line}")
+            file.write(line + "\n" if not known or known.endswith("\n") else f"\n{line}\n")
+            file.flush()
+            os.fsync(file.fileno())  # what is encrypted with a key must not outlive it
+    except OSError as error:
+        raise ConfigError(f"keys: cannot write {path}: {error.strerror}") from error
+
+
 def parse(text: str) -> dict[str, bytes]:
     """The keys in `text`: id:base64, separated by commas or white space; # comments out the rest of a line.
 
@@ -195,15 +212,25 @@ def _from_environment(name: str) -> str:
 
 def _from_file(path: Path) -> str:
     try:
-        # A pipe that nobody writes to would be waited for, here and at every other look.
-        with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise ConfigError(f"keys: {path} is no file; {_HELP}")
-            if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-                raise ConfigError(f"keys: {path} may be read or changed by others; chmod 600 {path}")
-            return file.read(MOST_TEXT + 1)
+        with open(path, encoding="utf-8", opener=_opener) as file:
+            return _text_of(file, path)
     except OSError as error:
         raise ConfigError(f"keys: cannot read {path}: {error.strerror}") from error
+
+
+def _opener(name: str, flags: int) -> int:
+    # A pipe that nobody writes to would be waited for, here and at every other look.
+    return os.open(name, flags | os.O_NONBLOCK, 0o600)
+
+
+def _text_of(file: TextIO, path: Path) -> str:
+    """What is in an open key file, if it is one, and only for its user."""
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"keys: {path} is no file; {_HELP}")
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        raise ConfigError(f"keys: {path} may be read or changed by others; chmod 600 {path}")
+    try:
+        return file.read(MOST_TEXT + 1)
     except UnicodeDecodeError:
         raise ConfigError(f"keys: {path} is no UTF-8 text; {_HELP}") from None

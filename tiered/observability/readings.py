@@ -15,7 +15,7 @@ from tiered.observability.operation import READ_OPS, WRITE_OPS
 from tiered.observability.stats import OTHER, STALE_BOUNDS, TierStats
 from tiered.replication.breaker import State
 from tiered.replication.guard import Guard
-from tiered.verification.report import FAULTS
+from tiered.verification.report import MENDABLE
 
 OTHERS = "(others)"
 """The namespaces beyond `metric_namespaces`: their counts are added up."""
@@ -171,7 +171,7 @@ def _guarded(guard: Guard, chain: Chain) -> Iterator[_Row]:
     yield "tiered_promotions_total", (name, "superseded"), stats.outrun
     yield "tiered_evictions_total", (name, "corrupt"), stats.corrupt
     yield "tiered_invalidations_sent_total", (name,), stats.told
-    for kind in FAULTS:
+    for kind in MENDABLE:
         yield "tiered_repairs_total", (name, kind.value), stats.repairs[kind]
 
 

@@ -164,11 +164,11 @@ class Keeper(Forking):
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
         started = self._chain.clock.monotonic()
         adopted = self._adopted()  # before the generations, which adoption changes
-        for space in self._chain.spaces():
-            if space.generation:
-                self._chain.learn(space, self._chain.record.generation(space.name))
         for outlook in self._outlooks.values():
             outlook.look()
+        for space in self._chain.spaces():  # after the marks: those that a new generation has ended are not missed
+            if space.generation:
+                self._chain.learn(space, self._chain.record.generation(space.name))
         self._chain.trust.look(started, adopted=adopted)
 
     def _adopted(self) -> bool:

@@ -71,6 +71,14 @@ class JournalContract(RecordContract):
         commit(tier, Write("other", value("other")))
         assert tier.journal.pending("cache", limit=10) == []
 
+    def test_a_cleared_namespace_leaves_no_marks(self, tier: Any) -> None:
+        commit(tier, Write("k", value("k")), marks=["cache"])
+        other = tier.commit("m", [Write("k", value("k", namespace="m"))], marks=["cache"], now=NOW)
+        generation = tier.clear("n")
+        assert [(it.namespace, it.version) for it in pending(tier)] == [("m", other.written[0].version)]
+        new = commit(tier, Write("k", value("k", 2)), marks=["cache"])
+        assert pending(tier)[-1] == Mark("cache", "n", "k", new.version, generation)
+
     def test_marks_page_by_version_over_namespaces(self, tier: Any) -> None:
         for namespace in ("n", "m"):
             writes = [Write(key, value(key, namespace=namespace)) for key in "cab"]

@@ -190,7 +190,10 @@ class Record(Tier, Protocol):
         """The namespace's generation; 1 if nothing was ever written to it."""
 
     def clear(self, namespace: str) -> int:
-        """Make every entry of `namespace` absent and return its new generation. O(1) for the caller."""
+        """Make every entry of `namespace` absent and return its new generation. O(1) for the caller, but for pending marks.
+
+        Those of the generation before go, once it is over: caches lack nothing of what nobody can read.
+        """
 
     def bump(self) -> None:
         """Give every namespace a new generation, keeping its entries: what cache tiers hold becomes invisible."""

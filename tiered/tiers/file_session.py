@@ -133,6 +133,7 @@ class Session:
             "UPDATE namespaces SET space = ?, generation = ? WHERE name = ?",
             (self._new_space(), generation + 1, namespace),
         )
+        self.connection.execute("DELETE FROM pending WHERE namespace = ?", (namespace,))
         self._spaces.clear()
         return generation + 1
 

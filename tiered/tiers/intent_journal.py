@@ -110,6 +110,11 @@ class IntentJournal(Forking):
         """Nobody knows."""
         self._store.waiting.doubtful(intents)
 
+    def cleared(self, namespace: str, generation: int) -> None:
+        """The record has begun `generation`: nothing is lacking of those before."""
+        with suppress(StoreError):  # marks that stay are replayed, which is harmless
+            self._store.write(lambda db: tables.drop_cleared(db, namespace, generation), lazy=True)
+
     # The journal
 
     @property

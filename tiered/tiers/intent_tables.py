@@ -99,5 +99,11 @@ def believe(connection: sqlite3.Connection, tier: str, identity: str) -> None:
     connection.execute(sql, (tier, identity))
 
 
+def drop_cleared(connection: sqlite3.Connection, namespace: str, generation: int) -> None:
+    """Marks of before `generation`, but for those of which nobody knows whether they are."""
+    sql = "DELETE FROM marks WHERE namespace = ? AND generation < ? AND version < ?"
+    connection.execute(sql, (namespace, generation, MAX_VERSION))
+
+
 def drop_marks(connection: sqlite3.Connection, tier: str, until: int) -> None:
     connection.execute("DELETE FROM marks WHERE tier = ? AND place <= ?", (tier, until))

@@ -89,7 +89,9 @@ class JournaledRecord:
         return self._record.generation(namespace)
 
     def clear(self, namespace: str) -> int:
-        return self._record.clear(namespace)
+        generation = self._record.clear(namespace)
+        self._intents.cleared(namespace, generation)
+        return generation
 
     def bump(self) -> None:
         self._record.bump()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Entry
-from tiered.errors import CodecError
+from tiered.errors import CodecError, Untrusted
 from tiered.verification.report import Kind
 
 
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One entry as one tier has it. Version 0: damaged."""
+    """One entry as one tier has it. Version 0: it does not open."""
 
     version: int
     absent: bool
@@ -33,10 +33,19 @@ class Copy(NamedTuple):
     """The frame; in memory, the slot."""
     entry: Entry | None = None
     """None: damaged, or in memory."""
+    reason: str = ""
+    """Why it does not open with the keys of this process, if it may with others."""
 
     @property
     def damaged(self) -> bool:
         return not self.version
+
+    @property
+    def fault(self) -> Kind | None:
+        """What is wrong with it by itself."""
+        if not self.damaged:
+            return None
+        return Kind.UNREADABLE if self.reason else Kind.DAMAGED
 
 
 def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None:
@@ -45,18 +54,23 @@ def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None
         return None
     try:
         entry = place.frames.open(frame, key)
+    except Untrusted as error:
+        return Copy(0, False, frame, reason=str(error))
     except CodecError:
         return Copy(0, False, frame)
     return Copy(entry.version, entry.absent(now), frame, entry)
 
 
 def compare(recorded: Copy | None, held: Copy | None, alike: Callable[[Copy, Copy], bool]) -> Kind | None:
-    """What `held` is if the record has `recorded`; None if it is nothing to speak of. `alike` compares one version."""
+    """What `held` is if the record has `recorded`; None if it is nothing to speak of. `alike` compares one version.
+
+    Where the record's entry opens, the keys are right, and what does not open beside it is damaged.
+    """
     gone = recorded is None or recorded.absent
     if held is None:
         return None if gone else Kind.MISSING
     if held.damaged:
-        return Kind.DAMAGED
+        return held.fault if recorded is None else Kind.DAMAGED
     if gone and held.absent:
         return None if recorded is None else Kind.SAME
     if recorded is None or (gone and held.version < recorded.version):

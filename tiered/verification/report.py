@@ -26,9 +26,13 @@ class Kind(StrEnum):
     """Bytes that do not open: cut off, changed, foreign, or stored under another key."""
     RESURRECTABLE = "resurrectable"
     """Alive here, while the record does not have it (any more)."""
+    UNREADABLE = "unreadable"
+    """Does not open with the keys of this process, which says nothing about the entry: it is left as it is."""
 
 
-FAULTS = (Kind.OLDER, Kind.NEWER, Kind.DIFFERENT, Kind.DAMAGED, Kind.RESURRECTABLE)
+MENDABLE = (Kind.OLDER, Kind.NEWER, Kind.DIFFERENT, Kind.DAMAGED, Kind.RESURRECTABLE)
+"""What `repair` mends in memory and in cache tiers."""
+FAULTS = (*MENDABLE, Kind.UNREADABLE)
 
 Role = Literal["memory", "cache", "record"]
 
@@ -51,6 +55,8 @@ class TierReport:
     mended: Mapping[Kind, int] = field(default_factory=dict)
     enumerable: bool = True
     """Whether the tier can list what it holds; without that, keys that only it has are not seen."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Why entries are unreadable and what is to be done, and how many each."""
     error: str = ""
     """Why the tier could not be compared or mended to the end; the counts are then of what was seen before."""
 
@@ -69,6 +75,7 @@ class TierReport:
             "mended": {str(kind): number for kind, number in self.mended.items()},
             "examples": {str(kind): [place._asdict() for place in places] for kind, places in self.examples.items()},
             "enumerable": self.enumerable,
+            "reasons": dict(self.reasons),
             "error": self.error or None,
         }
 
@@ -101,6 +108,11 @@ class Report:
     def unreachable(self) -> tuple[str, ...]:
         """The tiers that could not be compared to the end."""
         return tuple(tier.tier for tier in self.tiers if tier.error)
+
+    @property
+    def unreadable(self) -> int:
+        """Entries that do not open with the keys of this process; `reasons` of their tiers say why."""
+        return sum(tier.counts.get(Kind.UNREADABLE, 0) for tier in self.tiers)
 
     def tier(self, name: str) -> TierReport:
         """The report on the tier `name`; KeyError if there is none."""

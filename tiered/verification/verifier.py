@@ -17,7 +17,7 @@ from tiered.tiers.base import Inventory
 from tiered.verification.copies import Copy, Place, compare, opened
 from tiered.verification.pages import pages
 from tiered.verification.progress import OnProgress, Progress
-from tiered.verification.report import FAULTS, Kind
+from tiered.verification.report import FAULTS, MENDABLE, Kind
 from tiered.verification.suspects import Finding, Suspects, judge
 from tiered.verification.tally import Tally
 
@@ -95,7 +95,7 @@ class Verifier:
             if copy is not None and copy.damaged:
                 copy = opened(place, key, self._chain.record.read(place.name, key)[1], now)
             if copy is not None:
-                self._tally.add(Kind.DAMAGED if copy.damaged else Kind.SAME, place.name, key)
+                self._tally.add(copy.fault or Kind.SAME, place.name, key, copy.reason)
                 if not copy.damaged:
                     good[key] = copy
         return good
@@ -110,7 +110,7 @@ class Verifier:
             self._settle(place, side)
 
     def _note(self, place: Place, side: Side, key: str, recorded: Copy | None, held: Copy | None) -> None:
-        kind = compare(recorded, held, side.alike)
+        kind = self._kind(side, recorded, held)
         if held is not None and kind in FAULTS:
             self._suspects[side.name].add(key, kind, held, recorded, self._chain.clock.monotonic())
         elif kind is not None:
@@ -159,11 +159,11 @@ class Verifier:
             for key, held, recorded in self._look(place, side, list(some)):
                 if recorded is not None and recorded.damaged:
                     continue
-                kind = compare(recorded, held, side.alike)
+                kind = self._kind(side, recorded, held)
                 kind = judge(some[key], kind, held, owing=key in owing)
                 if kind is not None:
-                    side.tally.add(kind, place.name, key)
-                if kind in FAULTS and held is not None:
+                    side.tally.add(kind, place.name, key, held.reason if held is not None else "")
+                if kind in MENDABLE and held is not None:
                     found.append(Finding(key, kind, held, recorded))
             if found and self._on_faults:
                 self._on_faults(side, place, found)
@@ -186,6 +186,11 @@ class Verifier:
                 return
 
     # Both
+
+    def _kind(self, side: Side, recorded: Copy | None, held: Copy | None) -> Kind | None:
+        """`compare`, where keys that open all that the record has are taken for the right ones."""
+        kind = compare(recorded, held, side.alike)
+        return Kind.DAMAGED if kind is Kind.UNREADABLE and not self._tally.counts[kind] else kind
 
     def _held(self, place: Place, side: Side, generation: int, keys: list[str]) -> list[Copy | None] | None:
         if side.tally.error or not keys:

@@ -91,6 +91,8 @@ def clear(m: Model, w: World, i: int) -> Steps:
     record = w.record
     version = record.top + 1
     record = record._replace(frame=Frame(version, False, version), top=version, gen=record.gen + 1)
+    if not m.scenario.intents:
+        record = record._replace(marks=())  # of the generation before
     p = w.processes[i]
     op = Op("clear", "learn", gen=record.gen, frame=record.frame)
     p = begin(p, op)

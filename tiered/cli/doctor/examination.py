@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from tiered.backend import TieredBackend
 from tiered.chain import Chain
-from tiered.chain_url import directory_of, tier_urls, tiers_from_url
+from tiered.chain_url import directory_of, record_of, tier_urls, tiers_from_url
 from tiered.cli.condition import chain_of
 from tiered.cli.doctor import configuration, files, journal, redis
+from tiered.cli.doctor.entries import check_entries
 from tiered.cli.doctor.finding import Finding, Level, ok, problem
 from tiered.cli.quantities import span
 from tiered.config import settings_from, tiers_from_settings
@@ -40,7 +41,8 @@ def examine(config: str | None, options: Mapping[str, Any]) -> Iterator[Finding]
         tiers, rest = tiers_from_settings(config, options)
         with _opened(tiers, rest) as store:
             yield from configuration.check_chain(chain_of(store), rest.get("namespace", "default"))
-            yield from _check_tiers(tiers)
+            yield from _check_tiers(tiers, record=tiers[-1])
+            yield from _check_entries(chain_of(store), rest)
             yield from _check_places(chain_of(store), rest)
     yield from configuration.check_secrets(settings, config, "url" in options)
 
@@ -55,17 +57,18 @@ def _opened(tiers: Sequence[Tier], options: Mapping[str, Any]) -> TieredBackend:
 
 
 def _without_files(settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """The tiers that can be opened without making a directory; each by itself, as it needs no other."""
+    """The tiers that can be opened without making a directory; each by itself, in the part that it has in the chain."""
+    record = record_of(settings.get("url"))  # type: ignore[arg-type]  # refuses what is no chain
     for url in tier_urls(settings["url"]):
         if directory_of(url) is None:
             (tier,) = tiers_from_url(url)
             with closing(tier):
-                yield from _check_tiers([tier, tier])
+                yield from _check_tiers([tier], record=tier if url == record else None)
 
 
-def _check_tiers(tiers: Sequence[Tier]) -> Iterator[Finding]:
-    """The last is the store of record."""
-    for tier in dict.fromkeys(tiers):
+def _check_tiers(tiers: Sequence[Tier], *, record: Tier | None) -> Iterator[Finding]:
+    """Each by itself; `record` is the one that is the store of record, if it is among them."""
+    for tier in tiers:
         if isinstance(tier, MemoryTier):
             continue
         try:
@@ -73,7 +76,7 @@ def _check_tiers(tiers: Sequence[Tier]) -> Iterator[Finding]:
             tier.probe()
             yield ok(f"{tier.name}.reachable", f"{tier.name} answers within {span(time.perf_counter() - began)}")
             if isinstance(tier, RedisTier):
-                yield from redis.check_redis(tier, record=tier is tiers[-1])
+                yield from redis.check_redis(tier, record=tier is record)
             if isinstance(tier, FileTier):
                 yield from files.check_directory(tier.directory, tier.name)
         except StoreError as error:
@@ -92,6 +95,13 @@ def unreachable(name: str, error: StoreError) -> Finding:
     return Finding(
         f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server")
     )
+
+
+def _check_entries(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:
+    if chain.record is chain.memory:
+        return
+    with suppress(StoreError):  # whether it can be reached is among the findings
+        yield check_entries(chain, options.get("namespace", "default"))
 
 
 def _check_places(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]:

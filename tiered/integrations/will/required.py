@@ -61,7 +61,7 @@ Bots that share a Redis need different ones.""",
         "name": "TIERED_KEYS",
         "obtain_at": """Where the keys are with which tiered encrypts all that it stores: env:NAME or file:PATH.
 1. pip install 'tiered[crypto]'
-2. tiered keygen may > keys; chmod 600 keys
+2. tiered keygen may --out keys
 3. Set it to "file:" and the path of that file.""",
     },
     {
