@@ -42,9 +42,11 @@ class AsyncTieredBackend:
     """
 
     def __init__(self, tiers: Sequence[Tier], **options: Unpack[Options]) -> None:
-        self._bind(TieredBackend(tiers, **options), Pool())
+        self._bind(TieredBackend(tiers, **options))
 
-    def _bind(self, store: TieredBackend, pool: Pool) -> None:
+    def _bind(self, store: TieredBackend) -> None:
+        service = store._core.service
+        pool = service.pool = service.pool or Pool()
         self._store, self._core, self._pool = store, store._core, pool
         core = store._core
         self._held, self._touched, self._monotonic, self._stats = core.held, core.touched, core.monotonic, core.stats
@@ -53,7 +55,7 @@ class AsyncTieredBackend:
     @classmethod
     def over(cls, store: TieredBackend) -> AsyncTieredBackend:
         """The same store for tasks. Closing either closes both."""
-        return cls._new(store, Pool())
+        return cls._new(store)
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[Options]) -> AsyncTieredBackend:
@@ -68,9 +70,9 @@ class AsyncTieredBackend:
         return cls.over(TieredBackend.from_config(source, **options))
 
     @classmethod
-    def _new(cls, store: TieredBackend, pool: Pool) -> AsyncTieredBackend:
+    def _new(cls, store: TieredBackend) -> AsyncTieredBackend:
         backend = object.__new__(cls)
-        backend._bind(store, pool)
+        backend._bind(store)
         return backend
 
     # Reading
@@ -220,7 +222,7 @@ class AsyncTieredBackend:
 
     def namespace(self, name: str) -> AsyncTieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
-        return self._new(self._store.namespace(name), self._pool)
+        return self._new(self._store.namespace(name))
 
     async def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""

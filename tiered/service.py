@@ -18,6 +18,7 @@ from tiered.tiers.base import Tier, Write
 from tiered.writing import Result, Writer
 
 if TYPE_CHECKING:
+    from tiered.pool import Pool
     from tiered.rekeying import RekeyReport
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
@@ -32,6 +33,8 @@ class Service:
         self.feeder = Feeder(chain) if chain.fed else None
         self.loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=patience)
         self.reader, self.writer = Reader(chain), Writer(chain, self.feeder)
+        self.pool: Pool | None = None
+        """The threads behind tasks, once there are any."""
 
     def enter(self, space: Space, *, write: bool = False) -> None:
         """Begin to look after `space`, before the first read or `write` there that memory does not answer."""

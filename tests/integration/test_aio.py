@@ -29,6 +29,7 @@ from tiered import (
     pool,
 )
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
+from tiered.lane import WORKERS
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
 
@@ -587,3 +588,15 @@ def test_loaders_and_functions_see_the_callers_context(run: Loop, store: AsyncTi
 
     run(work())
     assert len(seen) == 8 and all(name.startswith(whose) for name, whose in seen.items())
+
+
+def test_as_many_stores_over_one_as_there_are_requests_have_one_set_of_threads(plain: TieredBackend) -> None:
+    async def request(number: int) -> None:
+        store = AsyncTieredBackend.over(plain)
+        await asyncio.gather(store.set("k", number), store.increment("n"), store.get(f"absent {number}"))
+
+    before = threading.active_count()
+    for number in range(60):
+        asyncio.run(request(number))
+    assert threading.active_count() - before <= 3 * WORKERS
+    assert AsyncTieredBackend.over(plain)._pool is AsyncTieredBackend.over(plain).namespace("other")._pool
