@@ -12,6 +12,7 @@ import pytest
 
 from tests.file_tier import NOW, SEED, connection, open_tier, put, value
 from tiered.entry import tombstone
+from tiered.tiers import file_session
 from tiered.tiers.base import Absence, Mark, Write
 from tiered.tiers.file import FileTier
 
@@ -200,6 +201,20 @@ def test_who_is_killed_replays_no_more(tmp_path: Path) -> None:
             holder.wait()
             with tier.journal.replaying("r") as mine:
                 assert mine
+
+
+# Cleared
+
+
+@pytest.mark.parametrize(("most", "left"), [(1, "bcd"), (3, "d"), (4, ""), (5, "")])
+def test_a_clear_takes_so_many_marks_along_and_leaves_the_rest(
+    tier: FileTier, monkeypatch: pytest.MonkeyPatch, most: int, left: str
+) -> None:
+    monkeypatch.setattr(file_session, "CLEARED_MARKS", most)
+    marked(tier, *"dbca")
+    marked(tier, "other", namespace="m")
+    tier.clear("n")
+    assert sorted(pending(tier)) == [*left, "other"]
 
 
 # Rolled back

@@ -22,6 +22,8 @@ from tiered.entry import Draft
 if TYPE_CHECKING:
     from asyncio import Future
 
+CLEARED_MARKS = 1000
+"""So many pending marks a `clear` takes along; what more there are, are replayed: harmless, and no caller waits for it."""
 RETENTION_MS = 60_000
 """How long a cache tier keeps a frame beyond its `keep_until`: an expired frame and a tombstone read as absent, but
 their version still refuses what arrives late."""
@@ -190,9 +192,9 @@ class Record(Tier, Protocol):
         """The namespace's generation; 1 if nothing was ever written to it."""
 
     def clear(self, namespace: str) -> int:
-        """Make every entry of `namespace` absent and return its new generation. O(1) for the caller, but for pending marks.
+        """Make every entry of `namespace` absent and return its new generation. O(1) for the caller.
 
-        Those of the generation before go, once it is over: caches lack nothing of what nobody can read.
+        Pending marks of the generation before go with it, unless they are many: caches lack nothing of what nobody can read.
         """
 
     def bump(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiered.entry import expires_at_of, keep_until_of, version_of
-from tiered.tiers.base import RETENTION_MS, Commit, Mark, Write, Written
+from tiered.tiers.base import CLEARED_MARKS, RETENTION_MS, Commit, Mark, Write, Written
 from tiered.tiers.file_history import enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
 
@@ -42,6 +42,10 @@ _CONFIRM = _for_each_count(
     "DELETE FROM pending WHERE",
     "tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?",
     between=" OR ",
+)
+_DROP_CLEARED = (
+    "DELETE FROM pending WHERE namespace = ?"
+    " AND key <= coalesce((SELECT key FROM pending WHERE namespace = ? ORDER BY key LIMIT 1 OFFSET ?), x'')"  # a blob is above texts
 )
 _DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame AS BLOB)"
 
@@ -133,7 +137,7 @@ class Session:
             "UPDATE namespaces SET space = ?, generation = ? WHERE name = ?",
             (self._new_space(), generation + 1, namespace),
         )
-        self.connection.execute("DELETE FROM pending WHERE namespace = ?", (namespace,))
+        self.connection.execute(_DROP_CLEARED, (namespace, namespace, CLEARED_MARKS - 1))
         self._spaces.clear()
         return generation + 1
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from tiered.entry import MAX_VERSION
+from tiered.tiers.base import CLEARED_MARKS
 from tiered.tiers.file_store import Layout
 from tiered.tiers.intent_changes import Changes
 
@@ -100,9 +101,10 @@ def believe(connection: sqlite3.Connection, tier: str, identity: str) -> None:
 
 
 def drop_cleared(connection: sqlite3.Connection, namespace: str, generation: int) -> None:
-    """Marks of before `generation`, but for those of which nobody knows whether they are."""
-    sql = "DELETE FROM marks WHERE namespace = ? AND generation < ? AND version < ?"
-    connection.execute(sql, (namespace, generation, MAX_VERSION))
+    """Marks of before `generation`, unless they are many, but for those of which nobody knows whether they are."""
+    old = "SELECT place FROM marks WHERE namespace = ? AND generation < ? AND version < ? LIMIT ?"
+    values = (namespace, generation, MAX_VERSION, CLEARED_MARKS)
+    connection.execute(f"DELETE FROM marks WHERE place IN ({old})", values)
 
 
 def drop_marks(connection: sqlite3.Connection, tier: str, until: int) -> None:
