@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   tiered doctor                                   is everything as it should be? what to do if not
   tiered top http://127.0.0.1:9464/metrics        what a running bot does, live; stat: a line a second
   tiered verify                                   compare every cache tier with the store of record
+  tiered backup /backups/bot.sqlite3              a copy, while the bot runs; restore: back to it
   tiered bench                                    how fast this chain is, tier by tier
   tiered completion bash                          for TAB
 
