@@ -33,6 +33,8 @@ def others(own: str) -> None:
             store.set(own, number)
             assert store.get(own) == number
             store.get_or_set("loaded", lambda: "value", ttl=0.02)
+            if number % 10 == 0:
+                store.increment("shared")
         except StoreError as error:
             assert "interrupted" in str(error), error
         except BaseException as error:
@@ -42,13 +44,15 @@ def others(own: str) -> None:
 def call(key: str, number: int) -> None:
     """One of the calls; `last` holds what the key may be from then on."""
     before = last.get(key, {None})
-    which = random.randrange(3)
+    which = random.randrange(4)
     if which == 0:
         last[key] = before | {number}
         store.set(key, number)
         last[key] = {number}
     elif which == 1:
         store.get_many([f"k{n}" for n in range(10)])
+    elif which == 2:
+        store.increment("shared")
     else:
         store.get_or_set("another", lambda: "value", ttl=0.005)
 
@@ -83,5 +87,6 @@ for thread in threads:
     thread.join(60)
     assert not thread.is_alive()
 assert not wrong, wrong
+assert "shared" not in store._core.space.turns
 store.close()
 print(interrupted)
