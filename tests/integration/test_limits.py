@@ -12,7 +12,7 @@ from tests.servers import RedisServer
 from tests.waiting import eventually
 from tiered import FileTier, InvalidKey, InvalidValue, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.entry import draft, namespace_seed
-from tiered.errors import Reason, TooLarge
+from tiered.errors import NotApplied, Reason, TooLarge
 
 SLOW = 5.0
 
@@ -43,8 +43,9 @@ def test_the_size_of_a_value(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="max_value_bytes") as caught:
             narrow.get("k")
         assert isinstance(caught.value.__cause__, TooLarge)
-        with pytest.raises(TooLarge):
+        with pytest.raises(NotApplied, match="max_value_bytes") as refused:
             narrow.update("k", lambda value: value)
+        assert isinstance(refused.value.__cause__, TooLarge)
 
 
 def test_the_size_of_what_was_compressed(tmp_path: Path) -> None:
