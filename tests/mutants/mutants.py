@@ -35,6 +35,7 @@ ORDER = ("tests/unit/test_read_order.py",)
 OWED_READS = ("tests/unit/test_owed_reads.py",)
 STRESS = ("tests/unit/test_races.py",)
 PUT_BACK = ("tests/unit/test_restored_file.py",)
+ON_THE_WAY = ("tests/integration/test_writes_in_progress.py",)
 
 
 COUCHBASE = "tests/unit/test_couchbase_tier.py::test_"
@@ -155,6 +156,10 @@ MUTANTS = [
         "R6", "the time of a put counts from its sending", "tiered/tiers/redis_link.py",
         "(time.monotonic() if since is None else since)", "time.monotonic()", LATE,
     ),
+    Mutant("R6", "a put may take longer than what would refuse it stays", "tiered/tiers/redis.py",
+           "return min(10 * timeout, RETENTION_MS / 2000, max_ttl / 2)", "return 10 * timeout", ON_THE_WAY),
+    Mutant("R5", "the keys of messages are cut off by characters", "tiered/tiers/redis_subscription.py",
+           'len(f"{self._prefix}:{namespace}:".encode())', 'len(f"{self._prefix}:{namespace}:")', ON_THE_WAY),
     Mutant("R7", "pending keys are not owed", _R + "outlook.py",
            "            self._guard.owe(mark.namespace, mark.key, mark.version)", "            pass", UNIT),
     Mutant("R7", "a first look owes nothing", _R + "outlook.py",
