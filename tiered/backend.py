@@ -301,6 +301,9 @@ class TieredBackend:
         """The keys that start with `prefix` and their values, from the store of record, in pages."""
         return self._core.items(check_prefix(prefix))
 
+    def __iter__(self) -> Iterator[str]:
+        return self.keys()
+
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         view = object.__new__(TieredBackend)

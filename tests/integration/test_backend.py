@@ -111,6 +111,7 @@ def test_every_operation(store: TieredBackend) -> None:
     assert not store.lookup("k").found
     store.set("k", 1)
     assert store["k"] == 1 and "k" in store and "x" not in store
+    assert set(store) == set(store.keys()) and "k" in list(store)
     assert store.add("k", 2) is None and store.get("k") == 1
     added = store.add("new", 2)
     assert added is not None and store.get("new") == 2
