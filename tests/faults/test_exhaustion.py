@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,5 +64,9 @@ def test_without_new_threads_every_call_still_answers(redis_server: RedisServer,
 def test_a_failed_allocation_anywhere_leaves_the_store_intact(tmp_path: Path, memory: str) -> None:
     if importlib.util.find_spec("_testcapi") is None:
         refuse("this Python has no _testcapi, whose set_nomemory makes allocations fail")
+    if sys.version_info >= (3, 12):
+        refuse(
+            "this Python does not survive it itself: 3.12.1 and 3.13.0 crash in their own evaluation of a later call"
+        )
     done = finish(program("out_of_memory", str(tmp_path), memory))
     assert done.stdout.endswith("intact\n") and done.returncode == 0, done.stdout + done.stderr
