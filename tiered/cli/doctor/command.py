@@ -8,6 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
@@ -88,13 +89,12 @@ def _print(number: int, finding: Finding) -> None:
     level = str(finding.level)
     start = f"{number:>2} {level:<11} "
     indent = " " * (len(start) if width > 60 else 4)
-    text = textwrap.fill(start + finding.text, width, subsequent_indent=indent, break_on_hyphens=False)
+    # A path or a command is copied, so it stays whole.
+    fill = partial(textwrap.fill, width=width, break_on_hyphens=False, break_long_words=False)
+    text = fill(start + finding.text, subsequent_indent=indent)
     print(text.replace(level, painted(level, _COLOURS[level]), 1))
     if finding.fix:
-        print(
-            textwrap.fill(f"{indent}→ {finding.fix}", width, subsequent_indent=f"{indent}  ", break_on_hyphens=False),
-            flush=True,
-        )
+        print(fill(f"{indent}→ {finding.fix}", subsequent_indent=f"{indent}  "), flush=True)
 
 
 def _verdict(levels: list[str]) -> str:
