@@ -45,12 +45,13 @@ class AsyncTieredBackend:
         self._bind(TieredBackend(tiers, **options))
 
     def _bind(self, store: TieredBackend) -> None:
-        service = store._core.service
-        pool = service.pool = service.pool or Pool()
-        self._store, self._core, self._pool = store, store._core, pool
+        pools = store._core.service.pools
+        if not pools:
+            pools.append(Pool())
+        self._store, self._core, self._pool = store, store._core, pools[0]
         core = store._core
         self._held, self._touched, self._monotonic, self._stats = core.held, core.touched, core.monotonic, core.stats
-        self._performer = Performer(pool, core, self.lookup, self._write)
+        self._performer = Performer(self._pool, core, self.lookup, self._write)
 
     @classmethod
     def over(cls, store: TieredBackend) -> AsyncTieredBackend:

@@ -33,8 +33,8 @@ class Service:
         self.feeder = Feeder(chain) if chain.fed else None
         self.loading = Loading(chain, shared=shared, lease_ttl=lease_ttl, patience=patience)
         self.reader, self.writer = Reader(chain), Writer(chain, self.feeder)
-        self.pool: Pool | None = None
-        """The threads behind tasks, once there are any."""
+        self.pools: list[Pool] = []
+        """The threads behind tasks, once there are any: the first one's. Others were made at the same moment, and are idle."""
 
     def enter(self, space: Space, *, write: bool = False) -> None:
         """Begin to look after `space`, before the first read or `write` there that memory does not answer."""

@@ -2,7 +2,8 @@
 
 An `update` reads, changes, and writes if nobody has written meanwhile. Of n that begin together one succeeds with each commit,
 and the others read again: n² reads. So who has lost once waits for those before, and who finds others waiting waits behind them.
-It is a courtesy, which ends when somebody does not get on: an update is atomic by the version that its write expects.
+It is a courtesy, which ends for all of them when somebody does not get on: what makes an update atomic is the version that its
+write expects.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from threading import Event, Lock
 
 from tiered.steps import Steps, Wait
 
-GLANCE = 1.0
-"""Seconds for which those behind it wait for one turn: its function may wait for one of them, or its thread be gone."""
+GLANCE = 0.5
+"""Seconds for which those behind it wait for one turn: its function may wait for one of them, or its thread or loop be gone."""
 
 
 class Turn:
@@ -49,16 +50,16 @@ class Turns:
             came: bool = yield Wait(partial(turn.come.wait, GLANCE), GLANCE, partial(self._listen, turn))
             with self._lock:
                 queue = self._queues.get(key, deque())
-                stays = not came and queue and queue[0] is first
-            if stays and first is not None:
-                self.leave(key, first)
-            first = queue[0] if queue else None
+                stuck = not came and bool(queue) and queue[0] is first
+                first = queue[0] if queue else None
+            if stuck:
+                self._dissolve(key)
 
     def leave(self, key: str, turn: Turn) -> None:
         """The next one's turn has come. Idempotent."""
         with self._lock:
             queue = self._queues.get(key)
-            if queue is None or turn not in queue:  # who does not get on is put out by those behind
+            if queue is None or turn not in queue:  # the queue may have been dissolved, and another begun
                 return
             queue.remove(turn)
             if not queue:
@@ -68,6 +69,17 @@ class Turns:
             tell = queue[0].tell
         if tell is not None:
             tell()
+
+    def _dissolve(self, key: str) -> None:
+        """Nobody waits any longer; else each of those behind would be waited for as long."""
+        with self._lock:
+            queue = self._queues.pop(key, deque())
+            for turn in queue:
+                turn.come.set()
+            tells = list(turn.tell for turn in queue)
+        for tell in tells:
+            if tell is not None:
+                tell()
 
     def _listen(self, turn: Turn, tell: Callable[[], None]) -> None:
         with self._lock:

@@ -47,6 +47,9 @@ class Updates:
     ) -> Steps[Any]:
         """The new value; `fn` is called for each attempt. `first`: the ttl of a key that is made where others keep their own."""
         key = check_key(key, self._chain.max_key_bytes)
+        for limit in (ttl, first):
+            if limit is not None and not isinstance(limit, _Keep):
+                ttl_seconds(limit)
         turns, turn = self._space.turns, None
         try:
             for attempt in range(MAX_CONFLICTS):
@@ -74,8 +77,6 @@ class Updates:
 
     def touch(self, key: str, ttl: Ttl) -> Steps[bool]:
         """Whether there was something to touch."""
-        if ttl is not None:
-            ttl_seconds(ttl)
         missing = object()
 
         def same(value: Any) -> Any:

@@ -76,6 +76,24 @@ def test_what_was_there_is_moved_aside_with_its_log(tmp_path: Path, data: Path, 
     assert keys(elsewhere) == {"newer"}
 
 
+def test_durable_a_restore_can_be_undone_with_all_that_was_acknowledged(data: Path, backup: Path) -> None:
+    """What was moved away has a log of what had not reached the database itself."""
+    moved = restore(backup, data)
+    assert moved is not None and Path(f"{moved}-wal").stat().st_size
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        store.set("since then", 1)
+    assert restore(moved, data) not in (moved, None)
+    assert keys(data) == {"newer"} and sound(data / "tiered.sqlite3")
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        assert [store.get(f"newer:{n}") for n in range(50)] == ["z" * 2000] * 50
+    assert not list(data.glob("restor*"))
+
+
+def test_no_restore_overwrites_what_another_moved_away(data: Path, backup: Path) -> None:
+    moved = [restore(backup, data) for _ in range(3)]
+    assert len(set(moved)) == 3 and all(it is not None and it.exists() for it in moved)
+
+
 def test_a_backup_that_was_copied_beside_the_log_of_another_is_refused_and_nothing_is_changed(
     data: Path, backup: Path
 ) -> None:

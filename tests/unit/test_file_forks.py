@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.file_tier import open_tier, put
+from tests.waiting import eventually
 from tiered.errors import ConfigError
+from tiered.tiers import file_lock
 from tiered.tiers.file import FileTier
 
 
@@ -98,3 +101,25 @@ def test_forks_while_others_write_and_read(tier: FileTier) -> None:
     for thread in threads:
         thread.join()
     assert codes == [0] * 5 and errors == []
+
+
+def test_a_fork_at_the_moment_when_another_thread_opens_a_store_hangs_no_child(tier: FileTier) -> None:
+    put(tier, "k")
+    with file_lock._gate:  # of whoever opens or closes one
+        child = os.fork()
+        if not child:
+            os._exit(0 if tier.read("n", "k")[1] is not None else 1)
+    ended: list[int] = []
+
+    def over() -> bool:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        ended.extend([status] if pid else ())
+        return bool(pid)
+
+    try:
+        eventually(over, "the end of the child")
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(ended[0]) == 0

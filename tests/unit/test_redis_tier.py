@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tiered import RedisTier
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Write
-from tiered.tiers.redis_link import BELIEF
+from tiered.tiers.redis_link import BELIEF, Link
 
 SCOPE = "n:1"
 SEED = namespace_seed("n")
@@ -524,4 +525,24 @@ def test_a_server_that_does_not_come_back_is_asked_once_more_and_no_more(server:
         tier.get(SCOPE, "k")
     assert caught.value.reason is Reason.CONNECTION
     server.start()
+    assert tier.get(SCOPE, "k") is None
+
+
+def test_a_connection_in_place_of_a_dead_one_has_to_say_where_it_leads(
+    server: RedisServer, tier: RedisTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tier._link
+    assert isinstance(link, Link)
+    dead, old = link._lend(False), link._lend(False)
+    link._give_back(old)
+    link._give_back(dead)
+    for wire in (dead, old):
+        wire.believed_until = 0.0
+    dead.sock.shutdown(socket.SHUT_RDWR)
+    # Another thread gives it back when all that are idle were just closed.
+    monkeypatch.setattr(link, "_forget_idle", lambda: None)
+    wire = link._lend(False)
+    assert wire is old and wire.believed_until > time.monotonic()
+    monkeypatch.undo()
+    link._give_back(wire)
     assert tier.get(SCOPE, "k") is None

@@ -59,17 +59,22 @@ def test_one_who_goes_away_while_waiting_keeps_nobody() -> None:
     waiting.result(LIMIT)
 
 
-def test_one_who_does_not_get_on_is_put_out_by_those_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "GLANCE", 0.01)
-    it, hung, second, third = Turns(), Turn(), Turn(), Turn()
+def test_nobody_waits_when_one_does_not_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would wait for each of those before them as long as for the first: with twenty, for twenty glances."""
+    it, hung, behind = Turns(), Turn(), [Turn() for _ in range(20)]
     take(it, hung)
-    take(it, second)
-    it.leave("k", hung)  # too late, and no harm
-    assert list(it._queues["k"]) == [second]
-    waiting = started(lambda: take(it, third))
-    it.leave("k", second)
-    waiting.result(LIMIT)
-    it.leave("k", third)
+    waiting = [started(lambda turn=turn: take(it, turn)) for turn in behind]
+    eventually(lambda: len(it._queues["k"]) == 21, "all of them in the queue")
+    monkeypatch.setattr(turns, "GLANCE", LIMIT)  # for whoever looks again: one look was to do
+    for future in waiting:
+        future.result(LIMIT / 2)
+    assert "k" not in it
+    later = Turn()
+    take(it, later)
+    for turn in (hung, *behind):
+        it.leave("k", turn)  # too late, and no harm
+    assert list(it._queues["k"]) == [later]
+    it.leave("k", later)
     assert "k" not in it
 
 

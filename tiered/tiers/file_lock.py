@@ -72,6 +72,7 @@ class DirectoryLock:
 
     def disown(self) -> None:
         """In a forked child, which has one thread: let go of what belongs to the parent, and leave it locked."""
+        _reopen()  # whoever renews it after a fork may do so later than this
         self._mutex = Lock()
         self._inherited = os.getppid()
         self.release()  # closing only: LOCK_UN would unlock the parent's

@@ -6,50 +6,71 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from tiered.errors import ConfigError
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
-from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION
-
-BESIDE = ("-wal", "-shm")
-"""What SQLite keeps beside a database in use, and leaves there when a process ends without closing it."""
+from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION, has_log
 
 
 def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
     """Make `directory` the store that `backup` is a copy of; where the one before has been moved, if there was one.
 
-    Nobody may have it open. Raises `ConfigError`, with nothing changed, for what is no whole backup of a file tier.
+    A database whose log is beside it, as it is moved away here, is taken with it. Nobody may have the store open. Raises
+    `ConfigError`, with nothing changed, for what is no whole backup of a file tier.
     """
-    _check(backup, name)
+    try:
+        with ExitStack() as stack:
+            whole = _with_its_log(backup, directory, stack)
+            _check(whole, backup, name)
+            return _put(whole, directory, name)
+    except OSError as error:
+        raise ConfigError(f"{name}: {backup} was not put back to {directory}: {explain(error)}") from error
+
+
+def _with_its_log(backup: Path, directory: Path, stack: ExitStack) -> Path:
+    """`backup`, or a copy that has what is in the log beside it."""
+    log = Path(f"{backup}-wal")
+    if not log.is_file() or not log.stat().st_size or not has_log(backup):
+        return backup
+    where = directory if directory.is_dir() else None  # there is room for it
+    whole = Path(stack.enter_context(TemporaryDirectory(prefix="restoring-", dir=where))) / backup.name
+    shutil.copyfile(backup, whole)
+    shutil.copyfile(log, f"{whole}-wal")
+    with suppress(sqlite3.Error), closing(sqlite3.connect(whole)) as connection:  # what is damaged is found by `_check`
+        connection.execute("PRAGMA journal_mode=DELETE")
+    return whole
+
+
+def _put(whole: Path, directory: Path, name: str) -> Path | None:
     database = prepare(directory, name)
     lock = DirectoryLock(directory, name, shared=False)
     lock.acquire()
     part = directory / "restored.part"
     try:
-        shutil.copyfile(backup, part)
+        shutil.copyfile(whole, part)
         part.chmod(0o600)
         _sync(part)
         moved = _move_away(database)
         os.replace(part, database)
         _sync(directory)
-    except OSError as error:
-        raise ConfigError(f"{name}: {backup} was not put back to {directory}: {explain(error)}") from error
     finally:
         part.unlink(missing_ok=True)
         lock.release()
     return moved
 
 
-def _check(backup: Path, name: str) -> None:
+def _check(whole: Path, backup: Path, name: str) -> None:
     no_backup = f"{name}: {backup} is no backup of a file tier; give the path that `backup` wrote"
-    if not backup.is_file():
+    if not whole.is_file():
         raise ConfigError(f"{name}: there is no file {backup}; give the path that `backup` wrote")
     try:
-        with closing(sqlite3.connect(f"file:{quote(os.fspath(backup))}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(os.fspath(whole))}?mode=ro&immutable=1", uri=True)) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (schema,) = connection.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION_ID:
@@ -70,7 +91,9 @@ def _move_away(database: Path) -> Path | None:
     if not database.stat().st_size:
         database.unlink()
         return None
-    moved = database.with_name(f"{database.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}")
+    name = f"{database.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
+    names = (database.with_name(name if not n else f"{name}-{n}") for n in count())
+    moved = next(it for it in names if not it.exists() and not Path(f"{it}-wal").exists())
     with suppress(FileNotFoundError):
         os.rename(f"{database}-wal", f"{moved}-wal")
     Path(f"{database}-shm").unlink(missing_ok=True)

@@ -128,11 +128,9 @@ class Database:
         try:
             if not os.stat(self._place + b"-wal").st_size:
                 return False
-            with open(self._place, "rb") as file:
-                header = file.read(20)
+            return not has_log(self.path)
         except FileNotFoundError:
             return False
-        return header[18:20] == b"\x01\x01"
 
     def replaced(self) -> bool:
         """Whether the file that was opened first is not at its path any more: nothing written to it would be found again."""
@@ -163,6 +161,12 @@ class Database:
                     file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
         raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
+
+
+def has_log(path: Path) -> bool:
+    """Whether the header of this database says that it has a log (WAL) beside it; True of what is no database."""
+    with open(path, "rb") as file:
+        return file.read(20)[18:20] != b"\x01\x01"
 
 
 def copy(source: sqlite3.Connection, part: Path) -> None:

@@ -217,6 +217,7 @@ class Link:
         while True:
             if time.monotonic() > wire.believed_until and not self._greeted_again(wire, write):
                 wire = self._take(write)
+                continue  # it may be one that has to say again where it leads
             if wire.run is self.run_id or self.run_id is None:
                 return wire
             self._lose(wire)
