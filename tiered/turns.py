@@ -8,10 +8,11 @@ write expects.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Event, Lock
+from threading import Lock
 
 from tiered.steps import Steps, Wait
 
@@ -20,13 +21,27 @@ GLANCE = 0.5
 
 
 class Turn:
-    """A place in the queue of a key."""
+    """A place in the queue of a key. A lock to wait for, and no Event: a signal handler that raises would break that."""
 
-    __slots__ = ("come", "tell")
+    __slots__ = ("come", "door", "tell")
 
     def __init__(self) -> None:
-        self.come = Event()
+        self.come, self.door = False, allocate_lock()
+        self.door.acquire()
         self.tell: Callable[[], None] | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has come by then. For its owner."""
+        if not self.come and self.door.acquire(timeout=seconds):
+            self.door.release()
+        return self.come
+
+    def begin(self) -> Callable[[], None] | None:
+        """It has come; who is to be told. With the lock of its queue."""
+        if not self.come:
+            self.come = True
+            self.door.release()
+        return self.tell
 
 
 class Turns:
@@ -46,8 +61,8 @@ class Turns:
             queue = self._queues.setdefault(key, deque())
             queue.append(turn)
             first: Turn | None = queue[0]
-        while first is not turn and not turn.come.is_set():
-            came: bool = yield Wait(partial(turn.come.wait, GLANCE), GLANCE, partial(self._listen, turn))
+        while first is not turn and not turn.come:
+            came: bool = yield Wait(partial(turn.wait, GLANCE), GLANCE, partial(self._listen, turn))
             with self._lock:
                 queue = self._queues.get(key, deque())
                 stuck = not came and bool(queue) and queue[0] is first
@@ -65,18 +80,14 @@ class Turns:
             if not queue:
                 del self._queues[key]
                 return
-            queue[0].come.set()
-            tell = queue[0].tell
+            tell = queue[0].begin()
         if tell is not None:
             tell()
 
     def _dissolve(self, key: str) -> None:
         """Nobody waits any longer; else each of those behind would be waited for as long."""
         with self._lock:
-            queue = self._queues.pop(key, deque())
-            for turn in queue:
-                turn.come.set()
-            tells = list(turn.tell for turn in queue)
+            tells = [turn.begin() for turn in self._queues.pop(key, deque())]
         for tell in tells:
             if tell is not None:
                 tell()
@@ -84,6 +95,5 @@ class Turns:
     def _listen(self, turn: Turn, tell: Callable[[], None]) -> None:
         with self._lock:
             turn.tell = tell
-            come = turn.come.is_set()
-        if come:
+        if turn.come:
             tell()

@@ -80,25 +80,34 @@ class Writer:
         started: float,
     ) -> list[bool]:
         """Overtake what is under way, then admit or drop, in one step under the lock (R2). True where memory holds it."""
-        memory, flights, part = self._chain.memory, space.flights, space.part
         slots = self._slots(writes, values, commit, started)
-        held: list[bool] = []
-        with memory.lock:
-            quiet = events == flights.events
-            for slot, (version, _, _), write in zip(slots, commit.written, writes, strict=True):
-                key = write.key
-                if not version:
-                    held.append(False)
-                elif not quiet and version < flights.floor(key, events):
-                    memory.drop_older(part, key, version)  # something newer is known
-                    held.append(False)
-                elif slot is None:
-                    memory.drop(part, key)
-                    held.append(True)
-                else:
-                    held.append(memory.admit(part, key, slot))
-                if version:
-                    flights.change(key, version)
+        with self._chain.memory.lock:
+            return self._admit(space, writes, slots, commit, events)
+
+    def _admit(
+        self,
+        space: Space,
+        writes: Sequence[Write],
+        slots: list[tuple[Any, ...] | None],
+        commit: Commit,
+        events: int,
+    ) -> list[bool]:
+        memory, flights, part = self._chain.memory, space.flights, space.part
+        quiet, held = events == flights.events, list[bool]()
+        for slot, (version, _, _), write in zip(slots, commit.written, writes, strict=True):
+            key = write.key
+            if not version:
+                held.append(False)
+            elif not quiet and version < flights.floor(key, events):
+                memory.drop_older(part, key, version)  # something newer is known
+                held.append(False)
+            elif slot is None:
+                memory.drop(part, key)
+                held.append(True)
+            else:
+                held.append(memory.admit(part, key, slot))
+            if version:
+                flights.change(key, version)
         return held
 
     def _slots(

@@ -1,7 +1,8 @@
 """What a signal handler may raise in must not keep a lock: Python 3.12 and 3.13 have a place where it would.
 
-They compile a comprehension into the function around it, and leave the jump of its `if` out of the table that says where
-`with` and `finally` begin: what is raised there passes them by (seen on 3.12.1 and 3.13.0). A generator is a function of its own.
+They leave the jump out of an `if` that ends the body of a loop out of the table that says where `with` and `finally` begin: what is
+raised there passes them by (seen on 3.12.1 and 3.13.0). So it is in a comprehension, which they compile into the function
+around it. A generator is a function of its own, and so is one that is called.
 """
 
 from __future__ import annotations
@@ -27,18 +28,31 @@ def holds(node: ast.AST) -> bool:
     return isinstance(node, ast.Try) and any(".release(" in ast.unparse(it) for it in node.finalbody)
 
 
+def ends_with_if(node: ast.AST) -> bool:
+    if isinstance(node, COMPREHENSIONS):
+        return any(it.ifs for it in node.generators)
+    return isinstance(node, ast.For | ast.While) and may_be_skipped(node.body[-1])
+
+
+def may_be_skipped(last: ast.stmt) -> bool:
+    """Whether a loop goes on past this statement by the jump in question."""
+    if not isinstance(last, ast.If) or isinstance(last.body[-1], ast.Raise | ast.Return | ast.Break | ast.Continue):
+        return False
+    return not last.orelse or any(may_be_skipped(it) for it in last.orelse[-1:])
+
+
 def unsafe(node: ast.AST, held: bool = False) -> Iterator[int]:
-    """The lines of comprehensions with an `if`, in a function that holds something there."""
+    """The lines of loops and comprehensions that end with an `if`, in a function that holds something there."""
     for child in ast.iter_child_nodes(node):
         inside = not isinstance(child, FUNCTIONS) and (held or holds(child))
-        if inside and isinstance(child, COMPREHENSIONS) and any(it.ifs for it in child.generators):
+        if inside and ends_with_if(child):
             yield child.lineno
         yield from unsafe(child, inside)
 
 
-def test_no_lock_is_held_over_a_comprehension_with_a_condition() -> None:
+def test_no_lock_is_held_over_a_loop_that_ends_with_a_condition() -> None:
     found = {str(path.relative_to(ROOT)): [*unsafe(ast.parse(path.read_text()))] for path in ROOT.rglob("*.py")}
-    assert {path: lines for path, lines in found.items() if lines} == {}, "use list(… for … if …)"
+    assert {path: lines for path, lines in found.items() if lines} == {}, "use list(… for … if …), or call it"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +62,9 @@ def test_no_lock_is_held_over_a_comprehension_with_a_condition() -> None:
         ("def f():\n try:\n  a = {x: 1 for x in y if x}\n finally:\n  places.release()", [3]),
         ("def f():\n with self.lock:\n  return list(x for x in y if x)", []),
         ("def f():\n with self.lock:\n  return [x for x in y]", []),
+        ("def f():\n with self.lock:\n  for x in y:\n   if x:\n    z()", [3]),
+        ("def f():\n with self.lock:\n  for x in y:\n   if x:\n    z()\n   w()", []),
+        ("def f():\n with self.lock:\n  while x:\n   if y:\n    z()", [3]),
         ("def f():\n with open(p):\n  return [x for x in y if x]", []),
         ("with a.lock:\n def f():\n  return [x for x in y if x]", []),
     ],

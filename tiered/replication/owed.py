@@ -80,12 +80,15 @@ class Owed:
 
     def paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
         """The tier holds these versions or newer ones now; a key that is owed a newer one stays owed (R1)."""
-        debts = self._debts
         with self._lock:
-            for key, version in versions:
-                held = debts.get((namespace, key))
-                if held is not None and held[0] <= version and not held[1]:
-                    del debts[namespace, key]
+            self._forget_paid(namespace, versions)
+
+    def _forget_paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        debts = self._debts
+        for key, version in versions:
+            held = debts.get((namespace, key))
+            if held is not None and held[0] <= version and not held[1]:
+                del debts[namespace, key]
 
     def debts(self, until: int | None = None) -> list[Debt]:
         """All of them as they are now, or those that were there at ticket `until`, however they have grown since."""

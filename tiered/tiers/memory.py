@@ -281,7 +281,10 @@ class MemoryTier:
 
     def namespaces(self) -> list[str]:
         with self.lock:
-            return list(it.removeprefix("record:") for it in self._partitions if it.startswith("record:"))
+            return self._records()
+
+    def _records(self) -> list[str]:
+        return [it.removeprefix("record:") for it in self._partitions if it.startswith("record:")]
 
     def count(self, namespace: str) -> int:
         with self.lock:
@@ -301,10 +304,8 @@ class MemoryTier:
     def bump(self) -> None:
         self._check_open(NotApplied)
         with self.lock:
-            for name in self._partitions:
-                if name.startswith("record:"):
-                    namespace = name.removeprefix("record:")
-                    self._generations[namespace] = self._generations.get(namespace, self._bumps + 1) + 1
+            for namespace in self._records():
+                self._generations[namespace] = self._generations.get(namespace, self._bumps + 1) + 1
             self._bumps += 1  # for namespaces that are not there yet
 
     def _commit(self, part: Partition, write: Write, now: int) -> Written:

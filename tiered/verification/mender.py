@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from tiered.chain import Chain
+from tiered.chain import Chain, Space
 from tiered.errors import StoreError
 from tiered.tiers.base import Enumerable, Write
 from tiered.verification.cache_side import CacheSide
@@ -58,13 +58,15 @@ class Mender:
 
     def _drop(self, side: MemorySide, place: Place, found: Sequence[Finding]) -> None:
         """The next read asks below. A slot that was replaced meanwhile is another one."""
-        memory, space = self._chain.memory, self._chain.space(place.name)
-        with memory.lock:
-            for key, _, held, recorded in found:
-                if space.part.slots.get(key) is held.content:
-                    memory.drop(space.part, key)
-                    space.flights.reach(key, recorded.version if recorded else held.version + 1)
+        with self._chain.memory.lock:
+            self._drop_from(self._chain.space(place.name), found)
         side.tally.mended.update(finding.kind for finding in found)
+
+    def _drop_from(self, space: Space, found: Sequence[Finding]) -> None:
+        for key, _, held, recorded in found:
+            if space.part.slots.get(key) is held.content:
+                self._chain.memory.drop(space.part, key)
+                space.flights.reach(key, recorded.version if recorded else held.version + 1)
 
     # Remote tiers
 
