@@ -56,7 +56,9 @@ class AsyncTieredBackend:
     @classmethod
     def over(cls, store: TieredBackend) -> AsyncTieredBackend:
         """The same store for tasks. Closing either closes both."""
-        return cls._new(store)
+        backend = object.__new__(cls)
+        backend._bind(store)
+        return backend
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[Options]) -> AsyncTieredBackend:
@@ -69,12 +71,6 @@ class AsyncTieredBackend:
     ) -> AsyncTieredBackend:
         """A backend from a TOML file or a mapping, overlaid by TIERED_* environment variables and `options`."""
         return cls.over(TieredBackend.from_config(source, **options))
-
-    @classmethod
-    def _new(cls, store: TieredBackend) -> AsyncTieredBackend:
-        backend = object.__new__(cls)
-        backend._bind(store)
-        return backend
 
     # Reading
 
@@ -223,7 +219,7 @@ class AsyncTieredBackend:
 
     def namespace(self, name: str) -> AsyncTieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
-        return self._new(self._store.namespace(name))
+        return self.over(self._store.namespace(name))
 
     async def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""

@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from tiered.verification.progress import OnProgress
     from tiered.verification.report import Report
 
-PAGE = 500
 _ABSENT: Any = object()
 _Value = TypeVar("_Value")
-_new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
 
 class TieredBackend:

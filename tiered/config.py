@@ -18,6 +18,7 @@ from tiered.options import OPTIONS, check_all, read
 from tiered.tiers.base import Tier
 
 Source = str | Path | Mapping[str, Any]
+NO_CHAIN = f'no chain: give url (--url in a shell), as in "{EXAMPLE}", in the configuration or as TIERED_URL'
 
 
 def settings_from(source: Source | None) -> dict[str, Any]:
@@ -69,9 +70,7 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
         settings[name] = read(name, value) if isinstance(value, str) else value
     url = settings.pop("url", None)
     if url is None:
-        raise ConfigError(
-            f'no chain: give url (--url in a shell), as in "{EXAMPLE}", in the configuration or as TIERED_URL'
-        )
+        raise ConfigError(NO_CHAIN)
     if settings.get("keys") is not None:
         settings["keys"] = keyring_of(settings["keys"])  # read once
     check_all(settings)

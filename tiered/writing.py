@@ -92,6 +92,7 @@ class Writer:
         commit: Commit,
         events: int,
     ) -> list[bool]:
+        """With the lock. A function of its own: see tests/unit/test_interruptible.py."""
         memory, flights, part = self._chain.memory, space.flights, space.part
         quiet, held = events == flights.events, list[bool]()
         for slot, (version, _, _), write in zip(slots, commit.written, writes, strict=True):

@@ -169,6 +169,6 @@ def test_backup_tells_what_it_wrote(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"path": str(path), "bytes": path.stat().st_size}
     moved = json.loads(tiered("restore", str(path), "--json", url=url).stdout)["replaced"]
     assert Path(moved).exists()
-    for chain, says in (("memory://", "no file tier"), ("", "no chain is given")):
+    for chain, says in (("memory://", "no file tier"), ("", "no chain: give url")):
         refused = tiered("restore", str(path), url=chain)
         assert refused.returncode == 2 and says in refused.stderr

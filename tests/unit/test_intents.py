@@ -303,8 +303,8 @@ def test_writers_on_one_key_each_leave_their_own_intent(a: Process, b: Process, 
     assert a.store.get("k") == "v3" and version_of(a.held("k") or b"") == a.store.lookup("k").version
 
 
-def test_a_clear_leaves_what_nobody_knows(a: Process, b: Process, shared: Shared) -> None:
-    """A write in doubt may be one of the new generation."""
+def leave_a_doubt(a: Process, b: Process, shared: Shared) -> None:
+    """Nobody knows of a's write of k, and the time in which it could still come is over."""
     shared.before = fail(Ambiguous("who knows", tier="record"))
     with pytest.raises(Ambiguous):
         a.store.set("k", "v2")
@@ -312,6 +312,11 @@ def test_a_clear_leaves_what_nobody_knows(a: Process, b: Process, shared: Shared
     for seconds in (2, GRACE + 1):
         b.clock.advance(seconds)
         b.record.journal.flush()
+
+
+def test_a_clear_leaves_what_nobody_knows(a: Process, b: Process, shared: Shared) -> None:
+    """A write in doubt may be one of the new generation."""
+    leave_a_doubt(a, b, shared)
     a.cache.cut_off()
     a.store.set("other", 1)
     a.record.journal.flush()
@@ -322,13 +327,7 @@ def test_a_clear_leaves_what_nobody_knows(a: Process, b: Process, shared: Shared
 
 def test_a_write_beside_a_doubt_is_not_confirmed_with_it(a: Process, b: Process, shared: Shared) -> None:
     """R1: whoever replays the doubt has read the record before that write."""
-    shared.before = fail(Ambiguous("who knows", tier="record"))
-    with pytest.raises(Ambiguous):
-        a.store.set("k", "v2")
-    a.look()
-    for seconds in (2, GRACE + 1):
-        b.clock.advance(seconds)
-        b.record.journal.flush()
+    leave_a_doubt(a, b, shared)
     (doubt,) = pending(b)
     assert doubt.version == MAX_VERSION
     a.cache.cut_off()

@@ -136,7 +136,7 @@ def test_cancelled_tasks_leave_their_turn(store: TieredBackend) -> None:
     assert "n" not in store._core.space.turns
 
 
-def test_two_functions_that_change_each_others_key_come_to_an_end(
+def test_a_function_that_changes_a_key_where_somebody_does_not_get_on_comes_to_an_end(
     store: TieredBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "GLANCE", 0.01)

@@ -46,14 +46,14 @@ def _backup(store: Any, args: argparse.Namespace) -> int:
 
 def _restore(args: argparse.Namespace) -> int:
     from tiered.chain_url import directory_of, record_of
-    from tiered.config import settings_from
+    from tiered.config import NO_CHAIN, settings_from
     from tiered.errors import ConfigError
     from tiered.tiers.file_restore import restore
 
     source, options = given(args)
     url = {**settings_from(source), **options}.get("url")
     if url is None:
-        raise ConfigError("no chain is given: set TIERED_URL, or give --url or --config")
+        raise ConfigError(NO_CHAIN)
     directory = directory_of(record_of(url))
     if directory is None:
         raise ConfigError("the store of record is no file tier; restore it as its own documentation says")

@@ -84,6 +84,7 @@ class Owed:
             self._forget_paid(namespace, versions)
 
     def _forget_paid(self, namespace: str, versions: Iterable[tuple[str, int]]) -> None:
+        """With the lock; a function of its own, as `Writer._admit`."""
         debts = self._debts
         for key, version in versions:
             held = debts.get((namespace, key))

@@ -1,4 +1,4 @@
-"""Putting a file tier's database back to a backup, and noticing one that was put back beside what is left of the one before."""
+"""Putting a file tier's database back to a backup."""
 
 from __future__ import annotations
 

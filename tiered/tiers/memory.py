@@ -284,6 +284,7 @@ class MemoryTier:
             return self._records()
 
     def _records(self) -> list[str]:
+        """With the lock; a function of its own, as `Writer._admit`."""
         return [it.removeprefix("record:") for it in self._partitions if it.startswith("record:")]
 
     def count(self, namespace: str) -> int:

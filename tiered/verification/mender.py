@@ -63,6 +63,7 @@ class Mender:
         side.tally.mended.update(finding.kind for finding in found)
 
     def _drop_from(self, space: Space, found: Sequence[Finding]) -> None:
+        """With the lock; a function of its own, as `Writer._admit`."""
         for key, _, held, recorded in found:
             if space.part.slots.get(key) is held.content:
                 self._chain.memory.drop(space.part, key)
