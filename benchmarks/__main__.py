@@ -56,7 +56,13 @@ def million() -> None:
     million.main()
 
 
-PARTS = {part.__name__: part for part in (ratios, tasks, couchbase, metrics, memory, million)}
+def one_key() -> None:
+    from benchmarks import one_key
+
+    one_key.main()
+
+
+PARTS = {part.__name__: part for part in (ratios, tasks, one_key, couchbase, metrics, memory, million)}
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ class Drafter:
                 draft = _new(Draft, (0, codec_id, expires_at, expires_at, payload, checksum, None))
             else:
                 draft = frames.draft(key, payload, codec_id, expires_at)
-            writes.append(_new(Write, (key, draft, None)))
+            writes.append(_new(Write, (key, draft, None, None, None)))
         return writes
 
     def tombstones(self, keys: Iterable[str]) -> list[Write]:

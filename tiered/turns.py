@@ -1,7 +1,8 @@
-"""Turns: those who change one key in this process do so one after the other.
+"""Turns: those who change one key in this process draft what they write one after the other, and commit it together.
 
-An `update` reads, changes, and writes if nobody has written meanwhile. Of n that begin together one succeeds with each commit,
-and the others read again: n² reads. So who has lost once waits for those before, and who finds others waiting waits behind them.
+An `update` reads, changes, and writes if nobody has written meanwhile. Of n that begin together one would succeed with each
+commit, and the others read again: n² reads. So each waits for those before. Where the record `gives`, nobody waits for a commit: who has drafted a write passes on what it is, and the next builds on
+that. Their writes come to the record in this order, each on the condition that the one before came about.
 It is a courtesy, which ends for all of them when somebody does not get on: what makes an update atomic is the version that its
 write expects.
 """
@@ -13,21 +14,43 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
+from typing import NamedTuple
 
+from tiered.entry import Draft
 from tiered.steps import Steps, Wait
+from tiered.tiers.base import Given
 
 GLANCE = 0.5
 """Seconds for which those behind it wait for one turn: its function may wait for one of them, or its thread or loop be gone."""
 
 
+class Line:
+    """Of those who build each on the one before: whether one of them did not get to write, and so none after it can."""
+
+    __slots__ = ("broken",)
+
+    def __init__(self) -> None:
+        self.broken = False
+
+
+class Base(NamedTuple):
+    """What somebody is about to write, for the next to build on."""
+
+    draft: Draft
+    given: Given
+    line: Line
+
+
 class Turn:
     """A place in the queue of a key. A lock to wait for, and no Event: a signal handler that raises would break that."""
 
-    __slots__ = ("come", "door", "tell")
+    __slots__ = ("base", "come", "door", "passed", "tell")
 
     def __init__(self) -> None:
-        self.come, self.door = False, allocate_lock()
+        self.come, self.passed, self.door = False, False, allocate_lock()
         self.door.acquire()
+        self.base: Base | None = None
+        """What to build on, in place of what the record has."""
         self.tell: Callable[[], None] | None = None
 
     def wait(self, seconds: float) -> bool:
@@ -36,12 +59,24 @@ class Turn:
             self.door.release()
         return self.come
 
-    def begin(self) -> Callable[[], None] | None:
+    def begin(self, base: Base | None) -> Callable[[], None] | None:
         """It has come; who is to be told. With the lock of its queue."""
         if not self.come:
+            self.base = base
             self.come = True
             self.door.release()
         return self.tell
+
+
+class _Queue:
+    """Of one key: whose turn it is, and who waits; what was passed on last, and by whom, until that one leaves."""
+
+    __slots__ = ("author", "base", "turns")
+
+    def __init__(self) -> None:
+        self.turns: deque[Turn] = deque()
+        self.base: Base | None = None
+        self.author: Turn | None = None
 
 
 class Turns:
@@ -49,45 +84,65 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._queues: dict[str, deque[Turn]] = {}
-
-    def __contains__(self, key: str) -> bool:
-        """Whether somebody has a turn at `key`."""
-        return key in self._queues
+        self._queues: dict[str, _Queue] = {}
 
     def wait(self, key: str, turn: Turn) -> Steps[None]:
-        """Join the queue of `key`, and wait until those before have left; whatever comes of it, `leave` it then."""
+        """Join the queue of `key`, and wait until those before have gone on; whatever comes of it, `leave` it then."""
         with self._lock:
-            queue = self._queues.setdefault(key, deque())
-            queue.append(turn)
-            first: Turn | None = queue[0]
-        while first is not turn and not turn.come:
+            queue = self._queues.setdefault(key, _Queue())
+            queue.turns.append(turn)
+            first: Turn | None = queue.turns[0]
+            if first is turn:
+                turn.begin(queue.base)
+        while not turn.come:
             came: bool = yield Wait(partial(turn.wait, GLANCE), GLANCE, partial(self._listen, turn))
             with self._lock:
-                queue = self._queues.get(key, deque())
-                stuck = not came and bool(queue) and queue[0] is first
-                first = queue[0] if queue else None
-            if stuck:
+                before, first = first, self._first(key)
+            if not came and first is not None and first is before:
                 self._dissolve(key)
 
-    def leave(self, key: str, turn: Turn) -> None:
-        """The next one's turn has come. Idempotent."""
+    def pass_on(self, key: str, turn: Turn, base: Base) -> None:
+        """The next one's turn comes, with `base` to build on; that is so until `turn` leaves. Nothing if the queue is over."""
+        tell: Callable[[], None] | None = None
         with self._lock:
             queue = self._queues.get(key)
-            if queue is None or turn not in queue:  # the queue may have been dissolved, and another begun
+            if queue is None or not queue.turns or queue.turns[0] is not turn:
                 return
-            queue.remove(turn)
-            if not queue:
-                del self._queues[key]
-                return
-            tell = queue[0].begin()
+            queue.turns.popleft()
+            queue.base, queue.author, turn.passed = base, turn, True
+            if queue.turns:
+                tell = queue.turns[0].begin(base)
         if tell is not None:
             tell()
+
+    def leave(self, key: str, turn: Turn) -> None:
+        """Of its write everything is known, or none was made: the next one's turn comes. Idempotent."""
+        tell: Callable[[], None] | None = None
+        with self._lock:
+            queue = self._queues.get(key)
+            if queue is None:
+                return
+            if queue.author is turn:
+                queue.base = queue.author = None
+            elif turn in queue.turns:  # it may have been dissolved, and another begun
+                queue.turns.remove(turn)
+                if queue.turns:
+                    tell = queue.turns[0].begin(queue.base)
+            if not queue.turns and queue.author is None:
+                del self._queues[key]
+        if tell is not None:
+            tell()
+
+    def _first(self, key: str) -> Turn | None:
+        """Whose turn it is. With the lock."""
+        queue = self._queues.get(key)
+        return queue.turns[0] if queue is not None and queue.turns else None
 
     def _dissolve(self, key: str) -> None:
         """Nobody waits any longer; else each of those behind would be waited for as long."""
         with self._lock:
-            tells = [turn.begin() for turn in self._queues.pop(key, deque())]
+            queue = self._queues.pop(key, None)
+            tells = [turn.begin(None) for turn in queue.turns] if queue is not None else []
         for tell in tells:
             if tell is not None:
                 tell()

@@ -13,19 +13,21 @@ from tiered.chain import Chain, Space
 from tiered.drafting import own
 from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
-from tiered.tiers.base import Write, Written
-from tiered.turns import Turn
+from tiered.tiers.base import NOTHING_HAS, Given, Write, Written
+from tiered.turns import Base, Line, Turn
 
 MAX_CONFLICTS = 1000
 
 
 class _Current(NamedTuple):
-    """What the record has; version 0 if nothing."""
+    """What the record has, or is about to have; version 0 if nothing."""
 
     version: int = 0
     value: Any = None
     expires_at: int = 0
     keep_until: int = 0
+    after: Base | None = None
+    """What it is to be by; in place of the version, which is not known."""
 
 
 class Updates:
@@ -41,6 +43,7 @@ class Updates:
     ) -> None:
         self._chain, self._space = chain, space
         self._ready, self._draft, self._write = ready, draft, write
+        self._gives = bool(getattr(chain.record, "gives", False))
 
     def update(
         self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep, *, first: Ttl = None
@@ -50,28 +53,43 @@ class Updates:
         for limit in (ttl, first):
             if limit is not None and not isinstance(limit, _Keep):
                 ttl_seconds(limit)
-        turns, turn = self._space.turns, None
+        turns, turn, line, wrote = self._space.turns, Turn(), Line(), False
         try:
             for attempt in range(MAX_CONFLICTS):
-                if turn is None and (attempt or key in turns):
+                if turn.passed:
+                    turns.leave(key, turn)
                     turn = Turn()
+                if not turn.come:
                     yield from turns.wait(key, turn)
-                held: _Current = yield Ask(partial(self._current, key))
-                value = yield Compute(partial(fn, held.value if held.version else default))
-                kept = own(value)
-                write = self._draft(key, kept, first if isinstance(ttl, _Keep) else ttl, held.version)
-                if isinstance(ttl, _Keep) and held.version:
-                    draft = write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until)
-                    write = write._replace(draft=draft)
+                held = self._drafted(turn)
+                if held is None:
+                    held = yield Ask(partial(self._current, key))
+                try:
+                    value = yield Compute(partial(fn, held.value if held.version else default))
+                    kept = own(value)
+                    write = self._changed(key, kept, held, ttl, first)
+                except Exception:
+                    if held.after is None:
+                        raise
+                    turn.base = None  # what it was about may never be: only what the record has is worth an error
+                    continue
+                line = held.after.line if held.after is not None else Line()
+                if self._gives:
+                    given = Given()
+                    write = write._replace(given=given)
+                    turns.pass_on(key, turn, Base(write.draft, given, line))
                 if (yield Commit(partial(self._write, write, kept), write, kept, "update"))[0].version:
+                    wrote = True
                     return value
+                line.broken = True
                 self._space.stats.conflicts += 1
                 if attempt > 2:
                     seconds = random() * min(0.05, 0.0002 * attempt)
                     yield Pause(partial(sleep, seconds), seconds)
         finally:
-            if turn is not None:
-                turns.leave(key, turn)
+            if not wrote:
+                line.broken = True
+            turns.leave(key, turn)
         message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
 
@@ -101,6 +119,23 @@ class Updates:
             return value + by
 
         return int((yield from self.update(key, plus, 0, KEEP, first=ttl)))
+
+    def _changed(self, key: str, value: Any, held: _Current, ttl: Ttl | _Keep, first: Ttl) -> Write:
+        """A checked write of `value` in place of what is `held`."""
+        write = self._draft(key, value, first if isinstance(ttl, _Keep) else ttl, held.version)
+        if isinstance(ttl, _Keep) and held.version:
+            write = write._replace(draft=write.draft._replace(expires_at=held.expires_at, keep_until=held.keep_until))
+        return write if held.after is None else write._replace(after=held.after.given)
+
+    def _drafted(self, turn: Turn) -> _Current | None:
+        """What the one before is about to write, if its turn was passed on."""
+        if turn.base is None:
+            return None
+        draft, _, line = turn.base
+        if line.broken or 0 < draft.expires_at <= self._chain.clock.now():
+            return None
+        value = self._chain.codec.decode(draft.payload)  # one of its own
+        return _Current(NOTHING_HAS, value, draft.expires_at, draft.keep_until, turn.base)
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)

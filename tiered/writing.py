@@ -120,7 +120,7 @@ class Writer:
         slot_of, until = self._chain.slot, self._chain.trust.record_until(started)
         return [
             slot_of(key, value, draft[4], version, draft[2], started, until) if version and not draft[0] else None
-            for (key, draft, _), value, (version, _, _) in zip(writes, values, commit.written, strict=True)
+            for (key, draft, *_), value, (version, _, _) in zip(writes, values, commit.written, strict=True)
         ]
 
     def _into_caches(

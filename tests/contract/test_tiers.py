@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier
-from tiered.testing.contract import RecordContract
+from tiered.testing.contract import GivingContract, RecordContract
 from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.testing.journal_contract import JournalContract
 from tiered.tiers.journaled import JournaledRecord
@@ -23,7 +23,7 @@ class TestMemoryTier(RecordContract, EnumerableContract):
         tier.close()
 
 
-class TestFileTier(JournalContract, EnumerableContract):
+class TestFileTier(JournalContract, EnumerableContract, GivingContract):
     @pytest.fixture
     def tier(self, tmp_path: Path) -> Iterator[FileTier]:
         tier = FileTier(tmp_path)

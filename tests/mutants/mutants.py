@@ -34,6 +34,7 @@ CONVERSATION = ("tests/unit/test_redis_conversation.py",)
 ORDER = ("tests/unit/test_read_order.py",)
 OWED_READS = ("tests/unit/test_owed_reads.py",)
 STRESS = ("tests/unit/test_races.py",)
+TOGETHER = ("tests/unit/test_updates_together.py",)
 PUT_BACK = ("tests/unit/test_restored_file.py",)
 ON_THE_WAY = ("tests/integration/test_writes_in_progress.py",)
 
@@ -330,4 +331,16 @@ MUTANTS = [
     Mutant("order", "a write that may have happened is not doubted", "tiered/writing.py",
            "            self._doubt(space, writes)\n            raise", "            raise", (*STRESS, *UNIT)),
     Mutant("order", "a lease is not kept alive", _R + "heartbeat.py", "                it.beat()", "                pass", ("tests/unit/test_leases.py",)),
+    Mutant("order", "a version that came to nothing may be built on", "tiered/tiers/file_session.py",
+           "            given.version = NOTHING_HAS\n", "            pass\n", ("tests/unit/test_file_tier.py",)),
+    Mutant("order", "what was told is taken back by the next transaction", "tiered/tiers/file_session.py",
+           "        self._given.clear()\n        self._entered", "        self._entered", ("tests/unit/test_file_tier.py",)),
+    Mutant("order", "an update builds on what was never written", "tiered/tiers/file_session.py",
+           "            expect = after.version\n", "            expect = self._last\n", TOGETHER),
+    Mutant("order", "whoever comes builds on what cannot be written", "tiered/updating.py",
+           "if line.broken or 0 <", "if 0 <", TOGETHER),
+    Mutant("order", "updates share what they change", "tiered/updating.py",
+           "self._chain.codec.decode(draft.payload)", "turn.base.value", TOGETHER),
+    Mutant("order", "a function's error about what may never be is raised", "tiered/updating.py",
+           "if held.after is None:", "if True:", TOGETHER),
 ]  # fmt: skip

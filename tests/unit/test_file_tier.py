@@ -11,8 +11,9 @@ import pytest
 from tests.file_tier import NOW, SEED, connection, frame, open_tier, put, value
 from tiered.entry import tombstone, version_of
 from tiered.errors import ConfigError, StoreUnavailable
-from tiered.tiers.base import RETENTION_MS, Record, Tier, Write
+from tiered.tiers.base import NOTHING_HAS, RETENTION_MS, Given, Record, Tier, Write
 from tiered.tiers.file import FileTier
+from tiered.tiers.file_session import Session
 
 
 @pytest.fixture
@@ -74,6 +75,34 @@ def test_expect_decides(tier: FileTier) -> None:
     assert put(tier, "k", expect=0) == 0
     assert put(tier, "k", expect=first + 1) == 0
     assert put(tier, "k", expect=first) > first
+
+
+def test_a_version_that_came_to_nothing_is_nobodys_to_build_on(tier: FileTier) -> None:
+    """Another write gets it next: what built on the first would replace what it has never seen."""
+    given = Given()
+
+    def fails(session: Session) -> None:
+        session.commit("n", [Write("k", value("k", b"first"), 0, given=given)], (), NOW)
+        lost.append(given.version)
+        raise ValueError
+
+    lost = list[int]()
+    with pytest.raises(ValueError):
+        tier._writer.write(fails)
+    other = put(tier, "k", b"other")
+    assert lost == [other] and given.version == NOTHING_HAS
+    late = tier.commit("n", [Write("k", value("k", b"late"), NOTHING_HAS, after=given)], now=NOW)
+    assert late.written[0].version == 0
+    assert (tier.read("n", "k")[1] or b"").endswith(b"other")
+
+
+def test_what_was_told_stays_true_after_the_commit(tier: FileTier) -> None:
+    given = Given()
+    tier.commit("n", [Write("k", value("k", b"first"), 0, given=given)], now=NOW)
+    with pytest.raises(ZeroDivisionError):
+        tier._writer.write(lambda session: 1 // 0)  # another transaction, which is rolled back
+    late = tier.commit("n", [Write("k", value("k", b"late"), NOTHING_HAS, after=given)], now=NOW)
+    assert late.written[0].version > given.version > 0
 
 
 def test_an_expired_entry_counts_as_absent(tier: FileTier) -> None:

@@ -1,7 +1,7 @@
 """The contract of a tier as tests that anyone can run on theirs.
 
 Subclass `TierContract` (a cache tier), `RecordContract` (a store of record too) or `JournalContract` (one that has a
-journal; journal_contract.py) in a test module and provide
+journal; journal_contract.py), and `GivingContract` too for one that `gives`, in a test module and provide
 `@pytest.fixture def tier(self)`: a fresh, empty tier per test, closed afterwards. pytest does the rest. It needs room for
 1,000 entries and for one value of 5 MB. Needs pytest, which the extra `dev` brings.
 """
@@ -18,7 +18,7 @@ import pytest
 from tiered.codecs import codec_for
 from tiered.entry import Draft, draft, is_tombstone, namespace_seed, open_frame, tombstone, version_of
 from tiered.errors import StoreError
-from tiered.tiers.base import Write
+from tiered.tiers.base import NOTHING_HAS, Given, Write
 
 NOW = time.time_ns() // 1_000_000
 HOUR = 3_600_000
@@ -340,3 +340,23 @@ def run_threads(work: Any, arguments: list[tuple[Any, ...]]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+class GivingContract:
+    """What a store of record that `gives` must do besides."""
+
+    def test_a_write_may_build_on_one_before_it(self, tier: Any) -> None:
+        first, second, never = Given(), Given(), Given()
+        chained = [
+            Write("k", value("k", 1), 0, given=first),
+            Write("k", value("k", 2), NOTHING_HAS, after=first, given=second),
+            Write("k", value("k", 3), NOTHING_HAS, after=first),  # too late
+            Write("k", value("k", 4), NOTHING_HAS, after=never),
+        ]
+        done = tier.commit("n", chained, now=NOW).written
+        assert [bool(it.version) for it in done] == [True, True, False, False]
+        assert (first.version, second.version) == (done[0].version, done[1].version)
+        later = commit(tier, Write("k", value("k", 5), NOTHING_HAS, after=second, given=never))
+        assert later.version == never.version > second.version
+        refused = commit(tier, Write("k", value("k", 6), NOTHING_HAS, after=second, given=first))
+        assert refused.version == 0 and tier.read("n", "k")[1] == later.frame

@@ -29,6 +29,20 @@ RETENTION_MS = 60_000
 their version still refuses what arrives late."""
 
 
+NOTHING_HAS = -1
+"""As a version that is expected: a write that changes nothing."""
+
+
+class Given:
+    """The version that a write is given, which another of this process may build on before it is known."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = NOTHING_HAS
+        """Until the record gave it, and again if that came to nothing: so what builds on it changes nothing."""
+
+
 class Write(NamedTuple):
     """One write of a commit; a tombstone draft deletes.
 
@@ -39,6 +53,10 @@ class Write(NamedTuple):
     key: str
     draft: Draft
     expect: int | None = None
+    after: Given | None = None
+    """Whose version must be there, if `expect` is `NOTHING_HAS`. Like `given`, only for a record that `gives`."""
+    given: Given | None = None
+    """Where to tell the version of this write, if it has a condition."""
 
 
 class Written(NamedTuple):
@@ -162,7 +180,8 @@ class Record(Tier, Protocol):
     A class that cannot be one in some configuration says why in an attribute `no_record` ("" where it can). One that is far
     away may have `serve_unproven = True`: then reads are answered from above while it cannot be asked, unless told otherwise.
     One that commits several writes in more than one transaction has `one_by_one = True`: then those of several callers are
-    not combined.
+    not combined. One whose commits others of this process join, and to which a write may so come before the one that it
+    builds on is durable, has `gives = True`: it tells a `Given`, and has later writes, of the same commit too, applied after it.
     """
 
     max_key_bytes: int

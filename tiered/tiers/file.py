@@ -60,6 +60,7 @@ class FileTier(Forking):
     tier; a tier that misses more starts anew, under a new generation. Thread-safe.
     """
 
+    gives = True
     max_key_bytes = 1024
 
     def __init__(

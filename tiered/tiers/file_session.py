@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiered.entry import expires_at_of, keep_until_of, version_of
-from tiered.tiers.base import CLEARED_MARKS, RETENTION_MS, Commit, Mark, Write, Written
+from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
 
@@ -62,6 +62,8 @@ class Session:
         connection.execute("PRAGMA temp_store=MEMORY")  # how to undo a statement; that of 24 rows outgrows 64 KiB
         self._rows: list[object] = []
         self._marks: list[object] = []
+        self._given: list[Given] = []
+        """What this transaction has told."""
         self._spaces: dict[str, tuple[int, int]] = {}
         self._last = self._stored = -1  # the last version given, and the one in the database; negative: unknown
         self._adopted: list[str] = []
@@ -90,6 +92,7 @@ class Session:
             self.connection.execute("UPDATE store SET version = ?", (self._last,))
             self._stored = self._last
         self.connection.execute("COMMIT")
+        self._given.clear()
         self._entered = self._entered or wrote
 
     def roll_back(self) -> None:
@@ -105,6 +108,7 @@ class Session:
             self._execute(_MARK, 5, self._marks)
 
     def close(self) -> None:
+        self._forget()
         self.connection.close()
 
     # As a store of record
@@ -114,7 +118,7 @@ class Session:
         version = self._last + 1
         rows, written = self._rows, list[Written]()
         for write in writes:
-            key, draft, expect = write
+            key, draft, expect, *_ = write
             if expect is None and not draft.flags:
                 frame = draft.seal(version)
                 rows += (space, key, frame, draft.keep_until)
@@ -244,16 +248,21 @@ class Session:
     def _apply(self, space: int, write: Write, version: int, now: int) -> Written:
         """A delete, or a write with a condition."""
         self.flush()
-        key, draft, expect = write
+        key, draft, expect, after, given = write
         if expect is None:
             deleted = self.connection.execute(_DELETE, (space, key)).fetchall()
             return Written(version, draft.seal(version), bool(deleted) and not 0 < expires_at_of(deleted[0][0]) <= now)
         held = self._held(space, key)
         if held is not None and 0 < expires_at_of(held) <= now:
             held = None
+        if after is not None:
+            expect = after.version
         if expect != (version_of(held) if held is not None else 0):
             return Written(0, b"", held is not None)
         frame = draft.seal(version)
+        if given is not None:
+            given.version = version
+            self._given.append(given)
         if draft.tombstone:
             self.connection.execute(_DELETE, (space, key)).fetchall()
         else:
@@ -307,6 +316,9 @@ class Session:
 
     def _forget(self) -> None:
         """Nothing that is remembered is certain any more."""
+        for given in self._given:
+            given.version = NOTHING_HAS
+        self._given.clear()
         self._rows.clear()
         self._marks.clear()
         self._spaces.clear()

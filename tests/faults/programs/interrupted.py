@@ -87,6 +87,6 @@ for thread in threads:
     thread.join(60)
     assert not thread.is_alive()
 assert not wrong, wrong
-assert "shared" not in store._core.space.turns
+assert "shared" not in store._core.space.turns._queues
 store.close()
 print(interrupted)

@@ -1,0 +1,324 @@
+"""Updates of one key that begin together: each builds on the one before, they share commits, and none pays for another's failure."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.clocks import HandClock
+from tests.waiting import LIMIT, eventually, started
+from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, NotApplied, TieredBackend, turns
+from tiered.errors import Ambiguous, StoreError
+from tiered.steps import drive
+from tiered.tiers.base import Commit, Write
+from tiered.tiers.file_session import Session
+from tiered.turns import Turn
+
+MANY = 300
+
+
+class Gated(FileTier):
+    """Once it is `shut`, each commit waits until it is let through, in order, or is told what to raise."""
+
+    shut = False
+
+    def __init__(self, directory: Path, clock: Any) -> None:
+        super().__init__(directory, clock=clock)
+        self.waiting: deque[tuple[Future[None], threading.Event]] = deque()
+
+    def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
+        if not self.shut:
+            return super().commit(namespace, writes, marks=marks, now=now)
+        verdict, over = Future[None](), threading.Event()
+        self.waiting.append((verdict, over))
+        try:
+            verdict.result(LIMIT)
+            return super().commit(namespace, writes, marks=marks, now=now)
+        finally:
+            over.set()
+
+    def let_through(self, count: int = 1, error: StoreError | None = None) -> None:
+        for _ in range(count):
+            eventually(lambda: self.waiting, "a commit")
+            verdict, over = self.waiting.popleft()
+            verdict.set_result(None) if error is None else verdict.set_exception(error)
+            assert over.wait(LIMIT)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def record(tmp_path: Path, clock: HandClock) -> Gated:
+    return Gated(tmp_path, clock)
+
+
+@pytest.fixture
+def store(record: Gated, clock: HandClock) -> Iterator[TieredBackend]:
+    with closing(TieredBackend([MemoryTier(clock=clock), record], clock=clock)) as it:
+        it.set("n", 0)
+        yield it
+        assert not it._core.space.turns._queues
+
+
+@contextmanager
+def drafted(record: Gated, work: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """While `work` has drafted its write, and waits for its commit."""
+    record.shut, before = True, len(record.waiting)
+    doing = started(work)
+    eventually(lambda: len(record.waiting) == before + 1, "a draft")
+    yield doing
+
+
+def test_one_builds_on_what_the_other_is_about_to_write(store: TieredBackend, record: Gated) -> None:
+    with (
+        drafted(record, lambda: store.increment("n", 5)) as first,
+        drafted(record, lambda: store.increment("n")) as then,
+    ):
+        assert store.get("n") == 0  # neither is to be seen before it is durable
+        record.let_through(2)
+        assert (first.result(LIMIT), then.result(LIMIT)) == (5, 6)
+    assert store.lookup("n").value == 6 and store._core.stats.conflicts == 0
+
+
+@pytest.mark.parametrize("error", [NotApplied("a full disk", tier="file"), Ambiguous("a failed fsync", tier="file")])
+def test_nobody_fails_for_the_one_before(store: TieredBackend, record: Gated, error: StoreError) -> None:
+    seen = list[int]()
+
+    def plus(value: int) -> int:
+        seen.append(value)
+        return value + 1
+
+    with (
+        drafted(record, lambda: store.increment("n", 5)) as first,
+        drafted(record, lambda: store.update("n", plus)) as then,
+    ):
+        record.let_through(error=error)
+        with pytest.raises(type(error)):
+            first.result(LIMIT)
+        record.let_through()  # refused: what it builds on never was
+        record.let_through()
+        assert then.result(LIMIT) == 1
+    assert seen == [5, 0] and store.get("n") == 1 and store._core.stats.conflicts == 1
+
+
+def test_who_comes_after_a_failure_reads_the_record(store: TieredBackend, record: Gated) -> None:
+    """Else it would build on what builds on the failure, and so would the next."""
+    with (
+        drafted(record, lambda: store.increment("n", 5)) as first,
+        drafted(record, lambda: store.increment("n")) as then,
+    ):
+        record.let_through(error=NotApplied("a full disk", tier="file"))
+        with pytest.raises(NotApplied):
+            first.result(LIMIT)
+        with drafted(record, lambda: store.increment("n", 100)) as last:
+            record.waiting.rotate(1)  # the commit of the last one comes first
+            record.let_through()
+            assert last.result(LIMIT) == 100
+        record.let_through(2)
+        assert then.result(LIMIT) == 101
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_error_of_the_function_is_about_what_the_record_has(
+    store: TieredBackend, record: Gated, fails: bool
+) -> None:
+    """`increment` of a text that is about to be written raises only if it is written."""
+    with (
+        drafted(record, lambda: store.update("n", str)) as first,
+        drafted(record, lambda: store.increment("n")) as then,
+    ):
+        record.let_through(error=NotApplied("a full disk", tier="file") if fails else None)
+        if fails:
+            with pytest.raises(NotApplied):
+                first.result(LIMIT)
+        else:
+            assert first.result(LIMIT) == "0"
+        record.let_through()
+        if fails:
+            assert then.result(LIMIT) == 1
+        else:
+            with pytest.raises(InvalidValue, match="a str is there"):
+                then.result(LIMIT)
+    record.shut = False
+    assert store.get("n") == (1 if fails else "0")
+
+
+def test_each_gets_a_copy_of_its_own(store: TieredBackend, record: Gated) -> None:
+    def grown(value: Any) -> Any:
+        value["lines"].append(len(value["lines"]))
+        return value
+
+    def refused(value: Any) -> Any:
+        value["lines"].clear()
+        raise KeyError("no")
+
+    store.set("d", {"lines": []})
+    with drafted(record, lambda: store.update("d", grown)) as first:
+        refusal = started(lambda: store.update("d", refused))
+        with pytest.raises(KeyError):
+            refusal.result(LIMIT)
+        with drafted(record, lambda: store.update("d", grown)) as then:
+            record.let_through(2)
+            assert first.result(LIMIT) == {"lines": [0]}
+            assert then.result(LIMIT) == {"lines": [0, 1]}
+    assert store.get("d") == {"lines": [0, 1]}
+
+
+def test_what_expires_before_it_is_written_is_no_base(store: TieredBackend, record: Gated, clock: HandClock) -> None:
+    with drafted(record, lambda: store.update("n", lambda n: n + 5, ttl=1)) as first:
+        clock.advance(2)
+        with drafted(record, lambda: store.increment("n", 10, ttl=60)) as then:
+            record.let_through(2)
+            assert first.result(LIMIT) == 5
+            record.let_through()  # the record had 0 when it was read, and then what has expired
+            assert then.result(LIMIT) == 10
+    assert store.ttl("n") == pytest.approx(60)
+
+
+def test_the_expiry_that_was_drafted_is_kept(store: TieredBackend, record: Gated) -> None:
+    with (
+        drafted(record, lambda: store.increment("window", ttl=60)) as first,
+        drafted(record, lambda: store.increment("window", ttl=3600)) as then,
+    ):
+        record.let_through(2)
+        assert (first.result(LIMIT), then.result(LIMIT)) == (1, 2)
+    assert store.ttl("window") == pytest.approx(60)
+
+
+def test_a_set_that_comes_first_is_not_lost(store: TieredBackend, record: Gated) -> None:
+    with (
+        drafted(record, lambda: store.increment("n", 5)) as first,
+        drafted(record, lambda: store.increment("n")) as then,
+        drafted(record, lambda: store.set("n", 100)) as between,
+    ):
+        record.waiting.rotate(1)
+        record.let_through()
+        between.result(LIMIT)
+        record.shut = False
+        record.let_through(2)  # refused, both: they read again
+        assert first.result(LIMIT) + then.result(LIMIT) in (105 + 106, 101 + 106)
+    assert store.get("n") == 106
+
+
+def test_those_who_begin_together_share_commits(store: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each would wait for the disk once for each of those before it."""
+    commits, begin = list[None](), Session.begin
+
+    def counted(session: Session) -> None:
+        commits.append(None)
+        begin(session)
+
+    monkeypatch.setattr(Session, "begin", counted)
+
+    async def work() -> list[int]:
+        tasks = AsyncTieredBackend.over(store)
+        return await asyncio.gather(*(tasks.increment("n") for _ in range(MANY)))
+
+    assert sorted(asyncio.run(work())) == list(range(1, MANY + 1))
+    assert store.get("n") == MANY and store._core.stats.conflicts == 0
+    assert len(commits) < MANY / 4
+
+
+def test_threads_and_tasks_that_meet_at_a_key_lose_nothing(store: TieredBackend) -> None:
+    ready = threading.Barrier(17)
+
+    def work() -> None:
+        ready.wait(LIMIT)
+        for _ in range(20):
+            store.increment("n")
+
+    async def tasks() -> None:
+        await asyncio.gather(*(AsyncTieredBackend.over(store).increment("n") for _ in range(50)))
+
+    threads = [started(work) for _ in range(16)]
+    ready.wait(LIMIT)
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.result(LIMIT)
+    assert store.get("n") == 16 * 20 + 50
+    assert store._core.stats.conflicts < 1.5 * (16 * 20 + 50)
+
+
+def test_nothing_is_lost_when_commits_fail_at_random(
+    store: TieredBackend, record: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each number is handed out once, and the sum is what was acknowledged; also when COMMIT itself fails."""
+    seed = 20261130
+    print(f"seed {seed}")
+    random, end, done, refused = Random(seed), Session.end, list[int](), list[int]()
+
+    def failing(session: Session) -> None:
+        if random.random() < 0.2:
+            session.connection.execute("SELECT no_such_column FROM store")
+        end(session)
+
+    monkeypatch.setattr(Session, "end", failing)
+
+    def work() -> None:
+        for _ in range(30):
+            try:
+                done.append(store.increment("n"))
+            except (NotApplied, Ambiguous):  # rolled back, here
+                refused.append(1)
+
+    for thread in [started(work) for _ in range(8)]:
+        thread.result(LIMIT)
+    assert len(done) + len(refused) == 240 and refused
+    assert sorted(done) == list(range(1, len(done) + 1))
+    monkeypatch.undo()
+    assert store.get("n") == len(done)
+
+
+def test_cancelled_tasks_leave_their_turn(store: TieredBackend, record: Gated) -> None:
+    record.shut = True
+
+    async def work() -> int:
+        tasks = AsyncTieredBackend.over(store)
+        calls = [asyncio.create_task(tasks.increment("n")) for _ in range(60)]
+        while not record.waiting:
+            await asyncio.sleep(0.001)
+        for call in calls[::2]:
+            call.cancel()
+        await asyncio.sleep(0)
+        record.shut = False
+        record.let_through(len(record.waiting))
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        return sum(type(it) is int for it in done)
+
+    acknowledged = asyncio.run(work())
+    assert 30 <= acknowledged <= store.lookup("n").value <= 60
+
+
+def test_a_function_that_changes_a_key_where_somebody_does_not_get_on_comes_to_an_end(
+    store: TieredBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "GLANCE", 0.01)
+    turn = Turn()
+    drive(store._core.space.turns.wait("n", turn))  # somebody is at n, and never gets on
+
+    def change(value: Any) -> int:
+        return int(store.increment("n")) + (value or 0)
+
+    assert store.update("m", change) == 1
+    assert store.get("n") == 1
+
+
+def test_a_function_that_updates_its_own_key_is_told_so(store: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once somebody does not get on it goes on alone: it does not wait again at each of its attempts."""
+    monkeypatch.setattr(turns, "GLANCE", 0.2)
+    monkeypatch.setattr("tiered.updating.MAX_CONFLICTS", 20)
+    with pytest.raises(NotApplied, match="fn itself, wrote to this key"):
+        store.update("n", lambda value: store.increment("n"))
+    assert store.get("n") == 20
