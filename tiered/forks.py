@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 import weakref
-from threading import Lock
+from collections.abc import Callable
+from contextlib import suppress
+from threading import RLock
 
 
 class Forking:
     """What a fork would break. `register` it; by default it does nothing."""
 
     def before_fork(self) -> None:
-        """In the parent: close what a child must not inherit, and let nobody open it until the fork is over."""
+        """In the parent: close what a child must not inherit, and let nobody open it until the fork is over.
+
+        A signal handler may raise here, and `os.fork` goes on all the same: it is called once more then, and the other two must
+        do with a part of it.
+        """
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -24,37 +30,63 @@ class Forking:
         """Begin anew; there is one thread, and no lock may be believed to be free."""
 
 
-_members: weakref.WeakSet[Forking] = weakref.WeakSet()
-_paused: list[Forking] = []
-_one_at_a_time = Lock()  # so that two forks cannot wait for each other's members
+_members: weakref.WeakValueDictionary[int, Forking] = weakref.WeakValueDictionary()
+_one_at_a_time = (
+    RLock()
+)  # so that two forks cannot wait for each other's members; a signal handler may fork during a fork
+_forking: list[Forking] = []
 
 
 def register(member: Forking) -> None:
-    _members.add(member)
+    _members[id(member)] = member
 
 
 def forget(member: Forking) -> None:
-    _members.discard(member)
+    _members.pop(id(member), None)
 
 
 def _before() -> None:
     _one_at_a_time.acquire()
-    for member in list(_members):
-        member.before_fork()
-        _paused.append(member)
+    # In one step: others register and forget meanwhile. First of all: who is not asked to stop begins anew all the same.
+    _forking[:] = filter(None, [refer() for refer in _members.valuerefs()])
+    _each(_forking, _stop)
 
 
 def _after_in_parent() -> None:
-    while _paused:
-        _paused.pop().after_fork_in_parent()
-    _one_at_a_time.release()
+    try:
+        _each(_forking, lambda member: member.after_fork_in_parent())
+    finally:
+        _forking.clear()
+        with suppress(RuntimeError):  # interrupted before it was taken
+            _one_at_a_time.release()
 
 
 def _after_in_child() -> None:
     global _one_at_a_time
-    _one_at_a_time = Lock()
-    while _paused:
-        _paused.pop().after_fork_in_child()
+    _one_at_a_time = RLock()
+    members = _forking.copy()
+    _forking.clear()
+    _each(members, lambda member: member.after_fork_in_child())
+
+
+def _stop(member: Forking) -> None:
+    try:
+        member.before_fork()
+    except BaseException:
+        member.before_fork()  # a signal handler raised in the middle
+        raise
+
+
+def _each(members: list[Forking], do: Callable[[Forking], None]) -> None:
+    """For every one of them, whatever a signal handler or one of them raises; that is raised in the end, for `os.fork` to print."""
+    raised: BaseException | None = None
+    for member in members:
+        try:
+            do(member)
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import signal
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.file_tier import frame, open_tier, put
-from tiered.errors import NotApplied
+from tests.file_tier import files, frame, open_tier, put
+from tests.waiting import LIMIT, eventually, started
+from tiered import MemoryTier, TieredBackend
+from tiered.errors import NotApplied, Reason, TieredError
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file import FileTier
 
@@ -60,6 +63,116 @@ def test_an_interrupted_leader_never_reports_success_to_its_followers(tier: File
 
 class Interrupted(BaseException):
     """What a signal handler raises."""
+
+
+def test_an_interrupt_in_a_batch_that_was_split_is_about_those_it_kept_from_being_begun(tier: FileTier) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    jobs = [Job(lambda s: "fine"), Job(lambda s: 1 // 0), Job(interrupt), Job(lambda s: begun.append(1))]
+    begun = list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        tier._writer._transact_each(jobs)
+    assert jobs[0].settled and jobs[0].result == "fine"
+    assert isinstance(jobs[1].error, ZeroDivisionError)
+    assert isinstance(jobs[3].error, NotApplied) and not begun
+
+
+def test_an_interrupt_overwrites_no_error_that_is_known(tier: FileTier) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    jobs = [Job(lambda s: 1 // 0), Job(interrupt)]  # the first one fails, so each is done again by itself
+    with pytest.raises(KeyboardInterrupt):
+        tier._writer._transact(jobs)
+    assert isinstance(jobs[0].error, ZeroDivisionError)
+
+
+def test_an_error_before_the_commit_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("tiered.tiers.file_session.enter", fails)
+    with pytest.raises(NotApplied):
+        put(tier, "k")
+    assert tier.read("n", "k")[1] is None
+    monkeypatch.undo()
+    assert put(tier, "k") > 0
+
+
+@pytest.fixture
+def handled() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Has what it is given done by a signal handler, from then on."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda call: signal.signal(signal.SIGUSR1, lambda *_: call()) and None
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_handler_that_writes_in_the_middle_of_a_write_is_refused(
+    tier: FileTier, handled: Callable[[Callable[[], None]], None]
+) -> None:
+    told = list[NotApplied]()
+
+    def write() -> None:
+        with pytest.raises(NotApplied, match="signal handler or finalizer") as caught:
+            put(tier, "from the handler")
+        told.append(caught.value)
+
+    handled(write)
+    tier._writer.write(lambda session: signal.raise_signal(signal.SIGUSR1))
+    assert [it.reason for it in told] == [Reason.MISUSE]
+    assert tier.read("n", "from the handler")[1] is None and put(tier, "k") > 0
+
+
+def test_a_handler_that_writes_while_its_thread_waits_for_its_turn_is_refused(
+    tier: FileTier, handled: Callable[[Callable[[], None]], None]
+) -> None:
+    """It would wait behind its own thread, which cannot go on before the handler returns."""
+    working, done, told = threading.Event(), threading.Event(), list[NotApplied]()
+
+    def lead(_: object) -> None:
+        working.set()
+        done.wait(LIMIT)
+
+    def write() -> None:
+        try:
+            put(tier, "from the handler")
+        except NotApplied as error:
+            told.append(error)
+        done.set()
+
+    handled(write)
+    leader = started(lambda: tier._writer.write(lead))
+    working.wait(LIMIT)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        eventually(lambda: tier._writer._combiner._waiting, "the main thread waiting")
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    interrupting = started(interrupt)
+    assert put(tier, "k") > 0
+    interrupting.result(LIMIT)
+    leader.result(LIMIT)
+    assert len(told) == 1 and put(tier, "k") > 0
+
+
+def test_a_handler_may_close_the_store_in_the_middle_of_a_write(
+    tmp_path: Path, handled: Callable[[Callable[[], None]], None]
+) -> None:
+    """SIGTERM comes at any time: what was begun is made, and nothing stays open."""
+    open_before = files()
+    store = TieredBackend([MemoryTier(), record := FileTier(tmp_path / "closed")])
+    store.set("k", 1)
+    handled(store.close)
+    record._writer.write(lambda session: signal.raise_signal(signal.SIGUSR1))
+    gc.collect()
+    assert files() == open_before
+    with pytest.raises(TieredError, match="closed"):
+        store.set("k", 2)
+    with TieredBackend([FileTier(tmp_path / "closed")]) as again:
+        assert again.get("k") == 1
 
 
 def test_signals_anywhere_in_the_main_thread_leave_nobody_waiting() -> None:

@@ -6,7 +6,8 @@ one: woken all at once they would only queue again, for the interpreter's lock, 
 that meets nobody pays for two uncontended mutex operations.
 
 A signal handler may raise between any two steps of the main thread. Whatever must happen afterwards is therefore
-written so that it can be repeated, and is repeated until it was done.
+written so that it can be repeated, and is repeated until it was done. One that asks for something to be done would wait for its own
+thread, as would a finalizer: it is refused.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
+from threading import local
 from typing import Any
 
-from tiered.errors import NotApplied
+from tiered.errors import NotApplied, Reason
 
 MAX_BATCH = 64
 
@@ -61,13 +63,16 @@ class Combiner:
         self._mutex = allocate_lock()  # guards the two below; never held while a batch runs
         self._waiting: deque[Job] = deque()  # pauses before all others
         self._leader: Job | None = None
+        self._own = local()  # the job of this thread, over or not
 
     def submit(self, work: Any, *, lazy: bool = False) -> Any:
         """Have `work` (for `run` to understand; not None) done in the next batch; returns its result, or raises its error."""
+        self._check_outermost()
         job = Job(work, lazy)
         batch = [job]
         interrupt: BaseException | None = None
         try:
+            self._own.job = job
             if self._enter(job):
                 self.gather(batch)
                 self._run(batch)
@@ -77,6 +82,7 @@ class Combiner:
                     self._settle(job, batch)
                 except BaseException as error:
                     interrupt = error
+        self._own.job = None
         if interrupt is not None:
             raise interrupt
         if job.error is not None:
@@ -95,9 +101,17 @@ class Combiner:
                 batch.extend(map(deque.popleft, repeat(waiting, count)))
 
     def pause(self) -> None:
-        """Wait for the running batch and let no other start until `resume`."""
+        """Wait for the running batch and let no other start until `resume`.
+
+        Raises `NotApplied` in a signal handler or finalizer inside a `submit` of this thread.
+        """
+        job: Job | None = getattr(self._own, "job", None)
+        if job is not None and job.work is None and not job.over:
+            return  # it is paused by this thread
+        self._check_outermost()
         job = Job(None)
         try:
+            self._own.job = job
             self._enter(job)
         except BaseException:
             while not job.over:  # with no followers
@@ -105,10 +119,18 @@ class Combiner:
             raise
 
     def resume(self) -> None:
-        """Let the next batch start; only after `pause`."""
+        """Let the next batch start after a `pause`. Idempotent."""
         job = self._leader
-        assert job is not None
-        self._settle(job, [job])
+        if job is not None and job.work is None:
+            self._settle(job, [job])
+
+    def _check_outermost(self) -> None:
+        job: Job | None = getattr(self._own, "job", None)
+        if job is not None and not job.over:
+            raise self._not_begun(
+                "called by a signal handler or finalizer in the middle of another call of its thread: set a flag there, or raise",
+                Reason.MISUSE,
+            )
 
     def _enter(self, job: Job) -> bool:
         """Wait until `job` is over (False), or its caller is to lead (True)."""
@@ -152,7 +174,7 @@ class Combiner:
                 before = job
                 for follower in batch[1:]:
                     if not follower.settled and follower.error is None:
-                        follower.error = self._not_begun()
+                        follower.error = self._not_begun("interrupted before it was begun")
                     follower.over = True
                     before.next = follower
                     before = follower
@@ -163,10 +185,10 @@ class Combiner:
             _wake(job.next)
             job.next = None
 
-    def _not_begun(self) -> Exception:
+    def _not_begun(self, message: str, reason: Reason = Reason.OTHER) -> Exception:
         if self._patience is not None:
             return Impatient()
-        return NotApplied("interrupted before it was begun", tier=self._name)
+        return NotApplied(message, tier=self._name, reason=reason)
 
     def _step_down(self, job: Job) -> None:
         """Under the mutex: `job` neither leads nor waits any more."""

@@ -270,6 +270,6 @@ class FileTier(Forking):
 
     def after_fork_in_child(self) -> None:
         self.expired = 0
-        self._readers.abandon()
+        self._readers.abandon(self._writer.abandon())
         self._lock.disown()
         self._start()

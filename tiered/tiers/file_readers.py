@@ -15,9 +15,10 @@ from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
 
 FORK_PATIENCE = 1.0
+NAP = 0.0005
 
 _abandoned: list[Any] = []
-"""Readers that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
+"""Connections that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
 
 _Result = TypeVar("_Result")
 MANY = 128
@@ -49,7 +50,8 @@ class Readers:
         self._database = database
         self._idle: deque[sqlite3.Cursor] = deque()
         self._open: set[sqlite3.Cursor] = set()
-        self._gate = Lock()  # held to open one, and for as long as a fork is under way
+        self._gate = Lock()  # held to open one
+        self._stopped = False
         self._closed = False
 
     def row(self, sql: str, values: Sequence[object]) -> Any:
@@ -108,31 +110,40 @@ class Readers:
 
     def stop(self) -> None:
         """Before a fork: close every connection and let nobody open one; waits a moment for those that are busy."""
-        self._gate.acquire()
+        self._stopped = True
+        if self._gate.acquire(timeout=FORK_PATIENCE):  # whoever was opening one has done it
+            self._gate.release()
         until = time.monotonic() + FORK_PATIENCE
         self._close_idle()
         while self._open and time.monotonic() < until:
-            time.sleep(0.0005)
+            time.sleep(NAP)
             self._close_idle()
 
     def resume(self) -> None:
         """After a fork, in the parent."""
-        self._gate.release()
+        self._stopped = False
 
-    def abandon(self) -> None:
-        """After a fork, in the child, which goes on with another pool."""
-        _abandoned.extend(self._open)
+    def abandon(self, writer: sqlite3.Connection | None) -> None:
+        """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
+        _abandoned.extend([*self._open, writer])
 
     def _another(self) -> sqlite3.Cursor:
-        with self._gate:
-            if self._closed:
-                raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
-            try:
-                cursor = self._database.connect(READER_CACHE_KIB).cursor()
-            except (*SQLITE_ERRORS, ConfigError) as error:
-                raise self._database.errors.unreadable(error) from error
-            self._open.add(cursor)
-            return cursor
+        while True:
+            while self._stopped:
+                time.sleep(NAP)
+            with self._gate:
+                if not self._stopped:
+                    return self._opened()
+
+    def _opened(self) -> sqlite3.Cursor:
+        if self._closed:
+            raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
+        try:
+            cursor = self._database.connect(READER_CACHE_KIB).cursor()
+        except (*SQLITE_ERRORS, ConfigError) as error:
+            raise self._database.errors.unreadable(error) from error
+        self._open.add(cursor)
+        return cursor
 
     def _close_idle(self) -> None:
         with suppress(IndexError):
@@ -141,5 +152,7 @@ class Readers:
 
     def _discard(self, cursor: sqlite3.Cursor) -> None:
         """For one that may be inside a transaction, or broken: it never goes back into the pool."""
-        self._open.discard(cursor)
-        cursor.connection.close()
+        try:
+            cursor.connection.close()
+        finally:
+            self._open.discard(cursor)  # not before: a fork in the middle of closing would leave SQLite's locks in the child

@@ -69,7 +69,7 @@ class Session:
         self._adopted: list[str] = []
         self._marks_of: tuple[Sequence[str], list[str]] = ((), [])
         self._data_version = -1
-        self._entered = False
+        self._entered = self._wrote = False
 
     # The transaction
 
@@ -82,18 +82,21 @@ class Session:
             self._remember()
             self._data_version = data_version
 
-    def end(self) -> None:
-        """Commit. After an error `in_transaction` tells whether SQLite kept the transaction open."""
+    def finish(self) -> None:
+        """Do all that is left but the commit; an error here means that nothing was changed."""
         self.flush()
-        wrote = self._last != self._stored
-        if wrote:
+        self._wrote = self._last != self._stored
+        if self._wrote:
             if not self._entered:
                 enter(self.connection, self._stored)
             self.connection.execute("UPDATE store SET version = ?", (self._last,))
-            self._stored = self._last
+
+    def end(self) -> None:
+        """Commit what is finished. After an error `in_transaction` tells whether SQLite kept the transaction open."""
         self.connection.execute("COMMIT")
         self._given.clear()
-        self._entered = self._entered or wrote
+        self._stored = self._last
+        self._entered = self._entered or self._wrote
 
     def roll_back(self) -> None:
         self._forget()
@@ -110,6 +113,12 @@ class Session:
     def close(self) -> None:
         self._forget()
         self.connection.close()
+
+    def leave(self) -> sqlite3.Connection:
+        """After a fork, in the child: the connection, which nobody here must use, whatever was under way."""
+        abandoned, self.connection = self.connection, sqlite3.connect(":memory:")
+        self.connection.close()
+        return abandoned
 
     # As a store of record
 

@@ -53,21 +53,34 @@ class Writer:
         with suppress(StoreError):  # unconfirmed marks are replayed, which is harmless
             self.flush()
         self._closed = True
-        self.stop()  # whoever was writing has finished
+        with suppress(NotApplied):  # in a signal handler, say, inside a batch: the connection is closed at its end
+            self.stop()  # whoever was writing has finished
         self.resume()
 
     def stop(self) -> None:
-        """Wait for the running batch, close the connection, and let no batch start until `resume`."""
+        """Wait for the running batch, close the connection, and let no batch start until `resume`.
+
+        Raises `NotApplied` in a signal handler or finalizer inside a `write` of this thread.
+        """
         self._combiner.pause()
         self._drop()
 
     def resume(self) -> None:
+        """Idempotent."""
         self._combiner.resume()
+
+    def abandon(self) -> sqlite3.Connection | None:
+        """After a fork, in the child, which goes on with another one: what it must neither use nor close."""
+        return None if self._session is None else self._session.leave()
 
     # A batch
 
     def _lead(self, batch: list[Job]) -> None:
-        self._transact(batch, self._combiner.gather)
+        try:
+            self._transact(batch, self._combiner.gather)
+        finally:
+            if self._closed:
+                self._drop()
 
     def _transact(self, batch: list[Job], gather: Callable[[list[Job]], None] | None = None) -> None:
         """Run a batch in one transaction; if a job fails, each job in one of its own, so that none fails for another.
@@ -86,15 +99,23 @@ class Writer:
             elif len(batch) == 1:
                 batch[0].error = failed
             else:
-                for job in batch:
-                    self._transact([job])
+                self._transact_each(batch)
         except BaseException:
             undone = self._session is not None and self._session.connection.in_transaction
             self._roll_back()
             outcome = NotApplied if undone else Ambiguous
-            unsettled = [job for job in batch if not job.settled]
+            unsettled = [job for job in batch if not job.settled and job.error is None]
             _fail(unsettled, outcome("interrupted while writing", tier=self._errors.name))
             raise
+
+    def _transact_each(self, batch: list[Job]) -> None:
+        """Each job in a transaction of its own; an interrupt in one of them keeps those behind it from being begun."""
+        for number, job in enumerate(batch, 1):
+            try:
+                self._transact([job])
+            except BaseException:
+                _fail(batch[number:], NotApplied("interrupted before it was begun", tier=self._errors.name))
+                raise
 
     def _begin(self, batch: list[Job]) -> Session:
         """Start a transaction. A failure here is everybody's: trying again for each would multiply the time to wait."""
@@ -129,7 +150,7 @@ class Writer:
                     gather(batch)
             if self._confirmations:
                 self._clear_marks(session)
-            session.flush()
+            session.finish()
         except Exception as error:
             self._roll_back()
             if not isinstance(error, SQLITE_ERRORS):

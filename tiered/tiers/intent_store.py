@@ -102,7 +102,7 @@ class IntentStore:
 
     def after_fork_in_child(self) -> None:
         """What waits is the parent's to write out."""
-        self._readers.abandon()
+        self._readers.abandon(self._writer.abandon())
         self._lock.disown()
         self.writers.release()
         self._start()
