@@ -154,5 +154,5 @@ class Readers:
         """For one that may be inside a transaction, or broken: it never goes back into the pool."""
         try:
             cursor.connection.close()
-        finally:
-            self._open.discard(cursor)  # not before: a fork in the middle of closing would leave SQLite's locks in the child
+        finally:  # and not before: a fork in the middle of closing would leave SQLite's locks in the child
+            self._open.discard(cursor)
