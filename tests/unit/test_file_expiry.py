@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tests.file_tier import NOW, SEED, connection, open_tier, put
+from tiered.entry import tombstone
+from tiered.tiers.base import Write
+from tiered.tiers.file import FileTier
 from tiered.tiers.file_expiry import Expiry
+from tiered.tiers.file_store import LOG_BYTES
 
 
 def test_a_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +30,53 @@ def test_a_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPat
     assert threading.active_count() == before + 1
     expiry.stop()
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def tier(tmp_path: Path) -> Iterator[FileTier]:
+    """Whose steps are done by the test, and by nobody else."""
+    with closing(open_tier(tmp_path / "store")) as it:
+        it._expiry.stop()
+        yield it
+
+
+def size(tier: FileTier) -> int:
+    connection(tier).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return tier._path.stat().st_size
+
+
+def test_a_file_gives_back_the_room_of_what_is_gone(tier: FileTier) -> None:
+    """All but a part, which new entries go into; also what was freed long before."""
+    for number in range(40):
+        put(tier, f"k{number}", bytes(1_000_000))
+    full = size(tier)
+    tier.clear("n")
+    while tier._tidy():
+        continue
+    assert tier._tidy() == 0 and size(tier) < full / 4
+    put(tier, "k", b"new")
+    assert tier.read("n", "k")[1] is not None and tier._tidy() == 0
+
+
+def test_a_file_keeps_a_quarter_free(tier: FileTier) -> None:
+    for number in range(40):
+        put(tier, f"k{number}", bytes(1_000_000))
+    full = size(tier)
+    for number in range(8):
+        tier.commit("n", [Write(f"k{number}", tombstone(SEED, f"k{number}", NOW))], now=NOW)
+    assert tier._tidy() == 0 and size(tier) == full
+
+
+def test_a_step_removes_few_large_entries(tier: FileTier) -> None:
+    """Whoever writes meanwhile waits for it."""
+    for number in range(10):
+        put(tier, f"large {number}", bytes(600_000), expires_at=NOW)
+    put(tier, "small", expires_at=NOW)
+    assert [tier.expire(NOW) for _ in range(7)] == [2, 2, 2, 2, 2, 1, 0]
+
+
+def test_the_log_of_a_large_write_is_cut(tier: FileTier) -> None:
+    put(tier, "k", bytes(20_000_000))
+    for number in range(100):
+        put(tier, f"k{number}", bytes(50_000))
+    assert tier._path.with_name(tier._path.name + "-wal").stat().st_size <= LOG_BYTES

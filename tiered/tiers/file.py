@@ -237,7 +237,7 @@ class FileTier(Forking):
             part.unlink(missing_ok=True)
 
     def expire(self, now: int, limit: int = 500) -> int:
-        """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared; returns how many."""
+        """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared, fewer if they are large; returns how many."""
         removed = self._writer.write(lambda session: session.expire(now, limit), lazy=True)
         self.expired += removed
         return removed
@@ -245,7 +245,7 @@ class FileTier(Forking):
     def _tidy(self) -> int:
         """A small step of what time brings; how much there was to do."""
         self.journal.limit(self.max_pending)
-        return self.expire(self._clock.now())
+        return self.expire(self._clock.now()) or self._writer.write(lambda session: session.give_back(), lazy=True)
 
     def close(self) -> None:
         if self._closed:

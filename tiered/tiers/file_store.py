@@ -20,6 +20,8 @@ READER_CACHE_KIB = 2000
 """Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
 too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
 WRITER_CACHE_KIB = 8000
+LOG_BYTES = 8_000_000
+"""What the log (WAL) keeps of the room that a large write took; it takes 4 MB whatever is written."""
 
 STORE_TABLES = """
 CREATE TABLE store (
@@ -95,6 +97,7 @@ class Database:
         try:
             connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
             connection.execute(f"PRAGMA cache_size=-{cache_kib}")
+            connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
         except BaseException:
             connection.close()
             raise
