@@ -8,6 +8,7 @@ from zlib import crc32
 
 from tiered.arguments import Ttl, check_key, check_keys, expiry
 from tiered.chain import Chain, Space
+from tiered.changing import check_free, innermost
 from tiered.entry import Draft
 from tiered.errors import InvalidValue
 from tiered.tiers.base import Write
@@ -39,11 +40,14 @@ class Drafter:
         expires_at = 0 if ttl is None else expiry(ttl, self._chain.clock.now())
         chain, frames, writes = self._chain, self._space.frames, list[Write]()
         limit, most, codec = chain.max_key_bytes, chain.rules.max_size, chain.codec
+        change = innermost.get()
         seed, plain, encode, codec_id = frames.seed, frames.plain, codec.encode, codec.id
         for key, value in items:
             # Most keys are right at a glance, here and in `Core.find`, without a call.
             if type(key) is not str or not key.isascii() or not 0 < len(key) <= limit:
                 key = check_key(key, limit)
+            if change is not None:
+                check_free(change, self._space, key)
             payload = encode(value)
             if len(payload) > most:
                 raise InvalidValue(
@@ -60,5 +64,8 @@ class Drafter:
 
     def tombstones(self, keys: Iterable[str]) -> list[Write]:
         """A delete of each of `keys`, without repetitions."""
-        frames, now = self._space.frames, self._chain.clock.now()
-        return [Write(key, frames.tombstone(key, now)) for key in check_keys(keys, self._chain.max_key_bytes)]
+        frames, now, change = self._space.frames, self._chain.clock.now(), innermost.get()
+        wanted = check_keys(keys, self._chain.max_key_bytes)
+        for key in wanted if change is not None else ():
+            check_free(change, self._space, key)
+        return [Write(key, frames.tombstone(key, now)) for key in wanted]

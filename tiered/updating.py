@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
 from tiered.chain import Chain, Space
+from tiered.changing import changing, check_free, innermost
 from tiered.drafting import own
 from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
@@ -53,6 +54,7 @@ class Updates:
         for limit in (ttl, first):
             if limit is not None and not isinstance(limit, _Keep):
                 ttl_seconds(limit)
+        check_free(innermost.get(), self._space, key)
         turns, turn, line, wrote = self._space.turns, Turn(), Line(), False
         try:
             for attempt in range(MAX_CONFLICTS):
@@ -65,7 +67,8 @@ class Updates:
                 if held is None:
                     held = yield Ask(partial(self._current, key))
                 try:
-                    value = yield Compute(partial(fn, held.value if held.version else default))
+                    with changing(self._space, key):
+                        value = yield Compute(partial(fn, held.value if held.version else default))
                     kept = own(value)
                     write = self._changed(key, kept, held, ttl, first)
                 except Exception:
@@ -90,7 +93,7 @@ class Updates:
             if not wrote:
                 line.broken = True
             turns.leave(key, turn)
-        message = f"{MAX_CONFLICTS} writers in a row, or fn itself, wrote to this key meanwhile; nothing was changed"
+        message = f"{MAX_CONFLICTS} writers in a row were faster; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
 
     def touch(self, key: str, ttl: Ttl) -> Steps[bool]:

@@ -242,19 +242,6 @@ def test_a_store_that_is_closed_while_it_is_used_ends_every_call_and_answers_non
 # Functions that use the store themselves
 
 
-def test_an_update_whose_fn_writes_the_same_key_ends_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(updating, "MAX_CONFLICTS", 5)
-    with TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
-        store.set("k", 0)
-        for fn in (lambda value: (store.set("k", 7), value + 1)[1], lambda _: store.increment("k")):
-            with pytest.raises(NotApplied, match="or fn itself"):
-                store.update("k", fn)
-        assert store.get("k") > 0
-        assert store.update("k", lambda value: store.increment("another") + value) == store.get("k")
-
-
 def test_a_fn_or_a_loader_that_closes_the_store_is_told(tmp_path: Path) -> None:
     calls: list[Callable[[TieredBackend], object]] = [
         lambda store: store.update("k", lambda value: store.close() or 2),

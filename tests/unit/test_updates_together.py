@@ -17,7 +17,7 @@ import pytest
 from tests.clocks import HandClock
 from tests.waiting import LIMIT, eventually, started
 from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, NotApplied, TieredBackend, turns
-from tiered.errors import Ambiguous, StoreError
+from tiered.errors import Ambiguous, Reason, StoreError
 from tiered.steps import drive
 from tiered.tiers.base import Commit, Write
 from tiered.tiers.file_session import Session
@@ -315,10 +315,53 @@ def test_a_function_that_changes_a_key_where_somebody_does_not_get_on_comes_to_a
     assert store.get("n") == 1
 
 
-def test_a_function_that_updates_its_own_key_is_told_so(store: TieredBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once somebody does not get on it goes on alone: it does not wait again at each of its attempts."""
-    monkeypatch.setattr(turns, "GLANCE", 0.2)
-    monkeypatch.setattr("tiered.updating.MAX_CONFLICTS", 20)
-    with pytest.raises(NotApplied, match="fn itself, wrote to this key"):
-        store.update("n", lambda value: store.increment("n"))
-    assert store.get("n") == 20
+CHANGES: list[Callable[[TieredBackend], object]] = [
+    lambda store: store.increment("n"),
+    lambda store: store.touch("n", 60),
+    lambda store: store.set("n", 1),
+    lambda store: store.add("n", 1),
+    lambda store: store.delete("n"),
+    lambda store: store.set_many({"other": 1, "n": 1}),
+    lambda store: store.update("other", lambda _: store.increment("n")),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_function_that_writes_to_its_own_key_is_told_so(
+    store: TieredBackend, change: Callable[[TieredBackend], object]
+) -> None:
+    """Its write would come first, a thousand times."""
+    with pytest.raises(NotApplied, match="the function that changes 'n' writes to that key itself") as caught:
+        store.update("n", lambda value: change(store))
+    assert caught.value.reason is Reason.MISUSE and store.get("n") == 0
+
+
+def test_a_function_of_a_task_that_writes_to_its_own_key_is_told_so(store: TieredBackend) -> None:
+    begun: list[asyncio.Task[int]] = []
+
+    async def work() -> None:
+        tasks = AsyncTieredBackend.over(store)
+
+        async def inner(value: int) -> int:
+            return await tasks.increment("n") + value
+
+        async def later() -> int:
+            await over.wait()
+            return await tasks.increment("n")
+
+        async def other(value: int) -> int:
+            begun.append(asyncio.create_task(later()))
+            return value + await tasks.increment("other")
+
+        over = asyncio.Event()
+        with pytest.raises(NotApplied, match="let it return the new value"):
+            await tasks.update("n", inner)
+        assert await tasks.update("n", other) == 1
+        over.set()
+        assert await begun[0] == 2  # a task that the function began, and that outlives it
+
+    asyncio.run(work())
+
+
+def test_a_function_may_change_the_same_key_of_another_namespace(store: TieredBackend) -> None:
+    assert store.update("n", lambda value: value + store.namespace("other").increment("n")) == 1
