@@ -15,7 +15,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.waiting import eventually
-from tiered import FileTier, MemoryTier, NotApplied, RedisTier, TieredBackend, TieredError, updating
+from tiered import FileTier, MemoryTier, RedisTier, TieredBackend, TieredError
 from tiered.testing.chaos import FaultyRecord
 
 pytestmark = pytest.mark.faults
