@@ -33,7 +33,7 @@ from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
 from tiered.replication.places import Places
 from tiered.replication.trust import Trust
-from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
+from tiered.tiers.base import CacheTier, Hosts, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 from tiered.turns import Turns
 
@@ -270,11 +270,11 @@ class Chain(Forking):
         return record
 
 
-def _why_none(tier: object) -> str:
-    """What keeps this from being a `Tier`."""
+def _why_none(tier: object, what: type) -> str:
+    """What keeps this from being one of the protocol `what`."""
     if isinstance(tier, (str, type)):
         return "give an instance of one; TieredBackend.from_url takes URLs"
-    members = [*Tier.__annotations__, *(name for name in vars(Tier) if not name.startswith("_"))]
+    members = [name for base in what.__mro__[:-3] for name in [*base.__annotations__, *vars(base)] if name[0] != "_"]
     lacking = [name for name in members if not hasattr(tier, name)]
     # Since Python 3.12 isinstance does not ask __getattr__ for the members of a protocol.
     why = f"it has no {', '.join(lacking)}" if lacking else "what its __getattr__ gives does not count"
@@ -286,17 +286,24 @@ def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guar
         raise ConfigError("a chain is a list of at least one tier, such as [MemoryTier(), FileTier(directory)]")
     for tier in tiers:
         if not isinstance(tier, Tier) or isinstance(tier, type):
-            raise ConfigError(f"{tier!r:.60} is no tier: {_why_none(tier)}")
+            raise ConfigError(f"{tier!r:.60} is no tier: {_why_none(tier, Tier)}")
     names = [tier.name for tier in tiers]
     if len(set(names)) != len(names):
         raise ConfigError(f"tier names must differ: {', '.join(names)}; give one of them name=…")
     if any(isinstance(tier, MemoryTier) for tier in tiers[1:]):
         raise ConfigError("memory must be the first tier, and there can be only one")
-    record = tiers[-1]
+    first, record = tiers[0], tiers[-1]
     if not isinstance(record, Record):
         raise ConfigError(f"{record.name}: the last tier must be a store of record (it lacks commit, read, scan …)")
     if why := getattr(record, "no_record", ""):
         raise ConfigError(f"{record.name}: {why}")
-    first = tiers[0]
     memory = first if isinstance(first, MemoryTier) else MemoryTier(max_entries=0, clock=clock)
-    return memory, [Guard(tier, clock=clock) for tier in tiers[:-1] if tier is not memory], record
+    return memory, [Guard(_cache(tier), clock=clock) for tier in tiers[:-1] if tier is not memory], record
+
+
+def _cache(tier: Tier) -> CacheTier:
+    if isinstance(tier, CacheTier):
+        return tier
+    if isinstance(tier, Record):
+        raise ConfigError(f"{tier.name}: this is a store of record, which only the last tier can be")
+    raise ConfigError(f"{tier.name}: this is no cache tier: {_why_none(tier, CacheTier)}")

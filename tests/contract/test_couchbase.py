@@ -10,7 +10,7 @@ import pytest
 
 from tests.couchbase_servers import fresh, with_scans
 from tiered import CouchbaseTier
-from tiered.testing.contract import RecordContract
+from tiered.testing.contract import CacheContract, RecordContract
 from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.testing.journal_contract import JournalContract
 from tiered.tiers import couchbase_generations
@@ -28,7 +28,7 @@ def tier_at(url: str) -> CouchbaseTier:
     return with_scans(CouchbaseTier(url, prefix=fresh(), timeout=30.0, connect_timeout=30.0))
 
 
-class TestCouchbaseTier(RecordContract, EnumerableContract):
+class TestCouchbaseTier(CacheContract, RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self, couchbase_url: str) -> Iterator[CouchbaseTier]:
         tier = tier_at(couchbase_url)

@@ -12,7 +12,7 @@ import pytest
 
 from tiered.entry import Draft, expires_at_of, is_tombstone, version_of
 from tiered.errors import StoreError
-from tiered.testing.contract import RecordContract
+from tiered.testing.contract import CacheContract, RecordContract
 from tiered.testing.journal_contract import JournalContract
 from tiered.tiers.base import Absence, Commit, Mark, Page, TierHealth, Write, Written
 
@@ -40,9 +40,6 @@ class DictRecord:
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         with self.opened():
             return [self.frames.get((scope, key)) for key in keys]
-
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self.put_many(scope, [(key, frame)])[0]
 
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
@@ -185,7 +182,11 @@ class DictRecord:
         return draft.seal(self.version)
 
 
-class TestReference(JournalContract):
+class Whole(CacheContract, JournalContract):
+    """A cache tier, a record and a journal."""
+
+
+class TestReference(Whole):
     @pytest.fixture
     def tier(self) -> Iterator[DictRecord]:
         tier = DictRecord()
@@ -327,7 +328,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("broken, promise", BROKEN)
 def test_a_broken_record_fails(broken: type[DictRecord], promise: str) -> None:
-    test: Any = getattr(JournalContract(), promise)
+    test: Any = getattr(Whole(), promise)
     assert list(signature(test).parameters) == ["tier"]
     test(DictRecord())
     with pytest.raises(AssertionError):

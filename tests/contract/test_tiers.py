@@ -9,13 +9,13 @@ import pytest
 
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier
-from tiered.testing.contract import GivingContract, RecordContract
+from tiered.testing.contract import CacheContract, GivingContract, RecordContract
 from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.testing.journal_contract import JournalContract
 from tiered.tiers.journaled import JournaledRecord
 
 
-class TestMemoryTier(RecordContract, EnumerableContract):
+class TestMemoryTier(CacheContract, RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self) -> Iterator[MemoryTier]:
         tier = MemoryTier()
@@ -23,7 +23,7 @@ class TestMemoryTier(RecordContract, EnumerableContract):
         tier.close()
 
 
-class TestFileTier(JournalContract, EnumerableContract, GivingContract):
+class TestFileTier(JournalContract, GivingContract):
     @pytest.fixture
     def tier(self, tmp_path: Path) -> Iterator[FileTier]:
         tier = FileTier(tmp_path)
@@ -31,7 +31,7 @@ class TestFileTier(JournalContract, EnumerableContract, GivingContract):
         tier.close()
 
 
-class TestRedisTier(RecordContract, EnumerableContract):
+class TestRedisTier(CacheContract, RecordContract, EnumerableContract):
     @pytest.fixture
     def tier(self, redis_server: RedisServer) -> Iterator[RedisTier]:
         tier = RedisTier(redis_server.url, timeout=5.0)

@@ -39,7 +39,7 @@ from tiered.testing.chaos.checker import Report
 from tiered.testing.chaos.history import HistoryFile
 from tiered.testing.chaos.stack import Stack
 from tiered.testing.chaos.workload import Workload
-from tiered.testing.contract import TierContract
+from tiered.testing.contract import CacheContract, put
 from tiered.tiers import redis_link
 from tiered.tiers.file_session import Session
 from tiered.tiers.memory import Partition
@@ -260,7 +260,7 @@ def test_a_history_survives_on_disk_without_its_cut_off_last_line(tmp_path: Path
 # Faulty tiers
 
 
-class TestFaultyTierWithoutFaults(TierContract):
+class TestFaultyTierWithoutFaults(CacheContract):
     @pytest.fixture
     def tier(self) -> Iterator[FaultyTier]:
         tier = FaultyTier(MemoryTier())
@@ -275,12 +275,12 @@ def frame(version: int) -> bytes:
 def test_a_failure_before_has_no_effect_and_one_after_has() -> None:
     tier = FaultyTier(MemoryTier(), Faults(before=1))
     with pytest.raises(NotApplied):
-        tier.put("s", "k", frame(1))
+        put(tier, "s", "k", frame(1))
     with pytest.raises(StoreUnavailable):
         tier.get("s", "k")
     tier.faults = Faults(after=1)
     with pytest.raises(Ambiguous):
-        tier.put("s", "k", frame(2))
+        put(tier, "s", "k", frame(2))
     tier.faults = Faults()
     assert tier.get("s", "k") == frame(2) and tier.counts == {"before": 2, "after": 1}
 
@@ -288,7 +288,7 @@ def test_a_failure_before_has_no_effect_and_one_after_has() -> None:
 def test_a_late_put_arrives_after_its_caller_has_given_up() -> None:
     tier = FaultyTier(MemoryTier(), Faults(late=1, late_by=2))
     with pytest.raises(Ambiguous) as error:
-        tier.put("s", "k", frame(1))
+        put(tier, "s", "k", frame(1))
     assert error.value.reason is Reason.TIMEOUT
     tier.faults = Faults()
     tier.get("s", "other")
@@ -299,23 +299,23 @@ def test_a_late_put_arrives_after_its_caller_has_given_up() -> None:
 def test_eviction_delay_and_old_data() -> None:
     slept: list[float] = []
     tier = FaultyTier(MemoryTier(), sleep=slept.append)
-    tier.put("s", "k", frame(1))
-    tier.put("s", "k", frame(2))
+    put(tier, "s", "k", frame(1))
+    put(tier, "s", "k", frame(2))
     tier.faults = Faults(old=1, delay=1, seconds=3)
     assert tier.get("s", "k") == frame(1) and slept == [3]
     tier.faults = Faults(evict=1)
     assert tier.get("s", "k") is None
     tier.faults = Faults()
-    assert tier.put("s", "k", frame(1))  # an empty place takes what is older
+    assert put(tier, "s", "k", frame(1))  # an empty place takes what is older
 
 
 def test_a_restored_snapshot_is_refused_until_a_probe_sees_the_new_run() -> None:
     tier = FaultyTier(MemoryTier())
-    tier.put("s", "k", frame(1))
+    put(tier, "s", "k", frame(1))
     before = tier.probe()
     tier.snapshot()
-    tier.put("s", "k", frame(2))
-    tier.put("s", "l", frame(3))
+    put(tier, "s", "k", frame(2))
+    put(tier, "s", "l", frame(3))
     tier.restore()
     with pytest.raises(StoreUnavailable) as error:
         tier.get("s", "k")

@@ -12,6 +12,7 @@ import redis
 from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.errors import NotApplied, Reason, StoreUnavailable
+from tiered.testing.contract import put
 
 
 @pytest.fixture
@@ -176,9 +177,9 @@ def test_versions_are_compared_exactly_in_redis(redis_server: RedisServer, raw: 
     tier = RedisTier(redis_server.url)
     base = draft(namespace_seed("n"), "k", b"\x01", 1)
     for version in (1, 2**32 - 1, 2**32, 2**53, 2**53 + 1, 2**63 - 2, 2**63 - 1):
-        assert tier.put("n:1", "k", base.seal(version)) is True
-        assert tier.put("n:1", "k", base.seal(version)) is False
-        assert tier.put("n:1", "k", base.seal(version - 1)) is False
+        assert put(tier, "n:1", "k", base.seal(version)) is True
+        assert put(tier, "n:1", "k", base.seal(version)) is False
+        assert put(tier, "n:1", "k", base.seal(version - 1)) is False
     raw.script_flush()
     assert tier.put_many("n:1", [("x", base.seal(5)), ("x", base.seal(4)), ("y", base.seal(1))]) == [True, False, True]
     assert 0 < raw.pttl("tiered:n:1:x") <= 86_400_000
@@ -189,5 +190,5 @@ def test_a_read_only_replica_refuses_writes_as_not_applied(redis_server: RedisSe
     raw.replicaof("127.0.0.1", str(free_port()))
     tier = RedisTier(redis_server.url)
     with pytest.raises(NotApplied):
-        tier.put("n:1", "k", b"\xf5t\x01" + b"\0" * 4 + b"\x00\x00\x00\x01" + b"\0" * 30)
+        put(tier, "n:1", "k", b"\xf5t\x01" + b"\0" * 4 + b"\x00\x00\x00\x01" + b"\0" * 30)
     tier.close()

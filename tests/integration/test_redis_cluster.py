@@ -16,7 +16,7 @@ from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.cli.doctor.redis import check_redis
 from tiered.entry import Draft, draft, namespace_seed, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
-from tiered.testing.contract import TierContract
+from tiered.testing.contract import CacheContract, put
 from tiered.testing.enumerable_contract import EnumerableContract
 from tiered.tiers.redis_masters import FAILURES
 
@@ -70,7 +70,7 @@ def tier(cluster: RedisCluster) -> Iterator[RedisTier]:
     tier.close()
 
 
-class TestTheContract(TierContract, EnumerableContract):
+class TestTheContract(CacheContract, EnumerableContract):
     @pytest.fixture
     def tier(self, cluster: RedisCluster) -> Iterator[RedisTier]:
         tier = RedisTier(cluster.url, timeout=SLOW, connect_timeout=SLOW)
@@ -94,10 +94,10 @@ def test_keys_of_one_slot_travel_together(cluster: RedisCluster, tier: RedisTier
 
 
 def test_scripts_come_back_after_a_flush(cluster: RedisCluster, tier: RedisTier) -> None:
-    for version, put in enumerate((tier.put_many, lambda scope, items: [tier.put(scope, *it) for it in items]), 1):
+    for version, do in enumerate((tier.put_many, lambda scope, items: [put(tier, scope, *it) for it in items]), 1):
         for master in cluster.masters:
             cluster.ask(master, "SCRIPT", "FLUSH")
-        assert put(SCOPE, [(key, frame(key, version)) for key in KEYS]) == [True] * len(KEYS)
+        assert do(SCOPE, [(key, frame(key, version)) for key in KEYS]) == [True] * len(KEYS)
 
 
 def test_another_run_of_any_master_is_another_server_and_ends_subscriptions(frail: RedisCluster) -> None:
@@ -141,7 +141,7 @@ def test_a_slot_that_moves_to_another_master_is_followed(cluster: RedisCluster, 
     )
     assert tier.get_many(SCOPE, keys) == [*map(frame, keys[:10]), *[None] * 10]
     assert [tier.get(SCOPE, key) for key in (keys[0], keys[9], keys[15])] == [frame(keys[0]), frame(keys[9]), None]
-    assert tier.put(SCOPE, keys[0], frame(keys[0], 2)) and tier.put(SCOPE, keys[15], frame(keys[15], 2))
+    assert put(tier, SCOPE, keys[0], frame(keys[0], 2)) and put(tier, SCOPE, keys[15], frame(keys[15], 2))
     assert tier.put_many(SCOPE, [(key, frame(key, 2)) for key in keys]) == [False, *[True] * 14, False, *[True] * 4]
     finish()
     assert cluster.owner("{moving}") is target
@@ -156,7 +156,7 @@ def test_a_new_master_is_followed_while_it_is_filled_and_else_another_server(fra
     before = [tier.probe() for tier in (seeing, absent)]
     added, home = frail.add(), frail.owner("tiered:n:1:k")
     finish = frail.migrate("tiered:n:1:k", added)
-    assert seeing.get(SCOPE, "k") is None and seeing.put(SCOPE, "k", frame("k"))
+    assert seeing.get(SCOPE, "k") is None and put(seeing, SCOPE, "k", frame("k"))
     finish()
     assert seeing.get(SCOPE, "k") == frame("k") and frail.owner("tiered:n:1:k") is added
     assert seeing._link._masters.nodes[
@@ -165,13 +165,13 @@ def test_a_new_master_is_followed_while_it_is_filled_and_else_another_server(fra
     with pytest.raises(StoreUnavailable) as read:
         absent.get(SCOPE, "k")
     with pytest.raises(NotApplied) as written:
-        absent.put(SCOPE, "k", frame("k", 2))
+        put(absent, SCOPE, "k", frame("k", 2))
     assert read.value.reason is written.value.reason is Reason.RESTARTED
     assert absent.probe() not in before
     assert absent.get(SCOPE, "k") == frame("k")
     frail.migrate("tiered:n:1:k", home)()
     for version, tier in enumerate((seeing, absent), 2):
-        assert tier.put(SCOPE, "k", frame("k", version)) and tier.get(SCOPE, "k") == frame("k", version)
+        assert put(tier, SCOPE, "k", frame("k", version)) and tier.get(SCOPE, "k") == frame("k", version)
         tier.close()
 
 
@@ -212,7 +212,7 @@ def test_a_hung_master_takes_the_tier_out_of_service_and_not_a_time_limit_for_ev
         tier.get(SCOPE, next(key for key in KEYS if key not in mine))
     assert caught.value.reason.trips_breaker
     with pytest.raises(NotApplied):
-        tier.put(SCOPE, mine[0], frame(mine[0], 2))
+        put(tier, SCOPE, mine[0], frame(mine[0], 2))
     with pytest.raises(StoreUnavailable):
         tier.probe()
     hung.thaw()
@@ -232,7 +232,7 @@ def test_a_master_that_was_replaced_and_reinstated_unnoticed_is_greeted_anew(rep
     tier = RedisTier(replicated.url, timeout=SLOW, connect_timeout=SLOW)
     before, subscription = tier.probe(), tier.subscribe()
     key = next(key for key in KEYS if replicated.owner(f"tiered:n:1:{key}") is replicated.masters[0])
-    tier.put(SCOPE, key, frame(key))
+    put(tier, SCOPE, key, frame(key))
     for promoted in (replicated.replicas[0], replicated.masters[0]):
         replicated.ask(promoted, "CLUSTER", "FAILOVER", "TAKEOVER")
         eventually(lambda server=promoted: replicated.owner(f"tiered:n:1:{key}") is server)
@@ -381,7 +381,7 @@ def test_a_server_without_cluster_says_so(redis_url: str) -> None:
     with pytest.raises(StoreUnavailable, match="cluster support disabled"):
         tier.get(SCOPE, "k")
     with pytest.raises(NotApplied, match="cluster support disabled"):
-        tier.put(SCOPE, "k", frame("k"))
+        put(tier, SCOPE, "k", frame("k"))
     assert not tier.health().ok
     tier.close()
 
@@ -393,7 +393,7 @@ def test_no_node_at_all_is_told_in_time() -> None:
             failing()
         assert caught.value.reason is Reason.CONNECTION
     with pytest.raises(NotApplied):
-        tier.put(SCOPE, "k", frame("k"))
+        put(tier, SCOPE, "k", frame("k"))
     tier.close()
     with pytest.raises(StoreUnavailable, match="closed"):
         tier.get(SCOPE, "k")

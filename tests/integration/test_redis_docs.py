@@ -18,6 +18,7 @@ from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.errors import Ambiguous, StoreError
+from tiered.testing.contract import put
 
 PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
 URLS: dict[str, str] = dict(re.findall(r"^\| ([^|]+?) \| `([^`]+)` \|$", PAGE, re.MULTILINE))
@@ -49,7 +50,7 @@ def here(text: str, ports: dict[int, int]) -> str:
 
 def works(url: str) -> None:
     tier = RedisTier(url, timeout=SLOW, connect_timeout=SLOW)
-    assert tier.probe() and tier.put("n:1", "k", FRAME) and tier.get("n:1", "k") == FRAME
+    assert tier.probe() and put(tier, "n:1", "k", FRAME) and tier.get("n:1", "k") == FRAME
     tier.close()
 
 
@@ -101,7 +102,7 @@ def test_cluster_with_the_least_rights(cluster: RedisCluster) -> None:
     assert tier.probe() and tier.put_many("n:1", items, tell=True) == [True] * 100
     target = next(master for master in cluster.masters if master is not cluster.owner("tiered:n:1:k0"))
     finish = cluster.migrate("tiered:n:1:k0", target)
-    assert tier.put("n:1", "{k0}x", FRAME) and tier.get("n:1", "k0") == FRAME
+    assert put(tier, "n:1", "{k0}x", FRAME) and tier.get("n:1", "k0") == FRAME
     finish()
     assert tier.get("n:1", "k0") == FRAME and tier.health().ok
     assert tier.claim("n", "mine") == "mine" and tier.claim("n", "theirs") == "mine"
@@ -161,9 +162,9 @@ def test_a_user_without_the_keys_or_the_channels_is_told(redis_server: RedisServ
         raw.execute_command(ACL.replace("~tiered:*", "~theirs:*"))
         url = f"redis://bot:PASSWORD@127.0.0.1:{redis_server.port}/0"
         tier = RedisTier(url, timeout=SLOW, connect_timeout=SLOW)
-        assert "MISUSE" == refused(lambda: tier.get("n:1", "k")) == refused(lambda: tier.put("n:1", "k", FRAME))
+        assert "MISUSE" == refused(lambda: tier.get("n:1", "k")) == refused(lambda: put(tier, "n:1", "k", FRAME))
         raw.execute_command(ACL.replace("&tiered:*", ""))
-        assert tier.put("n:1", "k", FRAME)
+        assert put(tier, "n:1", "k", FRAME)
         with pytest.raises(Ambiguous):  # the script has stored it before it may not tell of it
             tier.put_many("n:1", [("other", FRAME)], tell=True)
         assert tier.get("n:1", "other") == FRAME

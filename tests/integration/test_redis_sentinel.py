@@ -14,6 +14,7 @@ from tests.servers import free_port
 from tiered import RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.testing.contract import put
 
 SCOPE = "n:1"
 SLOW = 5.0
@@ -65,12 +66,12 @@ def test_a_master_that_was_replaced_is_not_believed_though_it_answers(sentinels:
     """A failover that an operator asked for: the old master goes on, as a replica; so does its subscription."""
     tier = RedisTier(sentinels.url, timeout=SLOW, connect_timeout=SLOW)
     before, subscription = tier.probe(), tier.subscribe()
-    assert tier.put(SCOPE, "k", frame("k")) and tier.get(SCOPE, "k") == frame("k")
+    assert put(tier, SCOPE, "k", frame("k")) and tier.get(SCOPE, "k") == frame("k")
     with redis.Redis(port=sentinels.sentinels[0].port) as sentinel:
         sentinel.execute_command("SENTINEL", "FAILOVER", sentinels.service)
     eventually(lambda: reason(tier) is Reason.RESTARTED)
     eventually(lambda: another(tier, before))
-    assert tier.put(SCOPE, "k", frame("k", 2)) and tier.get(SCOPE, "k") == frame("k", 2)
+    assert put(tier, SCOPE, "k", frame("k", 2)) and tier.get(SCOPE, "k") == frame("k", 2)
     with pytest.raises(StoreUnavailable):
         subscription.receive()
     subscription.close()
@@ -102,7 +103,7 @@ def test_sentinels_that_hang_or_are_gone_cost_their_time_limits_only(sentinels: 
     sentinels.sentinels[1].kill()
     tier = RedisTier(sentinels.url, timeout=0.5, connect_timeout=0.5)
     started = time.monotonic()
-    assert tier.put(SCOPE, "k", frame("k"))
+    assert put(tier, SCOPE, "k", frame("k"))
     assert time.monotonic() - started < 5
     sentinels.sentinels[2].kill()
     assert tier.get(SCOPE, "k") == frame("k")  # nobody is asked while the connection holds
@@ -112,7 +113,7 @@ def test_sentinels_that_hang_or_are_gone_cost_their_time_limits_only(sentinels: 
         tier.get(SCOPE, "k")
     assert caught.value.reason is Reason.CONNECTION
     with pytest.raises(NotApplied):
-        tier.put(SCOPE, "k", frame("k", 2))
+        put(tier, SCOPE, "k", frame("k", 2))
     tier.close()
 
 

@@ -16,6 +16,7 @@ from tests.servers import RedisServer, free_port
 from tiered import RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
+from tiered.testing.contract import put
 
 SCOPE = "n:1"
 SLOW = 5.0
@@ -51,7 +52,7 @@ def start(authority: trustme.CA) -> Iterator[Callable[..., TlsServer]]:
 
 def works(url: str) -> None:
     tier = RedisTier(url, timeout=SLOW, connect_timeout=SLOW)
-    assert tier.put(SCOPE, "k", FRAME) and tier.get(SCOPE, "k") == FRAME and tier.get_many(SCOPE, ["k"]) == [FRAME]
+    assert put(tier, SCOPE, "k", FRAME) and tier.get(SCOPE, "k") == FRAME and tier.get_many(SCOPE, ["k"]) == [FRAME]
     assert tier.probe() and tier.health().ok
     subscription = tier.subscribe()
     subscription.add("n")
@@ -67,7 +68,7 @@ def test_a_certificate_of_the_authority_is_accepted(start: Callable[..., TlsServ
 def test_values_larger_than_a_record_of_tls_come_whole(start: Callable[..., TlsServer], ca: str) -> None:
     frame = draft(namespace_seed("n"), "k", b"x" * 3_000_000, 1).seal(1)
     tier = RedisTier(f"{start().url}?ssl_ca_certs={ca}", timeout=SLOW, connect_timeout=SLOW)
-    assert tier.put(SCOPE, "k", frame) and tier.get(SCOPE, "k") == frame
+    assert put(tier, SCOPE, "k", frame) and tier.get(SCOPE, "k") == frame
     tier.close()
 
 
@@ -92,7 +93,7 @@ def test_a_certificate_that_does_not_hold_degrades_with_the_reason(
     with pytest.raises(StoreUnavailable, match=told) as read:
         tier.get(SCOPE, "k")
     with pytest.raises(NotApplied, match="ssl_ca_certs") as written:
-        tier.put(SCOPE, "k", FRAME)
+        put(tier, SCOPE, "k", FRAME)
     assert read.value.reason is written.value.reason is Reason.CONNECTION
     assert not tier.health().ok
     tier.close()
@@ -114,7 +115,7 @@ def test_no_check_is_left_out_unless_told(start: Callable[..., TlsServer]) -> No
         with pytest.raises(ConfigError, match="insecure_tls"):
             RedisTier(f"{url}?{query}")
     tier = RedisTier(f"{url}?ssl_cert_reqs=none", insecure_tls=True, timeout=SLOW, connect_timeout=SLOW)
-    assert tier.put(SCOPE, "k", FRAME)
+    assert put(tier, SCOPE, "k", FRAME)
     tier.close()
 
 

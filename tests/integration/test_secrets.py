@@ -13,6 +13,7 @@ import pytest
 from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend, TieredError
 from tiered.codecs.keys import new_key
+from tiered.testing.contract import put
 
 PASSWORD, KEY = "hunter2hunter2", new_key("k")
 SECRETS = (PASSWORD, KEY.partition(":")[2])
@@ -83,7 +84,7 @@ def test_nothing_shows_a_password_or_a_key(
             for act in (
                 tier.probe,
                 lambda t=tier: t.get("n:1", "k"),
-                lambda t=tier: t.put("n:1", "k", PASSWORD.encode()),
+                lambda t=tier: put(t, "n:1", "k", PASSWORD.encode()),
             ):
                 try:
                     act()

@@ -334,7 +334,7 @@ MUTANTS = [
     Mutant("order", "a version that came to nothing may be built on", "tiered/tiers/file_session.py",
            "            given.version = NOTHING_HAS\n", "            pass\n", ("tests/unit/test_file_tier.py",)),
     Mutant("order", "what was told is taken back by the next transaction", "tiered/tiers/file_session.py",
-           "        self._given.clear()\n        self._entered", "        self._entered", ("tests/unit/test_file_tier.py",)),
+           "        self._given.clear()\n        self._stored", "        self._stored", ("tests/unit/test_file_tier.py",)),
     Mutant("order", "an update builds on what was never written", "tiered/tiers/file_session.py",
            "            expect = after.version\n", "            expect = self._last\n", TOGETHER),
     Mutant("order", "whoever comes builds on what cannot be written", "tiered/updating.py",

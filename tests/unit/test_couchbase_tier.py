@@ -26,7 +26,7 @@ from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed, version_of
 from tiered.errors import Reason
 from tiered.testing.chaos import Faults, FaultyTier
-from tiered.testing.contract import value
+from tiered.testing.contract import put, value
 from tiered.tiers import couchbase_generations
 from tiered.tiers.base import Write
 from tiered.tiers.couchbase_documents import MAX_BODY, id_of, native_expiry, pack, unpack
@@ -138,11 +138,11 @@ def test_a_cache_refuses_what_is_older_than_what_it_cannot_hold(tier: CouchbaseT
     def frame(version: int, size: int) -> bytes:
         return draft(namespace_seed("n"), "k", b"x" * size, codec_for(None).id).seal(version)
 
-    assert tier.put("n:1", "k", frame(1, 10))
-    assert tier.put("n:1", "k", frame(3, MAX_BODY)), "so that the old value is not read"
+    assert put(tier, "n:1", "k", frame(1, 10))
+    assert put(tier, "n:1", "k", frame(3, MAX_BODY)), "so that the old value is not read"
     assert tier.get("n:1", "k") is None
-    assert tier.put("n:1", "k", frame(2, 10)) is False
-    assert tier.put("n:1", "k", frame(4, 10)) and tier.get("n:1", "k") == frame(4, 10)
+    assert put(tier, "n:1", "k", frame(2, 10)) is False
+    assert put(tier, "n:1", "k", frame(4, 10)) and tier.get("n:1", "k") == frame(4, 10)
 
 
 def test_a_cache_takes_keys_that_a_record_would_not(tier: CouchbaseTier, tmp_path: Any) -> None:
@@ -299,7 +299,7 @@ def test_damage_in_the_record_is_an_error_and_foreign_bytes_in_a_cache_are_none(
                 store.get("k")
             collection.upsert(cached, bad)
             assert tier.get("default:1", "k") != new
-            assert tier.put("default:1", "k", new) and tier.get("default:1", "k") == new
+            assert put(tier, "default:1", "k", new) and tier.get("default:1", "k") == new
         store.set("k", 2)
         assert store.get("k") == 2
 

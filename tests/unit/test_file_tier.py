@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.file_tier import NOW, SEED, connection, frame, open_tier, put, value
+from tests.file_tier import NOW, SEED, connection, open_tier, put, value
+from tiered import TieredBackend
 from tiered.entry import tombstone, version_of
 from tiered.errors import ConfigError, StoreUnavailable
-from tiered.tiers.base import NOTHING_HAS, RETENTION_MS, Given, Record, Tier, Write
+from tiered.tiers.base import NOTHING_HAS, CacheTier, Given, Record, Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_session import Session
 
@@ -25,8 +26,13 @@ def tier(tmp_path: Path) -> Iterator[FileTier]:
 # Reading and writing
 
 
-def test_is_a_record_and_a_cache_tier(tier: FileTier) -> None:
-    assert isinstance(tier, Record) and isinstance(tier, Tier)
+def test_is_a_record_and_no_cache_tier(tier: FileTier, tmp_path: Path) -> None:
+    """What a power cut, or somebody who puts a directory back, makes of it, it cannot tell: old values would be read."""
+    assert isinstance(tier, Record) and not isinstance(tier, CacheTier)
+    with closing(open_tier(tmp_path / "cache")) as cache:
+        cache.name = "ssd"
+        with pytest.raises(ConfigError, match="ssd: this is a store of record, which only the last tier can be"):
+            TieredBackend([cache, tier])
 
 
 def test_read_returns_what_was_committed(tier: FileTier) -> None:
@@ -156,32 +162,11 @@ def test_two_stores_begin_with_generations_that_the_other_does_not_have(tmp_path
     assert len(set(firsts)) == 3 and min(abs(a - b) for a in firsts for b in firsts if a != b) > 1000
 
 
-# The cache role
-
-
-def test_put_accepts_only_newer(tier: FileTier) -> None:
-    assert tier.put("s", "k", frame("k", 5))
-    assert not tier.put("s", "k", frame("k", 5))
-    items = [("k", frame("k", 4)), ("k", frame("k", 6)), ("x", b"junk"), ("x", frame("x", 1))]
-    assert tier.put_many("s", items) == [False, True, False, True]
-    connection(tier).execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
-    assert tier.put("s", "x", frame("x", 1))
-    assert tier.get_many("s", ["k", "y"]) == [frame("k", 6), None]
-
-
-def test_a_cached_frame_stays_for_the_retention_and_then_goes(tier: FileTier) -> None:
-    tier.put("s", "k", frame("k", 1, keep_until=NOW))
-    tier.put("s", "for ever", frame("for ever", 1))
-    assert tier.expire(NOW + RETENTION_MS - 1) == 0
-    assert tier.expire(NOW + RETENTION_MS) == 1
-    assert tier.get_many("s", ["k", "for ever"]) == [None, frame("for ever", 1)]
-
-
-def test_forget_and_clear_are_swept_in_small_steps(tier: FileTier) -> None:
-    tier.put_many("s", [(str(n), frame(str(n), 1)) for n in range(25)])
+def test_what_was_cleared_is_swept_in_small_steps(tier: FileTier) -> None:
+    tier.commit("n", [Write(str(n), value(str(n))) for n in range(25)], now=NOW)
+    tier.clear("n")
     put(tier, "kept")
-    tier.forget("s")
-    assert tier.get("s", "3") is None
+    assert tier.read("n", "3")[1] is None
     assert [tier.expire(NOW, limit=10) for _ in range(4)] == [10, 10, 5, 0]
     assert tier.read("n", "kept")[1] is not None
 

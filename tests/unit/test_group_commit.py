@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.file_tier import files, frame, open_tier, put
+from tests.file_tier import NOW, files, open_tier, put, value
 from tests.waiting import LIMIT, eventually, started
 from tiered import MemoryTier, TieredBackend
 from tiered.errors import NotApplied, Reason, TieredError
+from tiered.tiers.base import Write
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file import FileTier
 
@@ -41,23 +42,27 @@ def test_concurrent_writers_all_get_versions_of_their_own(tier: FileTier) -> Non
 
 
 def test_a_failing_write_does_not_fail_the_others_in_its_batch(tier: FileTier) -> None:
-    jobs = [Job(lambda s: s.put("s", [("a", frame("a", 1))])), Job(lambda s: 1 // 0), Job(lambda s: "fine")]
+    jobs = [
+        Job(lambda s: s.commit("n", [Write("a", value("a"))], (), NOW)),
+        Job(lambda s: 1 // 0),
+        Job(lambda s: "fine"),
+    ]
     tier._writer._transact(jobs)
-    assert jobs[0].result == [True] and jobs[0].error is None
+    assert jobs[0].result.written[0].version and jobs[0].error is None
     assert isinstance(jobs[1].error, ZeroDivisionError)
     assert jobs[2].result == "fine" and jobs[2].error is None
-    assert tier.get("s", "a") == frame("a", 1)
+    assert tier.read("n", "a")[1] is not None
 
 
 def test_an_interrupted_leader_never_reports_success_to_its_followers(tier: FileTier) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    jobs = [Job(lambda s: s.put("s", [("a", frame("a", 1))])), Job(interrupt)]
+    jobs = [Job(lambda s: s.commit("n", [Write("a", value("a"))], (), NOW)), Job(interrupt)]
     with pytest.raises(KeyboardInterrupt):
         tier._writer._transact(jobs)
     assert isinstance(jobs[0].error, NotApplied)
-    assert tier.get("s", "a") is None
+    assert tier.read("n", "a")[1] is None
     assert put(tier, "k") > 0
 
 

@@ -23,7 +23,7 @@ def space() -> Space:
 def guard(space: Space) -> Guard:
     """Its tier has version 5 of "k"."""
     guard = Guard(MemoryTier(name="cache"))
-    guard.tier.put(space.scope, "k", value("k").seal(5))
+    guard.tier.put_many(space.scope, [("k", value("k").seal(5))])
     return guard
 
 

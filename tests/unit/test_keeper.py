@@ -13,6 +13,7 @@ from tiered.errors import ConfigError, NotApplied, StoreUnavailable
 from tiered.replication.breaker import State
 from tiered.replication.guard import UNANSWERED
 from tiered.replication.keeper import CLAIMS
+from tiered.testing.contract import put
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_who_adopts_a_cache_after_another_process_learns_the_generation(a: Proce
         process.guard.breaker.trip()
     server.run = "run 2"
     server.memory.forget_all()
-    assert old is not None and server.memory.put(scope, "k", old)
+    assert old is not None and put(server.memory, scope, "k", old)
     server.clock.advance(60)
     b.cache.before_probe = a.look
     b.look()

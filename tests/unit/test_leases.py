@@ -68,7 +68,7 @@ class Remote:
 
     def __init__(self, inner: Lending) -> None:
         self.name, self.leases = inner.name, inner.leases
-        for method in ("get", "get_many", "put", "put_many", "forget", "probe", "health", "close"):
+        for method in ("get", "get_many", "put_many", "forget", "probe", "health", "close"):
             setattr(self, method, getattr(inner, method))
 
 

@@ -16,6 +16,7 @@ from tests.servers import RedisServer, free_port
 from tiered import RedisTier
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.testing.contract import put
 from tiered.tiers.base import RETENTION_MS, Write
 from tiered.tiers.redis_link import BELIEF, Link
 
@@ -54,10 +55,10 @@ def raw(server: RedisServer) -> Iterator[Any]:
 @pytest.mark.parametrize("version", [2, 2**32 - 1, 2**32, 2**32 + 1, 2**53, 2**53 + 1, 2**63 - 1])
 def test_only_a_newer_version_replaces(tier: RedisTier, version: int) -> None:
     frames = {v: value("k").seal(v) for v in (version - 1, version)}
-    assert tier.put(SCOPE, "k", frames[version - 1]) is True
-    assert tier.put(SCOPE, "k", frames[version]) is True
-    assert tier.put(SCOPE, "k", frames[version]) is False
-    assert tier.put(SCOPE, "k", frames[version - 1]) is False
+    assert put(tier, SCOPE, "k", frames[version - 1]) is True
+    assert put(tier, SCOPE, "k", frames[version]) is True
+    assert put(tier, SCOPE, "k", frames[version]) is False
+    assert put(tier, SCOPE, "k", frames[version - 1]) is False
     assert tier.get(SCOPE, "k") == frames[version]
 
 
@@ -65,13 +66,13 @@ def test_only_a_newer_version_replaces(tier: RedisTier, version: int) -> None:
 def test_bytes_that_are_no_frame_are_replaced(tier: RedisTier, raw: Any, foreign: bytes) -> None:
     raw.set("tiered:n:1:k", foreign)
     assert tier.get(SCOPE, "k") == foreign
-    assert tier.put(SCOPE, "k", value("k").seal(1)) is True
+    assert put(tier, SCOPE, "k", value("k").seal(1)) is True
 
 
 def test_writers_that_race_leave_the_newest(tier: RedisTier) -> None:
     def write(first: int) -> None:
         for version in range(first, 400, 4):
-            tier.put(SCOPE, "k", value("k").seal(version))
+            put(tier, SCOPE, "k", value("k").seal(version))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(1, 5)]
     for thread in threads:
@@ -82,9 +83,9 @@ def test_writers_that_race_leave_the_newest(tier: RedisTier) -> None:
 
 
 def test_scripts_come_back_after_a_flush(tier: RedisTier, raw: Any) -> None:
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     raw.script_flush()
-    assert tier.put(SCOPE, "k", value("k").seal(2)) is True
+    assert put(tier, SCOPE, "k", value("k").seal(2)) is True
     raw.script_flush()
     assert tier.put_many(SCOPE, [(f"k{n}", value(f"k{n}").seal(1)) for n in range(450)]) == [True] * 450
     raw.script_flush()
@@ -123,7 +124,7 @@ def test_a_hung_server_costs_no_more_than_the_time_limit(server: RedisServer) ->
     server.freeze()
     started = time.monotonic()
     with pytest.raises(Ambiguous) as written:  # on the connection that was open
-        tier.put(SCOPE, "k", value("k").seal(1))
+        put(tier, SCOPE, "k", value("k").seal(1))
     with pytest.raises(StoreUnavailable) as read:
         tier.get(SCOPE, "k")
     assert time.monotonic() - started < 2.0
@@ -145,22 +146,22 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
 
 
 def test_a_killed_server_and_its_return(tier: RedisTier, server: RedisServer) -> None:
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     server.kill()
     with pytest.raises(StoreUnavailable) as first:
         tier.get(SCOPE, "k")
     with pytest.raises(NotApplied) as refused:  # no connection: it was never sent
-        tier.put(SCOPE, "k", value("k").seal(2))
+        put(tier, SCOPE, "k", value("k").seal(2))
     assert first.value.reason is Reason.CONNECTION and refused.value.reason is Reason.CONNECTION
     server.start()
     assert tier.get(SCOPE, "k") is None
 
 
 def test_a_write_whose_connection_broke_is_ambiguous(tier: RedisTier, server: RedisServer) -> None:
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     server.kill()
     with pytest.raises(Ambiguous):
-        tier.put(SCOPE, "k", value("k").seal(2))
+        put(tier, SCOPE, "k", value("k").seal(2))
 
 
 def test_another_run_of_the_server_is_not_believed(tier: RedisTier, server: RedisServer) -> None:
@@ -180,7 +181,7 @@ def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answer
     wires = [tier._link._take(False) for _ in range(3)]
     for wire in wires:
         tier._link._give_back(wire)
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     promoted = RedisServer()
     try:
         tier._link._target.arguments["port"] = promoted.port  # as a sentinel says
@@ -203,7 +204,7 @@ def test_a_password_that_is_missing_or_wrong_is_told_and_not_shown() -> None:
             assert not tier.health().ok
             tier.close()
         good = RedisTier(server.url.replace("//", "//:s3cret@"), timeout=SLOW, connect_timeout=SLOW)
-        assert good.put(SCOPE, "k", value("k").seal(1)) and "s3cret" not in repr(good)
+        assert put(good, SCOPE, "k", value("k").seal(1)) and "s3cret" not in repr(good)
         good.close()
     finally:
         server.stop()
@@ -214,7 +215,7 @@ def test_a_user_without_permission_is_misuse(tier: RedisTier, raw: Any, server: 
     reader = RedisTier(server.url.replace("//", "//reader:pw@"), timeout=SLOW, connect_timeout=SLOW)
     assert reader.get(SCOPE, "k") is None
     with pytest.raises(NotApplied) as caught:
-        reader.put(SCOPE, "k", value("k").seal(1))
+        put(reader, SCOPE, "k", value("k").seal(1))
     assert caught.value.reason is Reason.MISUSE
     reader.close()
 
@@ -222,15 +223,15 @@ def test_a_user_without_permission_is_misuse(tier: RedisTier, raw: Any, server: 
 def test_a_read_only_replica_trips(tier: RedisTier, raw: Any) -> None:
     raw.replicaof("127.0.0.1", str(free_port()))
     with pytest.raises(NotApplied) as caught:
-        tier.put(SCOPE, "k", value("k").seal(1))
+        put(tier, SCOPE, "k", value("k").seal(1))
     assert caught.value.reason is Reason.OTHER and caught.value.reason.trips_breaker
 
 
 def test_a_full_server_says_so_and_still_reads(tier: RedisTier, raw: Any) -> None:
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     raw.config_set("maxmemory", 1)
     with pytest.raises(NotApplied, match="maxmemory") as caught:
-        tier.put(SCOPE, "k", value("k").seal(2))
+        put(tier, SCOPE, "k", value("k").seal(2))
     assert caught.value.reason is Reason.FULL
     with pytest.raises(NotApplied):
         tier.commit("n", [Write("k", value("k"))], now=now())
@@ -242,7 +243,7 @@ def test_a_key_of_another_type_is_misuse_and_left_alone(tier: RedisTier, raw: An
     with pytest.raises(StoreUnavailable) as read:
         tier.get(SCOPE, "k")
     with pytest.raises(NotApplied) as written:
-        tier.put(SCOPE, "k", value("k").seal(1))
+        put(tier, SCOPE, "k", value("k").seal(1))
     assert read.value.reason is Reason.MISUSE and written.value.reason is Reason.MISUSE
     assert raw.lrange("tiered:n:1:k", 0, -1) == [b"theirs"]
     assert tier.get_many(SCOPE, ["k", "x"]) == [None, None]
@@ -344,7 +345,7 @@ def test_construction_and_closing_need_no_server() -> None:
 
 
 def test_a_fork_leaves_the_parents_connections_alone(tier: RedisTier) -> None:
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     child = os.fork()
     if child == 0:
         code = 1
@@ -361,7 +362,7 @@ def test_a_missing_password_means_not_applied(tier: RedisTier) -> None:
     try:
         locked = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW)
         with pytest.raises(NotApplied) as caught:
-            locked.put(SCOPE, "k", value("k").seal(1))
+            put(locked, SCOPE, "k", value("k").seal(1))
         assert caught.value.reason is Reason.AUTH
         locked.close()
     finally:
@@ -425,7 +426,7 @@ def test_a_note_lives_longer_than_what_is_put_soon_after_it(tier: RedisTier, raw
     for place in ("a", "b"):
         tier.note("store-1:0", place)
         assert (tier.noted("store-1:0"), tier.noted("store-1:1")) == (place, None)
-    tier.put(SCOPE, "k", value("k").seal(1))
+    put(tier, SCOPE, "k", value("k").seal(1))
     (entry,) = raw.keys("tiered:n:1:*")
     assert raw.pttl("tiered:store-1:0:place") >= max(raw.pttl(entry) + 30_000, 29 * 86_400_000)  # others put for longer
     raw.set("tiered:store-1:0:place", b"\xff")
@@ -459,7 +460,7 @@ def test_an_unknown_option_is_refused_at_once(query: str, told: str) -> None:
 
 def test_a_client_tells_the_address_and_is_left_open(server: RedisServer, raw: Any) -> None:
     tier = RedisTier(client=raw, timeout=SLOW, connect_timeout=SLOW)
-    assert tier.put(SCOPE, "k", value("k").seal(1)) and tier.get(SCOPE, "k")
+    assert put(tier, SCOPE, "k", value("k").seal(1)) and tier.get(SCOPE, "k")
     tier.close()
     assert raw.ping()
     with pytest.raises(ConfigError):

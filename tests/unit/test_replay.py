@@ -13,6 +13,7 @@ from tiered import MemoryTier, TieredBackend
 from tiered.entry import MAX_VERSION, draft, is_tombstone, version_of
 from tiered.errors import StoreError
 from tiered.replication.replay import PATIENCE
+from tiered.testing.contract import put
 from tiered.tiers.base import Absence, Commit, Journal, Write, Written
 
 
@@ -59,7 +60,7 @@ def test_an_absence_is_put_as_a_tombstone_of_its_version(a: Process, b: Process)
     assert replay(b) == 1
     grave = b.held("gone")
     assert grave is not None and is_tombstone(grave) and version_of(grave) == absence.version
-    assert not b.cache.put(b.store._core.space.scope, "gone", old)
+    assert not put(b.cache, b.store._core.space.scope, "gone", old)
     assert b.store.get("gone") is None and b.cache.gets[-1] == "gone"
     assert b.store.set("gone", "again").version > absence.version and b.store.get("gone") == "again"
 

@@ -13,6 +13,7 @@ from tests.unit.conftest import Start
 from tests.waiting import eventually
 from tiered.entry import MAX_VERSION
 from tiered.errors import Reason, StoreError, StoreUnavailable
+from tiered.testing.contract import put
 from tiered.tiers.base import Told
 
 DELTA = 1.5
@@ -190,7 +191,7 @@ def test_an_absence_that_is_pending_is_owed_after_a_miss(a: Process, start: Star
     a.cache.cut_off()
     a.store.delete("k")
     assert b.store.get("k") is None and b.owes("k")
-    assert b.cache.put(scope, "k", old)  # the late promotion
+    assert put(b.cache, scope, "k", old)  # the late promotion
     assert b.store.get("k") is None
     b.look(3)
     assert not b.owes("k") and b.store.lookup("k").tier == "cache" and b.store.get("k") is None

@@ -11,6 +11,7 @@ from tiered.errors import StoreError
 if TYPE_CHECKING:
     from tiered.backend import TieredBackend
     from tiered.chain import Chain, Space
+    from tiered.tiers.base import Tier
 
 COUNTED = 10_000
 """Marks beyond which they are not counted any further."""
@@ -42,7 +43,7 @@ def space_of(store: TieredBackend) -> Space:
 def conditions(store: TieredBackend) -> list[TierCondition]:
     """Of the tiers that are not in this process. Opens connections, and starts nothing in the background."""
     chain = chain_of(store)
-    below = [(guard.tier, "cache") for guard in chain.guards]
+    below: list[tuple[Tier, str]] = [(guard.tier, "cache") for guard in chain.guards]
     if chain.record is not chain.memory:
         below.append((chain.record, "record"))
     found = []

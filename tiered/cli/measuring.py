@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tiered.cli.condition import chain_of, space_of
 from tiered.entry import Draft
 from tiered.errors import ConfigError, StoreError
-from tiered.tiers.base import Record, Tier, Write
+from tiered.tiers.base import CacheTier, Record, Write
 
 if TYPE_CHECKING:
     from tiered.backend import TieredBackend
@@ -106,7 +106,7 @@ class Bench:
 
     # Its tiers
 
-    def _tier(self, tier: Tier) -> Iterator[Measured]:
+    def _tier(self, tier: CacheTier) -> Iterator[Measured]:
         scope = self._space.scope
         yield self._measured(tier.name, "get", lambda key: tier.get(scope, key))
         yield self._measured(tier.name, "put", lambda key: tier.put_many(scope, [(key, self._frame(key))]))

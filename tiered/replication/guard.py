@@ -18,7 +18,7 @@ from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
-from tiered.tiers.base import Enumerable, Later, Tier
+from tiered.tiers.base import CacheTier, Enumerable, Later
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -54,7 +54,7 @@ class Keyspace(Protocol):
 class Guard:
     """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing."""
 
-    def __init__(self, tier: Tier, *, breaker: Breaker | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, tier: CacheTier, *, breaker: Breaker | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self.tier = tier
         self.name = tier.name
         self.breaker = breaker or Breaker(clock=clock)

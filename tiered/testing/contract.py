@@ -1,6 +1,6 @@
 """The contract of a tier as tests that anyone can run on theirs.
 
-Subclass `TierContract` (a cache tier), `RecordContract` (a store of record too) or `JournalContract` (one that has a
+Subclass `CacheContract` (a cache tier), `RecordContract` (a store of record) or `JournalContract` (one that has a
 journal; journal_contract.py), and `GivingContract` too for one that `gives`, in a test module and provide
 `@pytest.fixture def tier(self)`: a fresh, empty tier per test, closed afterwards. pytest does the rest. It needs room for
 1,000 entries and for one value of 5 MB. Needs pytest, which the extra `dev` brings.
@@ -58,7 +58,23 @@ def value(key: str, content: Any = "value", *, namespace: str = "n", expires_at:
 
 
 class TierContract:
-    """What every cache tier must do. `tier` is a fresh, empty tier; the fixture closes it."""
+    """What every tier must do. `tier` is a fresh, empty tier; the fixture closes it."""
+
+    def test_probe_and_health(self, tier: Any) -> None:
+        identity = tier.probe()
+        assert isinstance(identity, str) and identity
+        assert tier.probe() == identity
+        assert tier.health().ok
+
+    def test_a_closed_tier_says_so(self, tier: Any) -> None:
+        tier.close()
+        tier.close()
+        refused(tier.probe)
+        tier.health()
+
+
+class CacheContract(TierContract):
+    """What every cache tier must do besides."""
 
     def test_nothing_is_none(self, tier: Any) -> None:
         assert tier.get("n:1", "k") is None
@@ -68,38 +84,38 @@ class TierContract:
     def test_what_was_put_is_got(self, tier: Any) -> None:
         for key in HOSTILE_KEYS:
             frame = value(key).seal(3)
-            assert tier.put("n:1", key, frame) is True
+            assert put(tier, "n:1", key, frame) is True
             assert tier.get("n:1", key) == frame
         assert tier.get_many("n:1", HOSTILE_KEYS) == [value(key).seal(3) for key in HOSTILE_KEYS]
         assert tier.get_many("n:1", ["../y", "a", "*", "x"]) == [None] * 4
 
     def test_put_if_newer_compares_versions_exactly(self, tier: Any) -> None:
         for version in BOUNDARIES:
-            assert tier.put("n:1", "k", value("k").seal(version)) is True
-            assert tier.put("n:1", "k", value("k").seal(version)) is False
-            assert tier.put("n:1", "k", value("k", "other").seal(version - 1)) is False
+            assert put(tier, "n:1", "k", value("k").seal(version)) is True
+            assert put(tier, "n:1", "k", value("k").seal(version)) is False
+            assert put(tier, "n:1", "k", value("k", "other").seal(version - 1)) is False
             assert tier.get("n:1", "k") == value("k").seal(version)
 
     @pytest.mark.parametrize("older, newer", CLOSE_PAIRS)
     def test_versions_that_a_float_or_half_a_word_confuses(self, tier: Any, older: int, newer: int) -> None:
-        assert tier.put("n:1", "k", value("k").seal(newer)) is True
-        assert tier.put("n:1", "k", value("k").seal(older)) is False
+        assert put(tier, "n:1", "k", value("k").seal(newer)) is True
+        assert put(tier, "n:1", "k", value("k").seal(older)) is False
         assert tier.get("n:1", "k") == value("k").seal(newer)
-        assert tier.put("n:1", "up", value("up").seal(older)) is True
-        assert tier.put("n:1", "up", value("up").seal(newer)) is True
+        assert put(tier, "n:1", "up", value("up").seal(older)) is True
+        assert put(tier, "n:1", "up", value("up").seal(newer)) is True
 
     def test_a_tombstone_stays_and_refuses_what_is_older(self, tier: Any) -> None:
         now = time.time_ns() // 1_000_000  # not when this was imported: a tier keeps it for a minute
         grave = tombstone(namespace_seed("n"), "k", now).seal(5)
-        tier.put("n:1", "k", value("k").seal(4))
-        assert tier.put("n:1", "k", grave) is True
-        assert tier.put("n:1", "k", value("k").seal(4)) is False
+        put(tier, "n:1", "k", value("k").seal(4))
+        assert put(tier, "n:1", "k", grave) is True
+        assert put(tier, "n:1", "k", value("k").seal(4)) is False
         assert tier.get("n:1", "k") == grave
-        assert tier.put("n:1", "k", value("k", "again").seal(6)) is True
+        assert put(tier, "n:1", "k", value("k", "again").seal(6)) is True
 
     def test_a_frame_past_its_retention_still_replaces_what_is_older(self, tier: Any) -> None:
-        tier.put("n:1", "k", value("k", "old").seal(1))
-        tier.put("n:1", "k", value("k", "new", expires_at=NOW - 1_000_000).seal(2))
+        put(tier, "n:1", "k", value("k", "old").seal(1))
+        put(tier, "n:1", "k", value("k", "new", expires_at=NOW - 1_000_000).seal(2))
         assert tier.get("n:1", "k") != value("k", "old").seal(1)
 
     def test_batches_keep_their_order_and_apply_in_it(self, tier: Any) -> None:
@@ -113,15 +129,15 @@ class TierContract:
         assert tier.get_many("n:1", ["x", "absent", "x", "k7"]) == [newest, None, newest, items[7][1]]
 
     def test_scopes_are_separate(self, tier: Any) -> None:
-        tier.put("n:1", "k", value("k", 1).seal(9))
+        put(tier, "n:1", "k", value("k", 1).seal(9))
         assert tier.get("n:2", "k") is None
-        assert tier.put("n:2", "k", value("k", 2).seal(1)) is True
+        assert put(tier, "n:2", "k", value("k", 2).seal(1)) is True
         assert tier.get("n:1", "k") == value("k", 1).seal(9) and tier.get("n:2", "k") == value("k", 2).seal(1)
 
     def test_large_and_empty_values(self, tier: Any) -> None:
         for version, payload in enumerate((CODEC.encode(b""), CODEC.encode(b"x" * 5_000_000), b""), 1):
             frame = draft(namespace_seed("n"), "k", payload, CODEC.id).seal(version)
-            assert tier.put("n:1", "k", frame) and tier.get("n:1", "k") == frame
+            assert put(tier, "n:1", "k", frame) and tier.get("n:1", "k") == frame
 
     def test_many_threads_end_with_the_highest_version(self, tier: Any) -> None:
         seed = random.randrange(2**32)
@@ -130,27 +146,16 @@ class TierContract:
 
         def work(mine: list[int]) -> None:
             for version in mine:
-                tier.put("n:1", "k", value("k", version).seal(version))
+                put(tier, "n:1", "k", value("k", version).seal(version))
 
         run_threads(work, [(versions[n::8],) for n in range(8)])
         assert version_of(tier.get("n:1", "k")) == max(versions)
 
-    def test_probe_and_health(self, tier: Any) -> None:
-        identity = tier.probe()
-        assert isinstance(identity, str) and identity
-        assert tier.probe() == identity
-        assert tier.health().ok
-
-    def test_a_closed_tier_says_so(self, tier: Any) -> None:
+    def test_a_closed_cache_says_so(self, tier: Any) -> None:
         tier.close()
-        tier.close()
-        frame = value("k").seal(1)
         refused(tier.get, "n:1", "k")
         refused(tier.get_many, "n:1", ["k"])
-        refused(tier.put, "n:1", "k", frame)
-        refused(tier.put_many, "n:1", [("k", frame)])
-        refused(tier.probe)
-        tier.health()
+        refused(tier.put_many, "n:1", [("k", value("k").seal(1))])
 
 
 class RecordContract(TierContract):
@@ -300,6 +305,12 @@ class RecordContract(TierContract):
         refused(tier.bump)
         with pytest.raises(StoreError):
             commit(tier, Write("k", value("k")))
+
+
+def put(tier: Any, scope: str, key: str, frame: bytes) -> bool:
+    """Put one frame; whether it was newer."""
+    (newer,) = tier.put_many(scope, [(key, frame)])
+    return bool(newer)
 
 
 def commit(tier: Any, write: Write, *, now: int = NOW, marks: Any = ()) -> Any:

@@ -1,13 +1,13 @@
 """The contract of what a cache tier may offer to `verify` and `repair`: to list its entries, and to remove damage.
 
-Subclass `EnumerableContract` as you do `TierContract`, with the same fixture `tier`.
+Subclass `EnumerableContract` as you do `CacheContract`, with the same fixture `tier`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tiered.testing.contract import HOSTILE_KEYS, value
+from tiered.testing.contract import HOSTILE_KEYS, put, value
 from tiered.tiers.base import Enumerable
 
 MANY = 700
@@ -48,8 +48,8 @@ class EnumerableContract:
 
     def test_only_what_still_holds_these_bytes_is_removed(self, tier: Any) -> None:
         for key in HOSTILE_KEYS:
-            tier.put("n:1", key, value(key).seal(5))
-        tier.put("n:2", "a:b", value("a:b").seal(5))
+            put(tier, "n:1", key, value(key).seal(5))
+        put(tier, "n:2", "a:b", value("a:b").seal(5))
         wrong = [(key, value(key).seal(4)) for key in HOSTILE_KEYS]
         assert tier.discard("n:1", wrong) == 0
         assert tier.discard("n:1", []) == 0 and tier.discard("n:1", [("nothing", b"x")]) == 0
@@ -57,4 +57,6 @@ class EnumerableContract:
         assert tier.discard("n:1", [*some, *wrong[5:]]) == 5
         assert entries(tier, "n:1", 100) == {key: value(key).seal(5) for key in HOSTILE_KEYS[5:]}
         assert tier.get("n:2", "a:b") is not None
-        assert tier.put("n:1", HOSTILE_KEYS[0], value(HOSTILE_KEYS[0]).seal(1)) is True, "its version is forgotten, too"
+        assert put(tier, "n:1", HOSTILE_KEYS[0], value(HOSTILE_KEYS[0]).seal(1)) is True, (
+            "its version is forgotten, too"
+        )

@@ -1,6 +1,6 @@
 """What a tier is: two small protocols, one for caches and one for the store of record.
 
-A *cache tier* (`Tier`) keeps frames under (scope, key) and accepts a frame only if its version is higher than the
+A *cache tier* (`CacheTier`) keeps frames under (scope, key) and accepts a frame only if its version is higher than the
 one it holds (put-if-newer). That rule alone makes late writes, replays and races between promotions harmless.
 A *store of record* (`Record`) also assigns the versions, keeps the generation of each namespace, and enumerates.
 The same class may be both: its place in the chain decides.
@@ -119,35 +119,9 @@ class TierHealth:
 
 @runtime_checkable
 class Tier(Protocol):
-    """A cache tier. `scope` is an opaque string (a namespace and its generation) that keeps keys apart."""
+    """What every tier has. It is a `CacheTier`, a `Record`, or both: then its place in the chain decides."""
 
     name: str
-
-    def get(self, scope: str, key: str) -> bytes | None:
-        """The frame under `key`, or None. Expired frames and tombstones are returned as they are."""
-
-    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
-        """The frames under `keys`, in order, in one round trip."""
-
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        """Store `frame` if its version is higher than what is held; False if it was refused as not newer.
-
-        Bytes that are no frame count as version 0. The frame must vanish by itself `RETENTION_MS` after its
-        `keep_until`, or at the tier's own limit, whichever is earlier.
-        """
-
-    def put_many(
-        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
-    ) -> list[bool]:
-        """`put` of each item, in one round trip.
-
-        `since` (monotonic seconds) is when the frames were committed or read: a tier behind a network refuses what
-        arrives much later, so that a late put cannot fill a slot that was emptied meanwhile (PROTOCOL R6). With `tell`
-        a tier that can carries the versions to every subscriber, whether or not it stored them (R14).
-        """
-
-    def forget(self, scope: str) -> None:
-        """Drop what is under `scope`, at leisure; a tier whose entries all expire may do nothing."""
 
     def probe(self) -> str:
         """Reach the server and return the identity of its data (it changes with a restart); raises `StoreError`."""
@@ -157,6 +131,35 @@ class Tier(Protocol):
 
     def close(self) -> None:
         """Release what this tier opened. Idempotent."""
+
+
+@runtime_checkable
+class CacheTier(Tier, Protocol):
+    """A cache tier. `scope` is an opaque string (a namespace and its generation) that keeps keys apart.
+
+    What it may lose it must lose under another identity, or not have acknowledged: an older frame must not come back.
+    """
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        """The frame under `key`, or None. Expired frames and tombstones are returned as they are."""
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        """The frames under `keys`, in order, in one round trip."""
+
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
+        """Store each frame if its version is higher than what is held, in one round trip; False where it was not newer.
+
+        Bytes that are no frame count as version 0. A frame must vanish by itself `RETENTION_MS` after its
+        `keep_until`, or at the tier's own limit, whichever is earlier.
+        `since` (monotonic seconds) is when the frames were committed or read: a tier behind a network refuses what
+        arrives much later, so that a late put cannot fill a slot that was emptied meanwhile (PROTOCOL R6). With `tell`
+        a tier that can carries the versions to every subscriber, whether or not it stored them (R14).
+        """
+
+    def forget(self, scope: str) -> None:
+        """Drop what is under `scope`, at leisure; a tier whose entries all expire may do nothing."""
 
 
 Later = Callable[[Callable[[], None]], None]

@@ -90,9 +90,6 @@ class CouchbaseTier(Forking):
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         return self._cache.get_many(scope, keys)
 
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self._cache.put_many(scope, ((key, frame),), None)[0]
-
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
     ) -> list[bool]:

@@ -166,33 +166,6 @@ class FileTier(Forking):
     def start_anew(self, line: str) -> bool:
         return self._writer.write(lambda session: session.start_anew(line.rpartition(":")[2]))
 
-    # As a cache tier
-
-    def get(self, scope: str, key: str) -> bytes | None:
-        row = self._readers.row(_GET, (key, scope))
-        return row[0] if row else None
-
-    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
-        return self.read_many(scope, keys)[1]
-
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self.put_many(scope, ((key, frame),))[0]
-
-    def put_many(
-        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
-    ) -> list[bool]:
-        self._expiry.start()
-        return self._writer.write(lambda session: session.put(scope, items), lazy=True)
-
-    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
-        return self.scan(scope, "", cursor, limit)
-
-    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
-        return self._writer.write(lambda session: session.discard(scope, items), lazy=True)
-
-    def forget(self, scope: str) -> None:
-        self._writer.write(lambda session: session.forget(scope), lazy=True)
-
     # Operating
 
     def probe(self) -> str:

@@ -18,8 +18,6 @@ OPTIONAL = (
     "one_by_one",
     "leases",
     "backup",
-    "listing",
-    "discard",
     "namespaces",
     "count",
 )
@@ -95,25 +93,6 @@ class JournaledRecord:
 
     def bump(self) -> None:
         self._record.bump()
-
-    # As a cache tier
-
-    def get(self, scope: str, key: str) -> bytes | None:
-        return self._record.get(scope, key)
-
-    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
-        return self._record.get_many(scope, keys)
-
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self._record.put(scope, key, frame)
-
-    def put_many(
-        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
-    ) -> list[bool]:
-        return self._record.put_many(scope, items, since=since, tell=tell)
-
-    def forget(self, scope: str) -> None:
-        self._record.forget(scope)
 
     # Operating
 

@@ -207,9 +207,6 @@ class MemoryTier:
         part = self._partitions.get("cache:" + scope)
         return [None] * len(keys) if part is None else [self._frame(part, key) for key in keys]
 
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self.put_many(scope, ((key, frame),))[0]
-
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
     ) -> list[bool]:

@@ -116,9 +116,6 @@ class RedisTier(Forking):
         conversation = link.awaited.conversation(later) if isinstance(link, Link) else None
         return None if conversation is None else conversation.ask(pack(("GET", f"{self._prefix}:{scope}:{key}")))
 
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self.put_many(scope, ((key, frame),))[0]
-
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
     ) -> list[bool]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.chaos.faulty_leases import leases_of
-from tiered.tiers.base import Tier, TierHealth
+from tiered.tiers.base import CacheTier, Tier, TierHealth
 
 Place = tuple[str, str]
 
@@ -48,19 +48,64 @@ class _Put(NamedTuple):
     tell: bool
 
 
-class FaultyTier:
-    """A cache tier around `inner` that fails by `faults`, which may be replaced at any time. Thread-safe.
+class Faulty:
+    """What fails by `faults`, which may be replaced at any time. Thread-safe.
 
     Repeatable by `seed` as far as the order of its calls is. `counts` says how often each fault happened.
     """
 
-    def __init__(
-        self, inner: Tier, faults: Faults | None = None, *, seed: int = 0, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, inner: Tier, faults: Faults | None, seed: int, sleep: Callable[[float], None]) -> None:
         self.name, self.faults = inner.name, faults or Faults()
         self.counts: Counter[str] = Counter()
-        self._inner, self._sleep, self._random = inner, sleep, random.Random(seed)
-        self._lock = Lock()  # guards everything below and the random numbers
+        self._around, self._sleep, self._random = inner, sleep, random.Random(seed)
+        self._lock = Lock()  # guards the random numbers, and what a subclass has
+        self.leases = leases_of(inner, self._enter, self._leave)
+
+    def probe(self) -> str:
+        if self._happens("before"):
+            raise StoreUnavailable("failed on purpose", tier=self.name, reason=Reason.CONNECTION)
+        return self._around.probe()
+
+    def health(self) -> TierHealth:
+        return self._around.health()
+
+    def close(self) -> None:
+        self._around.close()
+
+    def _enter(self, error: type[StoreError]) -> None:
+        """What happens before every call: a delay, a failure without effect."""
+        if self._happens("delay"):
+            self._sleep(self.faults.seconds)
+        if self._happens("before"):
+            raise error("failed on purpose, without effect", tier=self.name, reason=Reason.CONNECTION)
+
+    def _leave(self, error: type[StoreError]) -> None:
+        if self._happens("after"):
+            raise error("failed on purpose, after it was done", tier=self.name, reason=Reason.TIMEOUT)
+
+    def _happens(self, fault: str) -> bool:
+        chance: float = getattr(self.faults, fault)
+        if not chance:
+            return False
+        with self._lock:
+            happens = self._random.random() < chance
+            self.counts[fault] += happens
+        return happens
+
+
+class FaultyTier(Faulty):
+    """A cache tier around `inner` that fails by `faults`."""
+
+    def __init__(
+        self,
+        inner: CacheTier,
+        faults: Faults | None = None,
+        *,
+        seed: int = 0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(inner, faults, seed, sleep)
+        self._inner = inner
         self._calls = 0
         self._late: list[tuple[int, _Put]] = []
         self._lives: defaultdict[Place, int] = defaultdict(int)
@@ -68,7 +113,6 @@ class FaultyTier:
         self._before: dict[Place, bytes] = {}
         self._snapshot: dict[Place, bytes] = {}
         self._runs, self._believed = 1, True
-        self.leases = leases_of(inner, self._enter, self._leave)
 
     # What a test does to it
 
@@ -90,7 +134,7 @@ class FaultyTier:
             old = self._frames = dict(self._snapshot)
             self._before.clear()
         for (scope, key), frame in old.items():
-            self._inner.put(self._alive(scope, key), key, frame)
+            self._inner.put_many(self._alive(scope, key), [(key, frame)])
         with self._lock:
             self._runs += 1
 
@@ -114,9 +158,6 @@ class FaultyTier:
         self._leave(StoreUnavailable)
         return frames
 
-    def put(self, scope: str, key: str, frame: bytes) -> bool:
-        return self.put_many(scope, [(key, frame)])[0]
-
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
     ) -> list[bool]:
@@ -135,22 +176,15 @@ class FaultyTier:
         self._inner.forget(scope)
 
     def probe(self) -> str:
-        if self._happens("before"):
-            raise StoreUnavailable("failed on purpose", tier=self.name, reason=Reason.CONNECTION)
+        identity = super().probe()
         with self._lock:
-            identity, self._believed = f"{self._runs}", True
-        return f"{self._inner.probe()}-{identity}"
-
-    def health(self) -> TierHealth:
-        return self._inner.health()
-
-    def close(self) -> None:
-        self._inner.close()
+            self._believed = True
+            return f"{identity}-{self._runs}"
 
     # Private
 
     def _enter(self, error: type[StoreError]) -> None:
-        """What happens before every call: late puts that are due, a delay, a failure without effect."""
+        """Before that, late puts that are due."""
         with self._lock:
             self._calls += 1
             due = list(put for at, put in self._late if at <= self._calls)
@@ -159,23 +193,7 @@ class FaultyTier:
         self._apply(due)
         if not believed:
             raise error("another run answers", tier=self.name, reason=Reason.RESTARTED)
-        if self._happens("delay"):
-            self._sleep(self.faults.seconds)
-        if self._happens("before"):
-            raise error("failed on purpose, without effect", tier=self.name, reason=Reason.CONNECTION)
-
-    def _leave(self, error: type[StoreError]) -> None:
-        if self._happens("after"):
-            raise error("failed on purpose, after it was done", tier=self.name, reason=Reason.TIMEOUT)
-
-    def _happens(self, fault: str) -> bool:
-        chance: float = getattr(self.faults, fault)
-        if not chance:
-            return False
-        with self._lock:
-            happens = self._random.random() < chance
-            self.counts[fault] += happens
-        return happens
+        super()._enter(error)
 
     def _apply(self, puts: list[_Put]) -> None:
         for put in puts:

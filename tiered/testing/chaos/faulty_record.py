@@ -7,19 +7,18 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
 from tiered.errors import Ambiguous, NotApplied, StoreUnavailable
-from tiered.testing.chaos.faulty import Faults, FaultyTier
+from tiered.testing.chaos.faulty import Faults, Faulty
 from tiered.tiers.base import Absence, Commit, Journal, Mark, Page, Record, Write
 
 
-class FaultyRecord(FaultyTier):
-    """The same around a store of record; its own methods and its journal fail before and after, and are never late or old."""
-
-    _inner: Record
+class FaultyRecord(Faulty):
+    """The same around a store of record; it and its journal fail before and after, and are never late or old."""
 
     def __init__(
         self, inner: Record, faults: Faults | None = None, *, seed: int = 0, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        super().__init__(inner, faults, seed=seed, sleep=sleep)
+        super().__init__(inner, faults, seed, sleep)
+        self._inner = inner
         self.max_key_bytes = inner.max_key_bytes
 
     @property
