@@ -122,7 +122,8 @@ class AsyncTieredBackend:
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
-        return (await self.delete_many((key,)))[key]
+        (existed,) = (await self.delete_many((key,))).values()
+        return existed
 
     async def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""

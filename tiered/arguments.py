@@ -31,6 +31,7 @@ def check_key(key: object, limit: int) -> str:
         return key  # most are right at a glance
     if not isinstance(key, str):
         raise InvalidKey(f"a key must be a str, not {type(key).__name__}")
+    key = text_of(key)
     if not key:
         raise InvalidKey("a key must not be empty")
     if len(key) > limit:
@@ -41,7 +42,12 @@ def check_key(key: object, limit: int) -> str:
         raise InvalidKey("a key must be valid Unicode: it has a lone surrogate, which no encoding can store") from None
     if size > limit:
         raise InvalidKey(f"a key of {size} UTF-8 bytes is longer than {limit}; hash it or shorten it")
-    return key if type(key) is str else str(key)
+    return key
+
+
+def text_of(it: str) -> str:
+    """`it` as a plain str: `str` and f-strings ask a subclass, and a member of `class K(str, Enum)` says its name there."""
+    return str.__str__(it)
 
 
 def check_keys(keys: Iterable[str], limit: int) -> list[str]:

@@ -186,7 +186,7 @@ class TieredBackend:
     def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
         core, now = self._core, self._monotonic()
-        return core.shown(core.in_memory(key, now) or core.below(key), now)
+        return core.shown(core.in_memory(key, now) or core.find(key, None), now)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
@@ -225,7 +225,8 @@ class TieredBackend:
 
     def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
-        return self.delete_many((key,))[key]
+        (existed,) = self.delete_many((key,)).values()
+        return existed
 
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
