@@ -45,9 +45,9 @@ def check_key(key: object, limit: int) -> str:
     return key
 
 
-def text_of(it: str) -> str:
+def text_of(it: object) -> str:
     """`it` as a plain str: `str` and f-strings ask a subclass, and a member of `class K(str, Enum)` says its name there."""
-    return str.__str__(it)
+    return str.__str__(it) if isinstance(it, str) else str(it)
 
 
 def check_keys(keys: Iterable[str], limit: int) -> list[str]:
@@ -65,14 +65,14 @@ def check_prefix(prefix: object) -> str:
         prefix.encode()
     except UnicodeEncodeError:
         raise InvalidKey("a prefix must be valid Unicode: it has a lone surrogate, which no key has") from None
-    return prefix
+    return text_of(prefix)
 
 
 def check_namespace(name: object) -> str:
     """`name` if it can be a namespace: 1 to 64 letters, digits, dots, underscores and dashes."""
     if not isinstance(name, str) or not _NAMESPACE.fullmatch(name):
         raise ConfigError(f"namespace {name!r:.80}: use 1 to 64 ASCII letters, digits, '.', '_' and '-'")
-    return name
+    return text_of(name)
 
 
 def expiry(ttl: Ttl, now: int) -> int:
@@ -124,7 +124,7 @@ def tier_name(name: object) -> str:
     """`name` if it can name a tier: a str that says something."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise ConfigError(f"a tier's name must be a printable str that is not empty, not {name!r:.40}")
-    return name
+    return text_of(name)
 
 
 def _shown(value: object) -> str:

@@ -103,6 +103,7 @@ class TieredBackend:
                 "metric_namespaces": metric_namespaces,
             }
         )
+        namespace = check_namespace(namespace)
         if trace:
             from tiered.observability.tracing import traced
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
-from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, whole
+from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, text_of, whole
 from tiered.clock import Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
@@ -135,6 +135,6 @@ def read(name: str, value: Any) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
-        return OPTIONS[name](str(value))
+        return OPTIONS[name](text_of(value))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None

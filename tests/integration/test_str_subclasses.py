@@ -8,13 +8,16 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.servers import RedisServer
+from tests.waiting import eventually
 from tiered import AsyncTieredBackend, FileTier, InvalidKey, MemoryTier, RedisTier, TieredBackend
 from tiered.arguments import check_key
+from tiered.codecs.keys import Keyring
 
 
-class K(str, Enum):
+class K(str, Enum):  # noqa: UP042  # a StrEnum says its text
     USER = "user"
     OTHER = "other"
     US = "us"
@@ -113,3 +116,48 @@ def test_the_length_that_counts_is_that_of_the_text() -> None:
     with pytest.raises(InvalidKey):
         check_key(Hidden(""), 10)
     assert type(check_key(Hidden("x" * 10), 10)) is str
+
+
+class Name(str, Enum):  # noqa: UP042  # a StrEnum says its text
+    USERS = "users"
+    PREFIX = "bot"
+    FAR = "far"
+    DATA = "data"
+
+
+def test_another_process_hears_of_a_namespace_by_its_text(redis_server: RedisServer, tmp_path: Path) -> None:
+    def chain(namespace: str, prefix: str) -> TieredBackend:
+        tiers = [RedisTier(redis_server.url, prefix=prefix, name=Name.FAR), FileTier(tmp_path / "data")]
+        return TieredBackend([MemoryTier(), *tiers], namespace=namespace)
+
+    with chain(Name.USERS, Name.PREFIX) as one, chain("users", "bot") as other:
+        other.set("k", 1)
+        one.set("k", 2)
+        eventually(lambda: other.get("k") == 2)
+        assert one.namespace(Name.DATA).set("k", 1).tiers["far"] == "ok"
+    with redis.Redis.from_url(redis_server.url) as client:
+        names = list(client.scan_iter())
+    assert {b"bot:users:store", b"bot:data:store"} <= set(names) and not [name for name in names if b"Name" in name]
+
+
+def test_what_names_a_store_or_a_tier_is_seen_by_its_text(tmp_path: Path) -> None:
+    tiers = [MemoryTier(name=Hidden("near")), FileTier(Hidden(tmp_path / "data"), name=Name.DATA)]
+    assert {type(tier.name) for tier in tiers} == {str} and tiers[0].name == "near"
+    assert (tmp_path / "data").is_dir()
+    with TieredBackend(tiers, namespace=Hidden("users")) as store:
+        assert store.stats()["namespace"]["name"] == "users"
+        assert "near → data" in repr(store) and "'users'" in repr(store)
+
+
+def test_settings_are_read_by_their_text(tmp_path: Path) -> None:
+    options = {"namespace": Name.USERS, "name": Name.FAR}
+    for source in ({"url": f"file:{tmp_path}"}, {"tiers": [{"type": Hidden("file"), "directory": Hidden(tmp_path)}]}):
+        with TieredBackend.from_config({**source, **options}) as store:
+            assert store.stats()["namespace"]["name"] == "users"
+    with TieredBackend.from_url(f"file:{tmp_path}", namespace=Name.USERS) as store:
+        assert store.stats()["namespace"]["name"] == "users"
+
+
+def test_a_key_of_encryption_is_named_by_its_text() -> None:
+    ring = Keyring({Hidden("k1"): bytes(32)})
+    assert ring.ids == ["k1"] and {type(id_) for id_ in ring.ids} == {str} and ring.find("k1") is not None

@@ -15,7 +15,7 @@ from threading import Lock
 from time import monotonic
 from typing import NamedTuple, TextIO
 
-from tiered.arguments import expanded
+from tiered.arguments import expanded, text_of
 from tiered.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -166,13 +166,14 @@ def _checked(material: Material) -> dict[str, Key]:
         material = parse(material)
     if not isinstance(material, Mapping) or not material or len(material) > MOST_KEYS:
         raise ConfigError(f"keys: give 1 to {MOST_KEYS} of them; {_HELP}")
-    return {_check_id(id_): Key(id_, _check_secret(id_, secret)) for id_, secret in material.items()}
+    keys = [Key(_check_id(id_), _check_secret(id_, secret)) for id_, secret in material.items()]
+    return {key.id: key for key in keys}
 
 
 def _check_id(id_: object) -> str:
     if not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise ConfigError("keys: an id is 1 to 32 ASCII letters, digits, '.', '_' and '-'")
-    return id_
+    return text_of(id_)
 
 
 def _check_secret(id_: str, secret: object) -> bytes:

@@ -83,7 +83,7 @@ class MemoryTier:
         name: str = "memory",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.name = tier_name(name)
+        self.name = name = tier_name(name)
         self.max_entries = whole(f"{name}: max_entries", max_entries, 0)
         self.max_bytes = whole(f"{name}: max_bytes", max_bytes, 0)
         self.lock = Lock()  # guards policies, sizes and versions; never the slots against readers
