@@ -248,8 +248,9 @@ class TieredBackend:
     def update(self, key: str, fn: Callable[[Any], _Value], default: Any = None, ttl: Ttl | _Keep = KEEP) -> _Value:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
 
-        `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
-        effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
+        `fn` gets a copy of its own (of a `default` that is a list, dict, set or tuple, too; another object as it is) and
+        may be called again when another writer came first, so it must not have side effects. By default the expiry stays
+        as it is. Raises what `fn` raises, with nothing written.
         """
         value: _Value = drive(self._core.updates.update(key, fn, default, ttl))
         return value
