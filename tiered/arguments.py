@@ -107,6 +107,13 @@ def whole(option: str, value: object, low: int, unit: str = "") -> int:
     return value
 
 
+def truth(option: str, value: object) -> bool:
+    """`value` if it is True or False, else a `ConfigError` that names `option`: "no" would count as True."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{option} must be True or False, not {_shown(value)}")
+    return value
+
+
 def choice(option: str, value: object, known: Sequence[str]) -> None:
     """Refuse a `value` that is none of `known`, with a `ConfigError` that names `option`."""
     if value not in known:

@@ -17,12 +17,10 @@ from tiered.arguments import (
 )
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.codecs import codec_for
-from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
-from tiered.codecs.keys import Keyring, Source, keyring_of
-from tiered.codecs.rules import rules
+from tiered.codecs.base import MAX_DEPTH, Codec
+from tiered.codecs.keys import Keyring, Source
 from tiered.core import Core
-from tiered.options import Options, Settings, check
+from tiered.options import Options, Settings, forms
 from tiered.results import Lookup, WriteOutcome
 from tiered.service import Service
 from tiered.steps import drive
@@ -89,37 +87,16 @@ class TieredBackend:
         max_depth: int = MAX_DEPTH,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        check(  # all that can be refused before a journal is opened
-            {
-                "namespace": namespace,
-                "deadline": deadline,
-                "staleness": staleness,
-                "max_value_bytes": max_value_bytes,
-                "lease_ttl": lease_ttl,
-                "load_patience": load_patience,
-                "read_order": read_order,
-                "feed": feed,
-                "max_key_bytes": max_key_bytes,
-                "metric_namespaces": metric_namespaces,
-            }
-        )
+        codec, rules = forms(locals())  # every option by its name; before a journal is opened
         namespace = check_namespace(namespace)
         if trace:
             from tiered.observability.tracing import traced
 
             tiers = [traced(tier) for tier in tiers]
-        codec = codec_for(codec, max_depth)
         chain = Chain(
             tiers,
             codec=codec,
-            rules=rules(
-                compress_above=compress_above,
-                max_size=max_value_bytes,
-                keys=None if keys is None else keyring_of(keys),
-                protect=protect,
-                migrate=migrate,
-                authentic=needs_authentication(codec),
-            ),
+            rules=rules,
             max_key_bytes=min(max_key_bytes, 1024),
             shared=shared,
             staleness=staleness,

@@ -14,7 +14,7 @@ from tiered.arguments import meant, text_of
 from tiered.chain_url import EXAMPLE, tiers_from_url
 from tiered.codecs.keys import keyring_of
 from tiered.errors import ConfigError
-from tiered.options import OPTIONS, check_all, read
+from tiered.options import OPTIONS, forms, read
 from tiered.tiers.base import Tier
 
 Source = str | Path | Mapping[str, Any]
@@ -73,7 +73,7 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
         raise ConfigError(NO_CHAIN)
     if settings.get("keys") is not None:
         settings["keys"] = keyring_of(settings["keys"])  # read once
-    check_all(settings)
+    forms(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
 
 

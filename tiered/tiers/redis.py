@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from tiered.arguments import MAX_TTL, number, text_of, tier_name, whole
+from tiered.arguments import MAX_TTL, number, text_of, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
@@ -85,6 +85,7 @@ class RedisTier(Forking):
         self.name = name = tier_name(name)
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
+        truth(f"{name}: insecure_tls", insecure_tls)
         whole(f"{name}: max_connections", max_connections, 1)
         whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
         if not isinstance(prefix, str) or not prefix:
