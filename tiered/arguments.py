@@ -101,9 +101,9 @@ def number(option: str, value: object, low: float, high: float, unit: str = "") 
 
 
 def whole(option: str, value: object, low: int, unit: str = "") -> int:
-    """`value` if it is an int of at least `low`, else a `ConfigError` that names `option`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"{option} must be a whole number of at least {low}{unit}, not {_shown(value)}")
+    """`value` if it is an int of at least `low` (and of 63 bits, as SQLite counts), else a `ConfigError` that names `option`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
+        raise ConfigError(f"{option} must be a whole number of at least {low}, below 2^63{unit}, not {_shown(value)}")
     return value
 
 

@@ -5,7 +5,6 @@ For the constructor, which has them as arguments, and for settings, which are ch
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -81,8 +80,8 @@ class Option(NamedTuple):
     """None: the codec and the rules see to it."""
 
 
-def _within(low: float, high: float) -> Check:
-    return lambda name, value: number(name, value, low, high, " seconds")
+def _time(name: str, value: Any) -> float:
+    return number(name, value, 0.001, MAX_TTL, " seconds")  # what is longer than that, no system waits for
 
 
 def _from(low: int) -> Check:
@@ -102,12 +101,12 @@ _TEXT, _TRUTH, _NUMBER = (str,), (str, bool), (str, int, float)
 OPTIONS: dict[str, Option] = {
     "namespace": Option(str, _TEXT, lambda _, value: check_namespace(value)),
     "codec": Option(str),
-    "deadline": Option(seconds, _NUMBER, _within(0.001, MAX_TTL)),
-    "staleness": Option(seconds, _NUMBER, _within(0.001, math.inf)),
+    "deadline": Option(seconds, _NUMBER, _time),
+    "staleness": Option(seconds, _NUMBER, _time),
     "shared": Option(boolean, _TRUTH, truth),
     "max_value_bytes": Option(size, _NUMBER, _from(1)),
-    "lease_ttl": Option(seconds, _NUMBER, _within(0.001, math.inf)),
-    "load_patience": Option(seconds, _NUMBER, _within(0.001, math.inf)),
+    "lease_ttl": Option(seconds, _NUMBER, _time),
+    "load_patience": Option(seconds, _NUMBER, _time),
     "read_order": Option(str, _TEXT, _one_of(READ_ORDERS)),
     "feed": Option(str, _TEXT, _one_of(FEEDS)),
     "journal": Option(expanded, (str, os.PathLike), _or_none(lambda name, value: path_of(value, name))),
