@@ -121,6 +121,26 @@ def test_a_child_that_was_forked_meanwhile_reads_keys_again(changing: tuple[Keyr
     ring.reload()
 
 
+def test_a_child_encrypts_with_a_key_of_its_own() -> None:
+    seal = seals.Encryption(Keyring(KEYS))
+
+    def salt() -> bytes:
+        return seal.close(b"head", b"place", b"payload")[1 + len("k2") :][: seals.SALT]
+
+    mine, (reader, writer) = salt(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, salt() + salt())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    theirs = os.read(reader, 1000)
+    os.close(reader)
+    os.close(writer)
+    assert mine == salt() and len(theirs) == 2 * seals.SALT and theirs[: seals.SALT] == theirs[seals.SALT :] != mine
+
+
 def test_a_new_key_is_a_line_of_a_file() -> None:
     first, second = new_key("a"), new_key("b")
     keys = parse(f"{first}\n{second}")
