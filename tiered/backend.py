@@ -252,8 +252,9 @@ class TieredBackend:
 
         With `stale_ttl`, a value that expired no longer ago is served when the loader fails, and while another caller is
         loading. With `refresh_ahead`, a hit with no more than that left to live is served as it is, and loaded again in the
-        background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
-        Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
+        background. Nothing overwrites a value that was set while the loader ran, or restores one that was deleted then; but
+        a delete by another process may go unnoticed without Redis, and at the very moment of the commit. Raises what the
+        loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
         job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead))
         if not job.ahead:
