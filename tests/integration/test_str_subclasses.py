@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.servers import RedisServer
 from tests.waiting import eventually
 from tiered import AsyncTieredBackend, FileTier, InvalidKey, MemoryTier, RedisTier, TieredBackend
 from tiered.arguments import check_key
+from tiered.codecs import MsgpackCodec, register
 from tiered.codecs.keys import Keyring
 
 
@@ -156,6 +158,17 @@ def test_settings_are_read_by_their_text(tmp_path: Path) -> None:
             assert store.stats()["namespace"]["name"] == "users"
     with TieredBackend.from_url(f"file:{tmp_path}", namespace=Name.USERS) as store:
         assert store.stats()["namespace"]["name"] == "users"
+
+
+@dataclass
+class Vote:
+    by: str
+
+
+def test_a_class_is_registered_under_its_text() -> None:
+    by_member, by_text = (MsgpackCodec([register(Vote, name)]) for name in (Name.FAR, "far"))
+    assert by_member.encode(Vote("ann")) == by_text.encode(Vote("ann"))
+    assert by_text.decode(by_member.encode(Vote("ann"))) == Vote("ann")
 
 
 def test_a_key_of_encryption_is_named_by_its_text() -> None:
