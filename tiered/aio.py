@@ -122,7 +122,8 @@ class AsyncTieredBackend:
 
     async def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
-        return (await self.delete_many((key,)))[key]
+        (existed,) = (await self.delete_many((key,))).values()
+        return existed
 
     async def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
@@ -151,9 +152,10 @@ class AsyncTieredBackend:
     async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None, ttl: Ttl | _Keep = KEEP) -> Any:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
 
-        `fn` is called in the loop, so it must not block; if it is async, it is awaited. It gets a copy of its own and may
-        be called again when another writer came first, so it must not have side effects. By default the expiry stays as
-        it is. Raises what `fn` raises, with nothing written.
+        `fn` is called in the loop, so it must not block; if it is async, it is awaited. It gets a copy of its own (of a
+        `default` that is a list, dict, set or tuple, too; another object as it is) and may be called again when another
+        writer came first, so it must not have side effects. By default the expiry stays as it is. Raises what `fn` raises,
+        with nothing written.
         """
         return await self._perform(self._core.updates.update(key, fn, default, ttl))
 

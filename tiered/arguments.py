@@ -31,6 +31,7 @@ def check_key(key: object, limit: int) -> str:
         return key  # most are right at a glance
     if not isinstance(key, str):
         raise InvalidKey(f"a key must be a str, not {type(key).__name__}")
+    key = text_of(key)
     if not key:
         raise InvalidKey("a key must not be empty")
     if len(key) > limit:
@@ -41,7 +42,12 @@ def check_key(key: object, limit: int) -> str:
         raise InvalidKey("a key must be valid Unicode: it has a lone surrogate, which no encoding can store") from None
     if size > limit:
         raise InvalidKey(f"a key of {size} UTF-8 bytes is longer than {limit}; hash it or shorten it")
-    return key if type(key) is str else str(key)
+    return key
+
+
+def text_of(it: object) -> str:
+    """`it` as a plain str: `str` and f-strings ask a subclass, and a member of `class K(str, Enum)` says its name there."""
+    return str.__str__(it) if isinstance(it, str) else str(it)
 
 
 def check_keys(keys: Iterable[str], limit: int) -> list[str]:
@@ -59,14 +65,14 @@ def check_prefix(prefix: object) -> str:
         prefix.encode()
     except UnicodeEncodeError:
         raise InvalidKey("a prefix must be valid Unicode: it has a lone surrogate, which no key has") from None
-    return prefix
+    return text_of(prefix)
 
 
 def check_namespace(name: object) -> str:
     """`name` if it can be a namespace: 1 to 64 letters, digits, dots, underscores and dashes."""
     if not isinstance(name, str) or not _NAMESPACE.fullmatch(name):
         raise ConfigError(f"namespace {name!r:.80}: use 1 to 64 ASCII letters, digits, '.', '_' and '-'")
-    return name
+    return text_of(name)
 
 
 def expiry(ttl: Ttl, now: int) -> int:
@@ -95,9 +101,16 @@ def number(option: str, value: object, low: float, high: float, unit: str = "") 
 
 
 def whole(option: str, value: object, low: int, unit: str = "") -> int:
-    """`value` if it is an int of at least `low`, else a `ConfigError` that names `option`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"{option} must be a whole number of at least {low}{unit}, not {_shown(value)}")
+    """`value` if it is an int of at least `low` (and of 63 bits, as SQLite counts), else a `ConfigError` that names `option`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
+        raise ConfigError(f"{option} must be a whole number of at least {low}, below 2^63{unit}, not {_shown(value)}")
+    return value
+
+
+def truth(option: str, value: object) -> bool:
+    """`value` if it is True or False, else a `ConfigError` that names `option`: "no" would count as True."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{option} must be True or False, not {_shown(value)}")
     return value
 
 
@@ -118,7 +131,7 @@ def tier_name(name: object) -> str:
     """`name` if it can name a tier: a str that says something."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise ConfigError(f"a tier's name must be a printable str that is not empty, not {name!r:.40}")
-    return name
+    return text_of(name)
 
 
 def _shown(value: object) -> str:

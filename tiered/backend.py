@@ -17,12 +17,10 @@ from tiered.arguments import (
 )
 from tiered.chain import Chain
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.codecs import codec_for
-from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
-from tiered.codecs.keys import Keyring, Source, keyring_of
-from tiered.codecs.rules import rules
+from tiered.codecs.base import MAX_DEPTH, Codec
+from tiered.codecs.keys import Keyring, Source
 from tiered.core import Core
-from tiered.options import Options, Settings, check
+from tiered.options import Options, Settings, forms
 from tiered.results import Lookup, WriteOutcome
 from tiered.service import Service
 from tiered.steps import drive
@@ -89,36 +87,16 @@ class TieredBackend:
         max_depth: int = MAX_DEPTH,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        check(  # all that can be refused before a journal is opened
-            {
-                "namespace": namespace,
-                "deadline": deadline,
-                "staleness": staleness,
-                "max_value_bytes": max_value_bytes,
-                "lease_ttl": lease_ttl,
-                "load_patience": load_patience,
-                "read_order": read_order,
-                "feed": feed,
-                "max_key_bytes": max_key_bytes,
-                "metric_namespaces": metric_namespaces,
-            }
-        )
+        codec, rules = forms(locals())  # every option by its name; before a journal is opened
+        namespace = check_namespace(namespace)
         if trace:
             from tiered.observability.tracing import traced
 
             tiers = [traced(tier) for tier in tiers]
-        codec = codec_for(codec, max_depth)
         chain = Chain(
             tiers,
             codec=codec,
-            rules=rules(
-                compress_above=compress_above,
-                max_size=max_value_bytes,
-                keys=None if keys is None else keyring_of(keys),
-                protect=protect,
-                migrate=migrate,
-                authentic=needs_authentication(codec),
-            ),
+            rules=rules,
             max_key_bytes=min(max_key_bytes, 1024),
             shared=shared,
             staleness=staleness,
@@ -186,7 +164,7 @@ class TieredBackend:
     def lookup(self, key: str) -> Lookup:
         """What `get` would find, and where: tier, version, expiry, age."""
         core, now = self._core, self._monotonic()
-        return core.shown(core.in_memory(key, now) or core.below(key), now)
+        return core.shown(core.in_memory(key, now) or core.find(key, None), now)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those `keys` that are there, in their order; one round trip per tier."""
@@ -225,7 +203,8 @@ class TieredBackend:
 
     def delete(self, key: str) -> bool:
         """Remove `key` everywhere; whether it was there."""
-        return self.delete_many((key,))[key]
+        (existed,) = self.delete_many((key,)).values()
+        return existed
 
     def set_many(self, values: Mapping[str, Any], ttl: Ttl = None) -> dict[str, WriteOutcome]:
         """`set` of each, in one commit and one round trip per tier: all of them, or (raising) none."""
@@ -246,8 +225,9 @@ class TieredBackend:
     def update(self, key: str, fn: Callable[[Any], _Value], default: Any = None, ttl: Ttl | _Keep = KEEP) -> _Value:
         """Replace the value of `key` (`default` if absent) by `fn` of it, atomically; returns the new value.
 
-        `fn` gets a copy of its own and may be called again when another writer came first, so it must not have side
-        effects. By default the expiry stays as it is. Raises what `fn` raises, with nothing written.
+        `fn` gets a copy of its own (of a `default` that is a list, dict, set or tuple, too; another object as it is) and
+        may be called again when another writer came first, so it must not have side effects. By default the expiry stays
+        as it is. Raises what `fn` raises, with nothing written.
         """
         value: _Value = drive(self._core.updates.update(key, fn, default, ttl))
         return value
@@ -272,8 +252,9 @@ class TieredBackend:
 
         With `stale_ttl`, a value that expired no longer ago is served when the loader fails, and while another caller is
         loading. With `refresh_ahead`, a hit with no more than that left to live is served as it is, and loaded again in the
-        background. Nothing overwrites a value that was set, or restores one that was deleted, while the loader ran.
-        Raises what the loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
+        background. Nothing overwrites a value that was set while the loader ran, or restores one that was deleted then; but
+        a delete by another process may go unnoticed without Redis, and at the very moment of the commit. Raises what the
+        loader raises, and `RecursiveLoad` if it needs its own key. docs/loading.md has the details.
         """
         job = Job(loader, *terms_of(ttl, stale_ttl, refresh_ahead))
         if not job.ahead:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tiered.arguments import meant
+from tiered.arguments import meant, text_of
 from tiered.chain_url import EXAMPLE, tiers_from_url
 from tiered.codecs.keys import keyring_of
 from tiered.errors import ConfigError
-from tiered.options import OPTIONS, check_all, read
+from tiered.options import OPTIONS, forms, read
 from tiered.tiers.base import Tier
 
 Source = str | Path | Mapping[str, Any]
@@ -73,7 +73,7 @@ def _built(settings: dict[str, Any]) -> tuple[list[Tier], dict[str, Any]]:
         raise ConfigError(NO_CHAIN)
     if settings.get("keys") is not None:
         settings["keys"] = keyring_of(settings["keys"])  # read once
-    check_all(settings)
+    forms(settings)
     return tiers_from_url(url, shared=settings.get("shared", True)), settings
 
 
@@ -105,11 +105,12 @@ def _one_url(table: dict[str, Any]) -> str:
     kind = table.pop("type", None)
     if not isinstance(kind, str):
         raise ConfigError('every tier needs a type, as in type = "redis"')
+    kind = text_of(kind)
     if kind == "file" and "directory" in table:
-        path = quote(str(table.pop("directory")))
+        path = quote(text_of(table.pop("directory")))
         base = f"file://{path}" if path.startswith("/") else f"file:{path}"
     else:
-        base = str(table.pop("url", f"{kind}://"))
-    options = urlencode({name: str(value) for name, value in table.items()})
+        base = text_of(table.pop("url", f"{kind}://"))
+    options = urlencode({name: text_of(value) for name, value in table.items()})
     joint = "&" if "?" in base else "?"
     return (base + joint + options if options else base).replace(",", "%2C")

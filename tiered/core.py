@@ -55,7 +55,8 @@ class Core:
 
     def in_memory(self, key: str, now: float) -> Found | None:
         """What memory has of `key` and may serve, counted; refuses a bad key."""
-        slot = self.held(check_key(key, self.chain.max_key_bytes))
+        key = check_key(key, self.chain.max_key_bytes)
+        slot = self.held(key)
         if slot is None or slot[1] <= now:
             return None if slot is None else self.prolonged(key, slot)
         self.stats.memory_hits += 1

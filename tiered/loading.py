@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tiered.arguments import Ttl
+from tiered.arguments import Ttl, check_key
 from tiered.chain import Chain, Space
 from tiered.drafting import own
 from tiered.entry import version_of
@@ -77,6 +77,7 @@ class Loads:
 
     def obtain(self, key: str, job: Job, look: Callable[[str], Lookup]) -> Steps[Any]:
         """The value of `key` as it is, loaded again in the background if that is due; else `load`."""
+        key = check_key(key, self._chain.max_key_bytes)
         found: Lookup = yield Look(partial(look, key), key)
         if not found.found:
             return (yield from self.load(key, job))
@@ -87,6 +88,7 @@ class Loads:
 
     def load(self, key: str, job: Job) -> Steps[Any]:
         """The value of `key`: loaded here, by whoever in this or another process is loading it already, or (if allowed) stale."""
+        key = check_key(key, self._chain.max_key_bytes)
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:

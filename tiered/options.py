@@ -5,19 +5,31 @@ For the constructor, which has them as arguments, and for settings, which are ch
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
-from tiered.arguments import FEEDS, MAX_TTL, READ_ORDERS, check_namespace, choice, expanded, number, whole
+from tiered.arguments import (
+    FEEDS,
+    MAX_TTL,
+    READ_ORDERS,
+    check_namespace,
+    choice,
+    expanded,
+    number,
+    text_of,
+    tier_name,
+    truth,
+    whole,
+)
 from tiered.clock import Clock
 from tiered.codecs import codec_for
 from tiered.codecs.base import MAX_DEPTH, Codec, needs_authentication
-from tiered.codecs.keys import Keyring, Source
-from tiered.codecs.rules import rules
+from tiered.codecs.keys import Keyring, Source, keyring_of
+from tiered.codecs.rules import Rules, rules
 from tiered.errors import ConfigError
 from tiered.notation import Reader, boolean, count, seconds, size
+from tiered.tiers.file_place import path_of
 
 
 class Options(TypedDict, total=False):
@@ -53,88 +65,93 @@ class Settings(Options, total=False):
     url: str
 
 
-OPTIONS: dict[str, Reader] = {
-    "namespace": str,
-    "codec": str,
-    "deadline": seconds,
-    "staleness": seconds,
-    "shared": boolean,
-    "max_value_bytes": size,
-    "lease_ttl": seconds,
-    "load_patience": seconds,
-    "read_order": str,
-    "feed": str,
-    "journal": expanded,
-    "name": str,
-    "trace": boolean,
-    "metric_namespaces": count,
-    "serve_unproven": boolean,
-    "keys": str,
-    "protect": str,
-    "migrate": boolean,
-    "compress_above": size,
-    "max_key_bytes": size,
-    "max_depth": count,
+Check = Callable[[str, Any], object]
+"""Of a name and its value; raises `ConfigError`."""
+
+
+class Option(NamedTuple):
+    """An option beside the tiers and the clock."""
+
+    read: Reader
+    """From a text."""
+    kinds: tuple[type, ...] = ()
+    """What it may be in a file; anything if there are none, and what is no text is taken as it is."""
+    check: Check | None = None
+    """None: the codec and the rules see to it."""
+
+
+def _time(name: str, value: Any) -> float:
+    return number(name, value, 0.001, MAX_TTL, " seconds")  # what is longer than that, no system waits for
+
+
+def _from(low: int) -> Check:
+    return lambda name, value: whole(name, value, low)
+
+
+def _one_of(known: tuple[str, ...]) -> Check:
+    return lambda name, value: choice(name, value, known)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+_TEXT, _TRUTH, _NUMBER = (str,), (str, bool), (str, int, float)
+
+OPTIONS: dict[str, Option] = {
+    "namespace": Option(str, _TEXT, lambda _, value: check_namespace(value)),
+    "codec": Option(str),
+    "deadline": Option(seconds, _NUMBER, _time),
+    "staleness": Option(seconds, _NUMBER, _time),
+    "shared": Option(boolean, _TRUTH, truth),
+    "max_value_bytes": Option(size, _NUMBER, _from(1)),
+    "lease_ttl": Option(seconds, _NUMBER, _time),
+    "load_patience": Option(seconds, _NUMBER, _time),
+    "read_order": Option(str, _TEXT, _one_of(READ_ORDERS)),
+    "feed": Option(str, _TEXT, _one_of(FEEDS)),
+    "journal": Option(expanded, (str, os.PathLike), _or_none(lambda name, value: path_of(value, name))),
+    "name": Option(str, _TEXT, _or_none(lambda _, value: tier_name(value))),
+    "trace": Option(boolean, _TRUTH, truth),
+    "metric_namespaces": Option(count, _NUMBER, _from(0)),
+    "serve_unproven": Option(boolean, _TRUTH, _or_none(truth)),
+    "keys": Option(str),
+    "protect": Option(str, _TEXT),
+    "migrate": Option(boolean, _TRUTH),
+    "compress_above": Option(size, _NUMBER),
+    "max_key_bytes": Option(size, _NUMBER, _from(1)),
+    "max_depth": Option(count, _NUMBER),
 }
-"""The settings beside `url`, and how each is read from a string."""
-_KINDS: dict[str, tuple[type, ...]] = {
-    "namespace": (str,),
-    "journal": (str, os.PathLike),
-    "protect": (str,),
-    "shared": (str, bool),
-    "serve_unproven": (str, bool),
-    "migrate": (str, bool),
-    "name": (str,),
-    "trace": (str, bool),
-}
-"""What the others may be in a file; numbers and durations are numbers or str."""
-_CHECKS: dict[str, Callable[[Any], object]] = {
-    "deadline": lambda value: number("deadline", value, 0.001, MAX_TTL, " seconds"),
-    "staleness": lambda value: number("staleness", value, 0.001, math.inf, " seconds"),
-    "lease_ttl": lambda value: number("lease_ttl", value, 0.001, math.inf, " seconds"),
-    "load_patience": lambda value: number("load_patience", value, 0.001, math.inf, " seconds"),
-    "max_value_bytes": lambda value: whole("max_value_bytes", value, 1),
-    "max_key_bytes": lambda value: whole("max_key_bytes", value, 1),
-    "metric_namespaces": lambda value: whole("metric_namespaces", value, 0),
-    "read_order": lambda value: choice("read_order", value, READ_ORDERS),
-    "feed": lambda value: choice("feed", value, FEEDS),
-    "namespace": check_namespace,
-}
+"""By name: the settings beside `url`."""
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Refuse those of `options` that are out of bounds, with a `ConfigError` that names it."""
-    for name, check_one in _CHECKS.items():
-        if name in options:
-            check_one(options[name])
+def forms(options: Mapping[str, Any]) -> tuple[Codec, Rules]:
+    """The codec and the rules of frames that `options` ask for; all of them are checked, and what is none is passed over.
 
-
-def check_all(settings: Mapping[str, Any]) -> None:
-    """Refuse whatever the constructor and its tiers would."""
-    check(settings)
-    codec = codec_for(settings.get("codec"), settings.get("max_depth", MAX_DEPTH))
-    rules(
-        compress_above=settings.get("compress_above"),
-        max_size=settings.get("max_value_bytes", 1),
-        keys=settings.get("keys"),
-        protect=settings.get("protect"),
-        migrate=settings.get("migrate", False),
+    Raises `ConfigError`, which names the option.
+    """
+    for name, option in OPTIONS.items():
+        if name in options and option.check is not None:
+            option.check(name, options[name])
+    codec, keys = codec_for(options.get("codec"), options.get("max_depth", MAX_DEPTH)), options.get("keys")
+    return codec, rules(
+        compress_above=options.get("compress_above"),
+        max_size=options.get("max_value_bytes", 1),
+        keys=None if keys is None else keyring_of(keys),
+        protect=options.get("protect"),
+        migrate=options.get("migrate", False),
         authentic=needs_authentication(codec),
     )
-    if not isinstance(shared := settings.get("shared", True), bool):
-        raise ConfigError(f"shared must be True or False, not {shared!r:.40}")
-    if not isinstance(unproven := settings.get("serve_unproven"), bool | None):
-        raise ConfigError(f"serve_unproven must be True, False or None, not {unproven!r:.40}")
 
 
 def read(name: str, value: Any) -> Any:
     """The value of the option `name` that was given as `value`, in a file or as a text."""
-    if name not in OPTIONS or (name in ("codec", "keys") and not isinstance(value, str)):
+    option = OPTIONS.get(name)
+    if option is None or not (option.kinds or isinstance(value, str)):
         return value
-    kinds = _KINDS.get(name, (str, int, float))
+    kinds = option.kinds or _TEXT
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{name}: a {type(value).__name__} cannot work here")
     try:
-        return OPTIONS[name](str(value))
+        return option.read(text_of(value))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None

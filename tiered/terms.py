@@ -10,16 +10,8 @@ from typing import Any, NamedTuple
 from tiered.arguments import Ttl, ttl_seconds
 
 
-class Terms(NamedTuple):
-    """How a caller of `get_or_set` wants it. Times but `ttl` are milliseconds, 0 = not asked for."""
-
-    ttl: Ttl
-    stale: int
-    ahead: int
-
-
-def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Terms:
-    """Checked before any I/O; raises ValueError."""
+def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, int]:
+    """The `ttl`, `stale` and `ahead` of a `Job`, checked before any I/O; raises ValueError."""
     try:
         return _checked(ttl, stale_ttl, refresh_ahead)
     except TypeError:  # unhashable, so certainly no time
@@ -31,7 +23,7 @@ def _now(call: Callable[[], None]) -> None:
 
 
 class Job(NamedTuple):
-    """What is to be done for a key that is absent, or will be soon."""
+    """What is to be done for a key that is absent, or will be soon. `stale` and `ahead` are milliseconds, 0 = not asked for."""
 
     loader: Callable[[], Any]
     ttl: Ttl
@@ -43,12 +35,12 @@ class Job(NamedTuple):
 
 
 @lru_cache(maxsize=1024, typed=True)  # a hit in memory takes less time than these checks
-def _checked(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> Terms:
+def _checked(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, int]:
     lifetime = None if ttl is None else ttl_seconds(ttl)
     ahead = _milliseconds(refresh_ahead)
     if ahead and (lifetime is None or ahead >= lifetime * 1000):
         raise ValueError("refresh_ahead must be shorter than ttl, or every hit would load the value again")
-    return Terms(ttl, _milliseconds(stale_ttl), ahead)
+    return ttl, _milliseconds(stale_ttl), ahead
 
 
 def _milliseconds(span: float | timedelta | None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, MutableSequence, MutableSet
+from copy import deepcopy
 from functools import partial
 from random import random
 from time import sleep
@@ -18,6 +19,7 @@ from tiered.tiers.base import NOTHING_HAS, Given, Write, Written
 from tiered.turns import Base, Line, Turn
 
 MAX_CONFLICTS = 1000
+_CONTAINERS = (MutableSequence, MutableMapping, MutableSet, tuple, bytearray)
 
 
 class _Current(NamedTuple):
@@ -68,7 +70,7 @@ class Updates:
                     held = yield Ask(partial(self._current, key))
                 try:
                     with changing(self._space, key):
-                        value = yield Compute(partial(fn, held.value if held.version else default))
+                        value = yield Compute(partial(fn, held.value if held.version else _fresh(default)))
                     kept = own(value)
                     write = self._changed(key, kept, held, ttl, first)
                 except Exception:
@@ -156,6 +158,11 @@ class Updates:
             return _Current(entry.version, self._chain.decode(entry), entry.expires_at, entry.keep_until)
         except CodecError as error:
             raise self._chain.unusable(error, NotApplied) from error
+
+
+def _fresh(default: Any) -> Any:
+    """A copy of a container, which `fn` may change; anything else may be there to be recognised by `is`."""
+    return deepcopy(default) if isinstance(default, _CONTAINERS) else default
 
 
 class _Untouched(Exception):

@@ -9,12 +9,16 @@ import math
 import os
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tiered import ConfigError, MemoryTier, TieredBackend
+from tiered import AsyncTieredBackend, ConfigError, FileTier, MemoryTier, RedisTier, TieredBackend
+from tiered.arguments import MAX_TTL
+from tiered.options import OPTIONS
 
 BAD_CHAINS: list[tuple[Any, str]] = [
     (None, "a chain is a str"),
@@ -46,9 +50,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"namspace": "a"}, "did you mean 'namespace'"),
     *(({"namespace": name}, "namespace") for name in ("", "a/b", 7, "x" * 65, "\ud800")),
     *(({"deadline": limit}, "deadline") for limit in (0, -1, math.nan, math.inf, "soon", None, True)),
-    *(({"staleness": limit}, "staleness") for limit in (0, -1, math.nan, "soon", None)),
+    *(({"staleness": limit}, "staleness") for limit in (0, -1, math.nan, math.inf, 1e12, "soon", None)),
     ({"codec": "pickel"}, "codec"),
-    *(({"max_value_bytes": limit}, "max_value_bytes") for limit in (0, -1, 1.5, "much", None)),
+    *(({"max_value_bytes": limit}, "max_value_bytes") for limit in (0, -1, 1.5, 10**400, "much", None)),
     *(({"max_key_bytes": limit}, "max_key_bytes") for limit in (0, -1, 1.5, "much", None)),
     *(({"max_depth": limit}, "max_depth") for limit in (0, 201, 1.5, "much", None)),
     *(({"compress_above": limit}, "compress_above") for limit in (-1, 1.5, "much")),
@@ -60,6 +64,15 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     *(({"migrate": it, "keys": {"k": bytes(32)}}, "migrate") for it in ("perhaps", None, 2)),
     *((options, "needs keys") for options in ({"codec": "pickle"}, {"protect": "sign"}, {"migrate": True})),
     *(({"shared": answer}, "shared") for answer in ("perhaps", None, 2)),
+    *(({"serve_unproven": answer}, "serve_unproven") for answer in ("perhaps", 2)),
+    *(({"trace": answer}, "trace") for answer in ("perhaps", None, 2)),
+    *(({"lease_ttl": limit}, "lease_ttl") for limit in (0, -1, math.nan, math.inf, 1e12, "soon", None)),
+    *(({"load_patience": limit}, "load_patience") for limit in (0, -1, math.nan, math.inf, 1e12, "soon", None)),
+    *(({"metric_namespaces": limit}, "metric_namespaces") for limit in (-1, 1.5, 2**63, "much", None)),
+    *(({"read_order": it}, "read_order") for it in ("fastest", None, 2)),
+    *(({"feed": it}, "feed") for it in ("never", None, 2)),
+    *(({"journal": it}, "journal") for it in ("", "a\0b", 7)),
+    *(({"name": it}, "name") for it in ("", " ", "a\nb", 7)),
 ]
 
 
@@ -92,10 +105,51 @@ def test_from_url_refuses_an_option_before_a_directory_is_made(options: dict[str
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize(("options", "says"), [it for it in BAD_OPTIONS if it[0].get("deadline") in (math.nan, "soon")])
-def test_the_constructor_refuses_what_is_no_number(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_every_option_is_among_them() -> None:
+    assert {name for options, _ in BAD_OPTIONS[1:] for name in options} == set(OPTIONS)
+
+
+@pytest.mark.parametrize(("options", "says"), BAD_OPTIONS[1:])
+def test_the_constructors_refuse_it_too(options: dict[str, Any], says: str) -> None:
+    for kind in (TieredBackend, AsyncTieredBackend):
+        with pytest.raises(ConfigError, match=says):
+            kind([MemoryTier()], **options)
+
+
+@pytest.mark.parametrize("answer", ["no", "false", "", 0, 1, b"no"])
+@pytest.mark.parametrize("name", ["shared", "serve_unproven", "trace", "migrate"])
+def test_what_looks_like_an_answer_is_none_without_being_read(name: str, answer: Any) -> None:
+    options: dict[str, Any] = {name: answer}
+    with pytest.raises(ConfigError, match=f"{name} must be True or False"):
         TieredBackend([MemoryTier()], **options)
+
+
+def test_a_limit_is_a_number_that_the_tiers_can_count_to(tmp_path: Path) -> None:
+    for build in (partial(FileTier, tmp_path / "data", max_pending=2**63), partial(MemoryTier, max_bytes=10**400)):
+        with pytest.raises(
+            ConfigError, match=r"max_(pending|bytes) must be a whole number of at least \d, below 2\^63"
+        ):
+            build()
+    FileTier(tmp_path / "data", max_pending=2**63 - 1)._tidy()
+
+
+def test_the_longest_time_that_may_be_given_works(redis_url: str, tmp_path: Path) -> None:
+    most = dict.fromkeys(("deadline", "staleness", "lease_ttl", "load_patience"), MAX_TTL)
+    tiers = [MemoryTier(), RedisTier(redis_url), FileTier(tmp_path / "data")]
+    with TieredBackend(tiers, **most) as store:  # type: ignore[arg-type]  # all of these are seconds
+        assert store.get_or_set("k", lambda: 1) == 1
+        with ThreadPoolExecutor() as threads:
+            assert set(threads.map(lambda _: store.get_or_set("other", lambda: 2), range(8))) == {2}
+        assert store.stats()["namespace"]["unleased"] == 0 and store.health()["redis"]["breaker"] == "closed"
+
+
+@pytest.mark.parametrize("answer", ["no", None, 0, 1])
+def test_so_it_is_with_the_answers_to_tiers(tmp_path: Path, answer: Any) -> None:
+    with pytest.raises(ConfigError, match="shared must be True or False"):
+        FileTier(tmp_path / "data", shared=answer)
+    with pytest.raises(ConfigError, match="insecure_tls must be True or False"):
+        RedisTier("rediss://localhost?ssl_cert_reqs=none", insecure_tls=answer)
+    assert not (tmp_path / "data").exists()
 
 
 class Wrapper:

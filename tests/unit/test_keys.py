@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.frames import KEYS, PAYLOAD, sealed
+from tests.waiting import LIMIT, started
 from tiered.codecs import seals
 from tiered.codecs.frames import Frames
 from tiered.codecs.keys import REFRESH, Keyring, keyring_of, new_key, parse
@@ -63,6 +65,80 @@ def test_from_a_mapping_and_from_a_callable() -> None:
         assert Keyring(source).ids == ["k2", "k1"]
     ring = Keyring(KEYS)
     assert keyring_of(ring) is ring
+
+
+class Held(logging.Filter):
+    """The first who logs stays there until `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.there = threading.Event(), threading.Event()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not self.there.is_set():
+            self.there.set()
+            self.go.wait()
+        return True
+
+
+@pytest.fixture
+def changing() -> Iterator[tuple[Keyring, list[str]]]:
+    """A ring of which another thread has read other keys, and logs that; and what it reads next."""
+    source, held = [f"a:{SECRET}"], Held()
+    ring = Keyring(lambda: source[0])
+    logger = logging.getLogger("tiered.codecs.keys")
+    level, source[0] = logger.level, f"b:{SECRET}"
+    logger.setLevel(logging.INFO)
+    logger.addFilter(held)
+    other = started(ring.reload)
+    assert held.there.wait(LIMIT)
+    source[0] = f"c:{SECRET}"
+    yield ring, source
+    held.go.set()
+    other.result(LIMIT)
+    logger.removeFilter(held)
+    logger.setLevel(level)
+    assert ring.ids == ["c"] and ring.current.id == "c" and ring.epoch == 2
+
+
+def test_nobody_waits_for_one_who_logs(changing: tuple[Keyring, list[str]]) -> None:
+    ring, _ = changing
+    started(ring.reload).result(LIMIT)
+    assert ring.current.id == "c"
+
+
+def test_a_child_that_was_forked_meanwhile_reads_keys_again(changing: tuple[Keyring, list[str]]) -> None:
+    ring, _ = changing
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            started(ring.reload).result(LIMIT)
+            code = 0 if ring.current.id == "c" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    ring.reload()
+
+
+def test_a_child_encrypts_with_a_key_of_its_own() -> None:
+    seal = seals.Encryption(Keyring(KEYS))
+
+    def salt() -> bytes:
+        return seal.close(b"head", b"place", b"payload")[1 + len("k2") :][: seals.SALT]
+
+    mine, (reader, writer) = salt(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, salt() + salt())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    theirs = os.read(reader, 1000)
+    os.close(reader)
+    os.close(writer)
+    assert mine == salt() and len(theirs) == 2 * seals.SALT and theirs[: seals.SALT] == theirs[seals.SALT :] != mine
 
 
 def test_a_new_key_is_a_line_of_a_file() -> None:

@@ -266,6 +266,39 @@ def test_the_heartbeat_beats_what_is_held_and_ends_when_nothing_is() -> None:
     assert heartbeat._thread is not None and not heartbeat._thread.is_alive()
 
 
+class Broken(Beats):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def beat(self) -> None:
+        super().beat()
+        raise self.error
+
+
+def test_one_that_cannot_be_extended_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    heartbeat, broken, it = Heartbeat(0.005), Broken(OverflowError("out of range")), Beats()
+    heartbeat.add(broken)
+    eventually(lambda: broken.count)
+    heartbeat.add(it)
+    eventually(lambda: it.count > 1 and broken.count > 1)
+    heartbeat.stop()
+    assert "out of range" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_started_again_for_the_next() -> None:
+    heartbeat, broken, it = Heartbeat(0.005), Broken(SystemExit()), Beats()
+    heartbeat.add(broken)
+    thread = heartbeat._thread
+    assert thread is not None
+    eventually(lambda: not thread.is_alive())
+    heartbeat.remove(broken)
+    heartbeat.add(it)
+    eventually(lambda: it.count > 1)
+    heartbeat.stop()
+
+
 def test_a_child_does_not_give_back_what_its_parent_holds(leases: Leases, chain: Chain, cache: Lending) -> None:
     lease = taken(leases, chain)
     pid = os.fork()

@@ -10,12 +10,12 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
-from threading import Lock
 from time import monotonic
 from typing import NamedTuple, TextIO
 
-from tiered.arguments import expanded
+from tiered.arguments import expanded, text_of
 from tiered.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -55,14 +55,17 @@ class Keyring:
     def __init__(self, source: Source, *, refresh: float = REFRESH, clock: Callable[[], float] = monotonic) -> None:
         self._read, self._fixed = _reader(source), isinstance(source, Mapping)
         self._refresh, self._clock = refresh, clock
-        self._lock = Lock()  # guards the exchange of keys
         self._failing = False
+        self._epochs = count(1)
         self.epoch = 0
-        """Changes with the keys."""
+        """Changes with the keys, and after them: what was made of an older key is found to be of an older epoch."""
         self._keys = _checked(self._read())
-        self.current = next(iter(self._keys.values()))
-        """The key to write with."""
         self._looked = clock()
+
+    @property
+    def current(self) -> Key:
+        """The key to write with."""
+        return next(iter(self._keys.values()))
 
     def refresh(self) -> None:
         """Read the source again if it is time."""
@@ -95,11 +98,10 @@ class Keyring:
         if self._failing:
             logger.info("keys can be read again")
         self._failing = False
-        with self._lock:
-            if list(keys.values()) != list(self._keys.values()):
-                self._keys, self.current = keys, next(iter(keys.values()))
-                self.epoch += 1
-                logger.info("keys were read again: writing with %s, reading with %s", self.current.id, ", ".join(keys))
+        if list(keys.values()) != list(self._keys.values()):
+            self._keys = keys
+            self.epoch = next(self._epochs)  # no two have the same, whoever comes in between
+            logger.info("keys were read again: writing with %s, reading with %s", next(iter(keys)), ", ".join(keys))
 
     def __repr__(self) -> str:
         return f"<Keyring {', '.join(self.ids)}>"
@@ -166,13 +168,14 @@ def _checked(material: Material) -> dict[str, Key]:
         material = parse(material)
     if not isinstance(material, Mapping) or not material or len(material) > MOST_KEYS:
         raise ConfigError(f"keys: give 1 to {MOST_KEYS} of them; {_HELP}")
-    return {_check_id(id_): Key(id_, _check_secret(id_, secret)) for id_, secret in material.items()}
+    keys = [Key(_check_id(id_), _check_secret(id_, secret)) for id_, secret in material.items()]
+    return {key.id: key for key in keys}
 
 
 def _check_id(id_: object) -> str:
     if not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise ConfigError("keys: an id is 1 to 32 ASCII letters, digits, '.', '_' and '-'")
-    return id_
+    return text_of(id_)
 
 
 def _check_secret(id_: str, secret: object) -> bytes:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from tiered.arguments import text_of
 from tiered.codecs.base import MAX_DEPTH
 from tiered.errors import ConfigError, InvalidValue
 
@@ -96,6 +97,7 @@ def register(
     name = kind.__name__ if name is None else name
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"types: a name is 1 to 100 letters, digits, '_', '.', ':' and '-', not {name!r:.40}")
+    name = text_of(name)
     if (dump is None) != (load is None):
         raise ConfigError(f"types: {name} needs both dump= and load=")
     if dump is not None and load is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tiered.arguments import whole
+from tiered.arguments import truth, whole
 from tiered.codecs.compression import Compression
 from tiered.codecs.keys import Keyring
 from tiered.codecs.seals import Encryption, Seal, Signature
@@ -51,8 +51,7 @@ def rules(
     """
     if compress_above is not None:
         whole("compress_above", compress_above, 0, " bytes")
-    if not isinstance(migrate, bool):
-        raise ConfigError(f"migrate must be True or False, not {migrate!r:.40}")
+    truth("migrate", migrate)
     if protect not in (None, *PROTECTIONS):
         raise ConfigError(f"protect must be one of {', '.join(PROTECTIONS)}, not {protect!r:.40}")
     compression = Compression(above=compress_above, max_size=max_size)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from tiered.codecs.keys import MOST_KEYS, Key, Keyring
 from tiered.entry import ENCRYPTED, SIGNED
 from tiered.errors import ConfigError, Untrusted
+from tiered.forks import Forking, register
 
 SALT, NONCE, TAG, MAC = 16, 12, 16, 32
 MOST_SUBKEYS = 1024
@@ -42,10 +43,11 @@ class Seal(Protocol):
         """The payload of `body`; raises `Untrusted` if anything is not as it was sealed."""
 
 
-class Encryption:
+class Encryption(Forking):
     """AES-256-GCM: nobody without a key reads a payload either.
 
-    Every process encrypts with a key of its own, derived (HKDF) from the shared one and a random salt in the frame.
+    Every process encrypts with a key of its own, derived (HKDF) from the shared one and a random salt in the frame; a child
+    after a fork, too, since uses of a key are counted in one process.
     """
 
     flag, name = ENCRYPTED, "encrypted"
@@ -55,6 +57,10 @@ class Encryption:
         self._derive, self._errors = _cryptography()
         self._subkeys: dict[bytes, tuple[int, Any]] = {}
         self._own: dict[str, tuple[int, bytes, Any, int]] = {}
+        register(self)
+
+    def after_fork_in_child(self) -> None:
+        self._own.clear()
 
     def overhead(self) -> int:
         return 1 + len(self._ring.current.id) + SALT + NONCE + TAG

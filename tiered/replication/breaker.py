@@ -1,6 +1,6 @@
 """When to stop asking a tier: a circuit breaker that time alone never closes.
 
-It opens on `consecutive` failures in a row, or when at least half of at least `sample` calls within `window` seconds
+It opens on `CONSECUTIVE` failures in a row, or when at least half of at least `SAMPLE` calls within `WINDOW` seconds
 failed. Open, it asks for a probe after a delay that doubles with each failed one; a probe runs in the background and
 only its success, after the tier has been repaired, closes the breaker. No user's call is ever the probe. The delay
 stays short: a probe costs one connection of a background thread, and a tier that is back should be used soon.
@@ -15,6 +15,10 @@ from threading import Lock
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 
+CONSECUTIVE, SAMPLE, WINDOW = 5, 20, 10.0
+MAX_DELAY = 2.0
+"""Seconds from a failed probe to the next, at most."""
+
 
 class State(StrEnum):
     CLOSED = "closed"
@@ -26,24 +30,14 @@ class Breaker:
     """Thread-safe. Decides only; it does no I/O and starts no thread."""
 
     def __init__(
-        self,
-        *,
-        consecutive: int = 5,
-        sample: int = 20,
-        window: float = 10.0,
-        delay: float = 1.0,
-        max_delay: float = 2.0,
-        clock: Clock = SYSTEM_CLOCK,
-        jitter: Callable[[], float] = random.random,
+        self, *, delay: float = 1.0, clock: Clock = SYSTEM_CLOCK, jitter: Callable[[], float] = random.random
     ) -> None:
         self.closed = True
         """Read on every call, so a plain attribute; True exactly when `state` is CLOSED."""
         self.state = State.CLOSED
         self.transitions = dict.fromkeys(State, 0)
         """How often each state was entered."""
-        self._consecutive, self._sample, self._window = consecutive, sample, window
-        self._delay, self._max_delay = delay, max_delay
-        self._clock, self._jitter = clock, jitter
+        self._delay, self._clock, self._jitter = delay, clock, jitter
         self._lock = Lock()  # guards everything below
         self._failed_in_row = 0
         self._calls = self._failures = 0
@@ -73,8 +67,8 @@ class Breaker:
             self._roll()
             self._calls += 1
             self._failures += 1
-            often = self._calls >= self._sample and 2 * self._failures >= self._calls
-            if not self.closed or (self._failed_in_row < self._consecutive and not often):
+            often = self._calls >= SAMPLE and 2 * self._failures >= self._calls
+            if not self.closed or (self._failed_in_row < CONSECUTIVE and not often):
                 return False
             self._tries = 0
             self._open()
@@ -126,11 +120,11 @@ class Breaker:
 
     def _open(self) -> None:
         self._enter(State.OPEN)
-        delay = min(self._max_delay, self._delay * 2**self._tries)
+        delay = min(MAX_DELAY, self._delay * 2**self._tries)
         self._probe_at = self._clock.monotonic() + delay * (0.5 + 0.5 * self._jitter())
 
     def _roll(self) -> None:
         now = self._clock.monotonic()
         if now >= self._window_ends:
-            self._window_ends = now + self._window
+            self._window_ends = now + WINDOW
             self._calls = self._failures = 0

@@ -54,10 +54,10 @@ class Keyspace(Protocol):
 class Guard:
     """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing."""
 
-    def __init__(self, tier: CacheTier, *, breaker: Breaker | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, tier: CacheTier, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.tier = tier
         self.name = tier.name
-        self.breaker = breaker or Breaker(clock=clock)
+        self.breaker = Breaker(clock=clock)
         self._now = clock.monotonic
         self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)

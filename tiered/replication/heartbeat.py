@@ -17,7 +17,7 @@ class Beating(Protocol):
     """What has to be done again and again."""
 
     def beat(self) -> None:
-        """Never raises."""
+        """What it raises is logged."""
 
 
 class Heartbeat:
@@ -37,7 +37,7 @@ class Heartbeat:
     def add(self, it: Beating) -> None:
         with self._lock:
             self._held.add(it)
-            if self._thread is None and not self._stopped.is_set():
+            if not (self._thread and self._thread.is_alive()) and not self._stopped.is_set():
                 thread = Thread(target=self._run, name="tiered-heartbeat", daemon=True)
                 try:
                     thread.start()
@@ -68,4 +68,7 @@ class Heartbeat:
                     self._thread = None
                     return
             for it in held:
-                it.beat()
+                try:
+                    it.beat()
+                except Exception:  # what keeps one from being extended must not cost the others theirs
+                    logger.exception("a lease could not be extended")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from tiered.arguments import MAX_TTL, number, tier_name
+from tiered.arguments import MAX_TTL, number, text_of, tier_name
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import Forking, forget, register
@@ -57,11 +57,12 @@ class CouchbaseTier(Forking):
         max_ttl: float = 86_400.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.name = tier_name(name)
+        self.name = name = tier_name(name)
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
         if not isinstance(prefix, str) or not 0 < len(prefix.encode()) <= MAX_PREFIX_BYTES:
             raise ConfigError(f"{name}: prefix must be a str of 1 to {MAX_PREFIX_BYTES} bytes, not {prefix!r:.40}")
+        prefix = text_of(prefix)
         if durability not in get_args(Durability):
             known = ", ".join(get_args(Durability))
             raise ConfigError(f"{name}: durability must be one of {known}, not {durability!r:.40}")

@@ -21,7 +21,7 @@ class Prober:
 
     def __init__(self, name: str, probe: Callable[[int], None], clock: Clock) -> None:
         self._name, self._probe = name, probe
-        self.breaker = Breaker(delay=0.5, max_delay=2.0, clock=clock)
+        self.breaker = Breaker(delay=0.5, clock=clock)
         self._start()
 
     def _start(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tiered.arguments import tier_name, whole
+from tiered.arguments import tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import Forking, forget, register
@@ -73,11 +73,11 @@ class FileTier(Forking):
         max_pending: int = 100_000,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self.name = name = tier_name(name)
         if sync not in ("full", "normal"):
             raise ConfigError(f"{name}: sync must be 'full' or 'normal', not {sync!r}")
-        if not isinstance(shared, bool):
-            raise ConfigError(f"{name}: shared must be True or False, not {shared!r:.40}")
-        self.name, self.directory = tier_name(name), path_of(directory, f"{name}: the directory")
+        truth(f"{name}: shared", shared)
+        self.directory = path_of(directory, f"{name}: the directory")
         self._sync, self._clock, self.max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)
         self._path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=shared)

@@ -12,6 +12,7 @@ from tiered.tiers.base import Absence, Mark
 from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.file_writer import Writer
+from tiered.tiers.overfull import overfull
 
 # One statement, so one snapshot: an absence is as old as the version beside it.
 _ABSENCE = (
@@ -21,8 +22,6 @@ _ABSENCE = (
 )
 _PENDING = "SELECT tier, namespace, key, version, generation FROM pending WHERE tier = ? AND version > ? ORDER BY version LIMIT ?"
 _STILL = "SELECT key FROM pending WHERE key IN ({}) AND namespace = ? AND tier = ?"
-_BACKLOG = "SELECT 1 FROM pending WHERE tier = ? LIMIT 1 OFFSET ?"
-_NEXT_TIER = "SELECT min(tier) FROM pending WHERE tier > ?"  # DISTINCT would read them all
 
 
 class FileJournal:
@@ -80,12 +79,5 @@ class FileJournal:
     def limit(self, most: int) -> None:
         """Abandon every tier with more than `most` marks: a new generation instead of a journal without end."""
         self.flush()  # what was confirmed is not missed
-        tier = self._next("")
-        while tier is not None:
-            if self._readers.row(_BACKLOG, (tier, most)):
-                self._writer.write(lambda session, tier=tier: session.abandon(tier, most))  # type: ignore[misc]  # bound now
-            tier = self._next(tier)
-
-    def _next(self, tier: str) -> str | None:
-        found: str | None = self._readers.row(_NEXT_TIER, (tier,))[0]
-        return found
+        for tier in self._readers.snapshot(lambda reader: overfull(reader, "pending", most)):
+            self._writer.write(lambda session, tier=tier: session.abandon(tier, most))  # type: ignore[misc]  # bound now

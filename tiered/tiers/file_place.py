@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from tiered.arguments import text_of
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
@@ -33,7 +34,7 @@ _ADVICE = {
 def path_of(path: object, what: str) -> Path:
     """`path` as a `Path`; `ConfigError` for what is none, saying `what` it would be."""
     try:
-        text = os.fsdecode(path)  # type: ignore[arg-type]  # it raises for other types
+        text = text_of(os.fsdecode(path))  # type: ignore[arg-type]  # it raises for other types
     except TypeError:
         raise ConfigError(f"{what} must be a path, not {type(path).__name__}") from None
     if not text or "\0" in text:

@@ -11,14 +11,12 @@ from tiered.errors import StoreError
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Record
 from tiered.tiers.intent_store import IntentStore
+from tiered.tiers.overfull import overfull
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Seconds between two rounds, at least."""
-
-_BACKLOG = "SELECT 1 FROM marks WHERE tier = ? LIMIT 1 OFFSET ?"
-_NEXT_TIER = "SELECT min(tier) FROM marks WHERE tier > ?"  # DISTINCT would read them all
 
 
 class Tidying:
@@ -85,12 +83,7 @@ class Tidying:
 
         def look(db: sqlite3.Cursor) -> tuple[bool, list[str]]:
             full = db.execute("SELECT 1 FROM intents LIMIT 1 OFFSET ?", (self._max_pending,)).fetchone() is not None
-            found, tier = [], db.execute(_NEXT_TIER, ("",)).fetchone()[0]
-            while tier is not None:
-                if db.execute(_BACKLOG, (tier, self._max_pending)).fetchone():
-                    found.append(tier)
-                tier = db.execute(_NEXT_TIER, (tier,)).fetchone()[0]
-            return full, found
+            return full, overfull(db, "marks", self._max_pending)
 
         self.full, found = self._store.read(look)
         for tier in found:

@@ -67,9 +67,11 @@ class Partition:
 class MemoryTier:
     """A bounded, process-local tier.
 
-    `max_entries` and `max_bytes` bound all its namespaces together; when one is exceeded, the largest namespace loses
-    its coldest entries, a few at a time. `partition`, `admit`, `drop` and `empty` serve the backend and need `lock`;
-    the other methods are the tier protocol, over frames, so that it may also stand alone (a cache without a store of record).
+    `max_entries` and `max_bytes` bound the entries of all its namespaces together; when one is exceeded, the largest
+    namespace loses its coldest entries, a few at a time. Not counted are a namespace's notes of keys: those read last
+    (`ACCESS_BUFFER`), and in a backend those changed of late (`inflight.FLOORS`). `partition`, `admit`, `drop` and `empty`
+    serve the backend and need `lock`; the other methods are the tier protocol, over frames, so that it may also stand
+    alone (a cache without a store of record).
     """
 
     max_key_bytes = 1024
@@ -83,7 +85,7 @@ class MemoryTier:
         name: str = "memory",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.name = tier_name(name)
+        self.name = name = tier_name(name)
         self.max_entries = whole(f"{name}: max_entries", max_entries, 0)
         self.max_bytes = whole(f"{name}: max_bytes", max_bytes, 0)
         self.lock = Lock()  # guards policies, sizes and versions; never the slots against readers

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from tiered.arguments import MAX_TTL, number, tier_name, whole
+from tiered.arguments import MAX_TTL, number, text_of, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
@@ -82,14 +82,15 @@ class RedisTier(Forking):
         insecure_tls: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.name = tier_name(name)
+        self.name = name = tier_name(name)
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
+        truth(f"{name}: insecure_tls", insecure_tls)
         whole(f"{name}: max_connections", max_connections, 1)
         whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
         if not isinstance(prefix, str) or not prefix:
             raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
-        self._prefix, self._clock = prefix, clock
+        self._prefix, self._clock = text_of(prefix), clock
         self._max_px = int(number(f"{name}: max_ttl", max_ttl, 1, MAX_TTL, " seconds") * 1000)
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
@@ -98,7 +99,7 @@ class RedisTier(Forking):
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
-        self.leases, self._durability = RedisLeases(self._link, prefix), Durability(name)
+        self.leases, self._durability = RedisLeases(self._link, self._prefix), Durability(name)
         self._spaces: dict[str, int] = {}
         register(self)
 
