@@ -108,7 +108,7 @@ def test_threads_lose_nothing_see_nothing_old_and_leave_the_books_balanced(tmp_p
         assert memory.evictions > 0
         with memory.lock:
             parts = list(memory._partitions.values())
-            assert memory.entries == sum(len(part.slots) for part in parts) == sum(len(part.policy) for part in parts)
+            assert memory.entries == sum(len(part.slots) for part in parts if part.of is None)
             assert memory.bytes == sum(part.bytes for part in parts)
             for part in parts:
                 while len(part.policy):

@@ -6,6 +6,8 @@ import random
 import sys
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -65,7 +67,8 @@ def test_sizes_add_up_after_random_work() -> None:
                     view.delete(key)
         parts = memory._partitions.values()
         assert memory.bytes == sum(part.bytes for part in parts)
-        assert memory.entries == sum(len(part.slots) for part in parts) == sum(len(part.policy) for part in parts)
+        assert memory.entries == sum(len(part.slots) for part in parts if part.of is None)
+        assert all(len(part.policy) == len(part.slots) for part in parts)
 
 
 def test_hit_share_is_not_below_an_exact_lru_of_the_same_size() -> None:
@@ -121,7 +124,8 @@ def test_threads_with_a_tiny_switch_interval_leave_it_consistent() -> None:
         sys.setswitchinterval(interval)
     assert not failures
     parts = memory._partitions.values()
-    assert memory.entries == sum(len(part.policy) for part in parts) == sum(len(part.slots) for part in parts) <= 40
+    assert memory.entries == sum(len(part.slots) for part in parts if part.of is None) <= 40
+    assert all(len(part.policy) == len(part.slots) for part in parts)
     store.close()
 
 
@@ -205,3 +209,92 @@ def test_cold_entries_that_are_large_do_not_all_go_for_a_small_one() -> None:
             n += 1
     assert n > 5000 and memory.evictions == 1
     assert sum(key.startswith("large") for key in part.slots) == 19
+
+
+# Alone: what it keeps as the record, and the copies that it serves from
+
+
+@pytest.fixture
+def standing_alone() -> Iterator[Callable[..., tuple[TieredBackend, MemoryTier]]]:
+    with ExitStack() as stack:
+
+        def make(**limits: int) -> tuple[TieredBackend, MemoryTier]:
+            tier = MemoryTier(**limits)
+            return stack.enter_context(TieredBackend([tier])), tier
+
+        yield make
+
+
+Alone = Callable[..., tuple[TieredBackend, MemoryTier]]
+
+
+def agree(store: TieredBackend, tier: MemoryTier) -> None:
+    """Whatever is served is in the record, and what is counted is there."""
+    served, kept = tier.partition("default").slots, tier.partition("record:default").slots
+    assert served.keys() <= kept.keys()
+    assert tier.entries == len(kept) == len(list(store.keys())) <= tier.max_entries
+    assert tier.bytes <= tier.max_bytes
+
+
+def test_alone_it_holds_as_many_as_it_may(standing_alone: Alone) -> None:
+    store, tier = standing_alone(max_entries=100)
+    for number in range(150):
+        store.set(f"k{number}", number)
+        agree(store, tier)
+    assert tier.entries == 100
+
+
+def test_alone_what_is_read_most_is_kept_longest(standing_alone: Alone) -> None:
+    store, tier = standing_alone(max_entries=100)
+    store.set("hot", 41)
+    for number in range(300):
+        store.set(f"k{number}", number)
+        assert store.get("hot") == 41
+        agree(store, tier)
+    assert store.increment("hot") == 42 and store.add("hot", 0) is None and store.delete("hot")
+
+
+def test_alone_what_was_written_last_is_there(standing_alone: Alone) -> None:
+    """Also when all others were read before."""
+    store, tier = standing_alone(max_entries=100)
+    for step in range(20):
+        store.set_many({f"k{number}": number for number in range(100)})
+        for number in range(100):
+            store.get(f"k{number}")
+        store.set(f"new {step}", step)
+        assert store.delete(f"new {step}")
+        agree(store, tier)
+
+
+def test_alone_a_copy_does_not_drive_out_what_it_is_of(standing_alone: Alone) -> None:
+    store, tier = standing_alone(max_bytes=20_000)
+    store.set("k", "v" * 15_000)
+    assert store.get("k") == "v" * 15_000 and store.delete("k")
+    for number in range(20):
+        store.set(f"k{number}", "v" * 7_000)
+        assert f"k{number}" in list(store.keys())
+        agree(store, tier)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_alone_record_and_copies_agree_whatever_is_done(standing_alone: Alone, seed: int) -> None:
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    store, tier = standing_alone(max_entries=30, max_bytes=30_000)
+    spaces = [store, store.namespace("other")]
+    for _ in range(3_000):
+        space, key = rng.choice(spaces), f"k{rng.randrange(60)}"
+        match rng.randrange(6):
+            case 0 | 1:
+                space.set(key, "v" * rng.randrange(3_000))
+            case 2 | 3:
+                held = key in tier.partition(f"record:{space._core.space.name}").slots
+                assert (space.get(key) is not None) == held
+            case 4:
+                held = key in tier.partition(f"record:{space._core.space.name}").slots
+                assert space.delete(key) == held
+            case _:
+                space.set_many({f"k{rng.randrange(60)}": 1 for _ in range(5)})
+        for name in ("default", "other"):
+            assert tier.partition(name).slots.keys() <= tier.partition(f"record:{name}").slots.keys()
+    assert tier.entries <= 30 and tier.bytes <= 30_000

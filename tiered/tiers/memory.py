@@ -25,6 +25,8 @@ from tiered.tiers.slru import SegmentedLRU
 ENTRY_OVERHEAD = 400
 """Bytes that an entry costs beyond its key and value: dict places, slot, policy (benchmarks/memory_size.py)."""
 
+RECORD = "record:"
+"""Before the name of a namespace: the partition of its frames, if the tier is the store of record."""
 ACCESS_BUFFER = 1024
 SHARE, MOST = 128, 32
 """Once the tier is full, one in `SHARE` of its entries leave together, `MOST` at most, or as few as take one in `SHARE` of its
@@ -51,11 +53,17 @@ class Slot(NamedTuple):
 
 
 class Partition:
-    """The entries of one namespace."""
+    """The entries of one namespace.
 
-    __slots__ = ("bytes", "policy", "slots", "touched", "whole")
+    Where the tier is the store of record, that keeps frames in a partition of its own: the values here are `copies` `of` them,
+    are not counted as entries, and leave with them.
+    """
+
+    __slots__ = ("bytes", "copies", "of", "policy", "slots", "touched", "whole")
 
     def __init__(self) -> None:
+        self.copies: Partition | None = None
+        self.of: Partition | None = None
         self.slots: dict[str, Any] = {}
         self.touched: deque[str] = deque(maxlen=ACCESS_BUFFER)
         self.policy = SegmentedLRU()
@@ -102,6 +110,9 @@ class MemoryTier:
         found = self._partitions.get(name)
         if found is None:
             found = self._partitions[name] = Partition()
+            if name.startswith(RECORD):
+                found.copies = self.partition(name.removeprefix(RECORD))
+                found.copies.of = found
         return found
 
     def admit(self, part: Partition, key: str, slot: tuple[Any, ...]) -> bool:
@@ -114,7 +125,11 @@ class MemoryTier:
             grown = slot[7] - held[7]
         else:
             grown = size
-        if size > self.max_bytes or not self.max_entries:
+        if (
+            size > self.max_bytes
+            or not self.max_entries
+            or (part.of is not None and not self._has_room(part.of, key, grown))
+        ):
             self.drop(part, key)
             return False
         if not part.whole:
@@ -124,14 +139,18 @@ class MemoryTier:
         part.bytes += grown
         self.bytes += grown
         if held is None:
-            self.entries += 1
+            self.entries += part.of is None
             part.policy.add(key)
         else:
             part.touched.append(key)
         part.whole = True
         if self.entries > self.max_entries or self.bytes > self.max_bytes:
-            self._evict()
+            self._evict(key)
         return True
+
+    def _has_room(self, of: Partition, key: str, grown: int) -> bool:
+        """For a copy of what is there, and will not be driven out by it."""
+        return key in of.slots and (self.entries > 1 or self.bytes + grown <= self.max_bytes)
 
     def drop(self, part: Partition, key: str) -> None:
         """Forget `key`, whatever its version."""
@@ -159,18 +178,27 @@ class MemoryTier:
         part.touched.clear()
         self._rebuild(part)
 
-    def _evict(self) -> None:
+    def _evict(self, newest: str) -> None:
+        """Down to the limits; `newest` was admitted just now, and goes only if its namespace has nothing else."""
         while self.entries > self.max_entries or self.bytes > self.max_bytes:
-            part = max(self._partitions.values(), key=_bytes)
+            part = max(self._partitions.values(), key=_load)
             if not part.whole:
                 self._rebuild(part)
             part.whole = False
             part.policy.touch(part.touched)
+            if part.copies is not None:
+                part.policy.touch(part.copies.touched)
             part.policy.refill()
             slots, evict = part.slots, part.policy.evict
             enough = self.bytes - self.max_bytes // SHARE
             for _ in range(min(len(slots) // SHARE, MOST) or 1):
-                self._shrink(part, slots.pop(evict()))
+                key = evict()
+                if key == newest and len(slots) > 1:
+                    key = evict()
+                    part.policy.add(newest)
+                if part.copies is not None:
+                    self.drop(part.copies, key)
+                self._shrink(part, slots.pop(key))
                 self.evictions += 1
                 if self.bytes <= enough:  # large ones: a few of them would be half of the tier
                     break
@@ -183,14 +211,14 @@ class MemoryTier:
             part.policy.add(key)
         part.bytes = sum(slot[7] + ENTRY_OVERHEAD for slot in part.slots.values())
         self.bytes = sum(map(_bytes, self._partitions.values()))
-        self.entries = sum(len(it.slots) for it in self._partitions.values())
+        self.entries = sum(len(it.slots) for it in self._partitions.values() if it.of is None)
         part.whole = True
 
     def _shrink(self, part: Partition, slot: tuple[Any, ...]) -> None:
         size = slot[7] + ENTRY_OVERHEAD
         part.bytes -= size
         self.bytes -= size
-        self.entries -= 1
+        self.entries -= part.of is None
 
     def forget_all(self) -> None:
         """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
@@ -263,7 +291,7 @@ class MemoryTier:
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         self._check_open(StoreUnavailable)
         with self.lock:
-            part = self.partition("record:" + namespace)
+            part = self.partition(RECORD + namespace)
             return self._generations.get(namespace, self._bumps + 1), [self._frame(part, key) for key in keys]
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
@@ -271,12 +299,12 @@ class MemoryTier:
         for write in writes:
             self._check_room(write)
         with self.lock:
-            part = self.partition("record:" + namespace)
+            part = self.partition(RECORD + namespace)
             written = [self._commit(part, write, now) for write in writes]
             return Commit(self._generations.get(namespace, self._bumps + 1), written)
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        return self._page("record:" + namespace, prefix, cursor, limit)
+        return self._page(RECORD + namespace, prefix, cursor, limit)
 
     def namespaces(self) -> list[str]:
         with self.lock:
@@ -284,11 +312,11 @@ class MemoryTier:
 
     def _records(self) -> list[str]:
         """With the lock; a function of its own, as `Writer._admit`."""
-        return [it.removeprefix("record:") for it in self._partitions if it.startswith("record:")]
+        return [it.removeprefix(RECORD) for it in self._partitions if it.startswith(RECORD)]
 
     def count(self, namespace: str) -> int:
         with self.lock:
-            return len(self.partition("record:" + namespace).slots)
+            return len(self.partition(RECORD + namespace).slots)
 
     def generation(self, namespace: str) -> int:
         self._check_open(StoreUnavailable)
@@ -297,7 +325,7 @@ class MemoryTier:
     def clear(self, namespace: str) -> int:
         self._check_open(NotApplied)
         with self.lock:
-            self.empty(self.partition("record:" + namespace))
+            self.empty(self.partition(RECORD + namespace))
             self._generations[namespace] = generation = self._generations.get(namespace, self._bumps + 1) + 1
             return generation
 
@@ -369,6 +397,13 @@ class MemoryTier:
 
 def _bytes(part: Partition) -> int:
     return part.bytes
+
+
+def _load(part: Partition) -> int:
+    """What is there to be evicted; copies are not, by themselves."""
+    if part.of is not None:
+        return -1
+    return part.bytes if part.copies is None else part.bytes + part.copies.bytes
 
 
 def size_of(value: Any) -> int:
