@@ -189,15 +189,15 @@ class MemoryTier:
             if part.copies is not None:
                 part.policy.touch(part.copies.touched)
             part.policy.refill()
-            slots, evict = part.slots, part.policy.evict
+            slots, evict, copies = part.slots, part.policy.evict, part.copies
             enough = self.bytes - self.max_bytes // SHARE
             for _ in range(min(len(slots) // SHARE, MOST) or 1):
                 key = evict()
                 if key == newest and len(slots) > 1:
                     key = evict()
                     part.policy.add(newest)
-                if part.copies is not None:
-                    self.drop(part.copies, key)
+                if copies is not None:
+                    self.drop(copies, key)
                 self._shrink(part, slots.pop(key))
                 self.evictions += 1
                 if self.bytes <= enough:  # large ones: a few of them would be half of the tier
