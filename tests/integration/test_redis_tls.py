@@ -13,6 +13,7 @@ import trustme
 
 from tests.redis_topologies import TlsSentinel, TlsServer, authority_file, eventually
 from tests.servers import RedisServer, free_port
+from tests.signals import ticking
 from tiered import RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
@@ -68,6 +69,17 @@ def test_values_larger_than_a_record_of_tls_come_whole(start: Callable[..., TlsS
     frame = draft(namespace_seed("n"), "k", b"x" * 3_000_000, 1).seal(1)
     tier = RedisTier(f"{start().url}?ssl_ca_certs={ca}", timeout=SLOW, connect_timeout=SLOW)
     assert tier.put(SCOPE, "k", frame) and tier.get(SCOPE, "k") == frame
+    tier.close()
+
+
+def test_signals_do_not_prolong_the_wait_for_a_server_that_hangs(start: Callable[..., TlsServer], ca: str) -> None:
+    server = start()
+    tier = RedisTier(f"{server.url}?ssl_ca_certs={ca}", timeout=1.0, connect_timeout=SLOW)
+    tier.put(SCOPE, "k", FRAME)
+    server.freeze()
+    with ticking(), pytest.raises(StoreUnavailable) as failed:
+        tier.get(SCOPE, "k")
+    assert failed.value.reason is Reason.TIMEOUT
     tier.close()
 
 

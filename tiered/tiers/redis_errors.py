@@ -64,7 +64,7 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.RESTARTED
     if isinstance(error, TooLong):
         return Reason.TOO_LARGE
-    if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
+    if isinstance(error, (redis.TimeoutError, TimeoutError, Late)):
         return Reason.TIMEOUT
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
         return Reason.AUTH
@@ -90,8 +90,6 @@ def _words(error: BaseException) -> str:
         return f"{error}; raise it, or ask for less at once"
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
-    if isinstance(error, BlockingIOError):
-        return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:

@@ -209,7 +209,7 @@ class Link:
     def _discard(self, wire: Wire, error: BaseException | None) -> None:
         """End a connection that is beside the pool."""
         wire.close()
-        if not isinstance(error, TimeoutError | BlockingIOError | None):
+        if not isinstance(error, TimeoutError | None):
             self._forget_idle()  # as in `_failure`
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
@@ -253,7 +253,7 @@ class Link:
             self._give_back(wire)
         else:
             self._lose(wire)
-            if not isinstance(error, TimeoutError | BlockingIOError):
+            if not isinstance(error, TimeoutError):
                 self._forget_idle()  # the others are as dead, or lead to a server that is no longer the master
         if isinstance(error, (redis.RedisError, OSError, Restarted)):
             return store_error(error, self.name, write=write, sent=sent)
