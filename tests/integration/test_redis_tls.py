@@ -65,6 +65,13 @@ def test_a_certificate_of_the_authority_is_accepted(start: Callable[..., TlsServ
     works(f"{start().url}?ssl_ca_certs={ca}")
 
 
+def test_the_name_of_the_host_is_what_a_certificate_must_be_for(
+    authority: trustme.CA, start: Callable[..., TlsServer], ca: str
+) -> None:
+    server = start(certificate=authority.issue_cert("localhost"))
+    works(f"{server.url.replace('127.0.0.1', 'localhost')}?ssl_ca_certs={ca}")
+
+
 def test_values_larger_than_a_record_of_tls_come_whole(start: Callable[..., TlsServer], ca: str) -> None:
     frame = draft(namespace_seed("n"), "k", b"x" * 3_000_000, 1).seal(1)
     tier = RedisTier(f"{start().url}?ssl_ca_certs={ca}", timeout=SLOW, connect_timeout=SLOW)

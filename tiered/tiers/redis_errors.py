@@ -19,6 +19,7 @@ _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
+    (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
