@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Condition, Lock
 from typing import Any
 
@@ -19,7 +19,7 @@ from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
 from tiered.tiers.redis_errors import Late, Restarted, store_error
-from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
+from tiered.tiers.redis_script import BATCH, DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_together import SMALL, Together
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
@@ -103,6 +103,16 @@ class Link:
         """A step through the names that match `pattern`, after `cursor` (None starts), and the cursor of the next."""
         following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", str(limit))
         return (None if following == b"0" else following.decode()), names
+
+    def names(self, pattern: str) -> Iterator[list[bytes]]:
+        """All names that match `pattern`, a step at a time."""
+        cursor: str | None = None
+        while True:
+            cursor, names = self.scan(cursor, pattern, BATCH)
+            if names:
+                yield names
+            if cursor is None:
+                return
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
