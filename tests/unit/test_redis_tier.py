@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.servers import RedisServer, free_port
+from tests.waiting import LIMIT, started
 from tiered import RedisTier
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
@@ -546,3 +547,29 @@ def test_a_connection_in_place_of_a_dead_one_has_to_say_where_it_leads(
     monkeypatch.undo()
     link._give_back(wire)
     assert tier.get(SCOPE, "k") is None
+
+
+def test_a_commit_of_many_writes_has_as_much_time_as_batches_of_them_would(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier, other = (RedisTier(server.url, timeout=0.3, connect_timeout=0.3) for _ in range(2))
+    tier.generation("n"), other.generation("n")
+    frozen, reserve = threading.Event(), tier._reserve
+
+    def reserve_and_freeze(namespace: str, count: int) -> int:
+        last = reserve(namespace, count)
+        server.freeze()
+        frozen.set()
+        return last
+
+    monkeypatch.setattr(tier, "_reserve", reserve_and_freeze)
+    writes = [Write(f"k{n}", value(f"k{n}")) for n in range(20_000)]
+    committed = started(lambda: tier.commit("n", writes, now=now()))
+    assert frozen.wait(LIMIT)
+    for _ in range(4):  # four time limits
+        with pytest.raises(StoreUnavailable):
+            other.generation("n")
+    server.thaw()
+    assert len(committed.result(LIMIT).written) == len(writes)
+    tier.close()
+    other.close()

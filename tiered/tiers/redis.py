@@ -25,7 +25,7 @@ from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
 from tiered.tiers.redis_removals import Removals
-from tiered.tiers.redis_script import Put, Script, batches
+from tiered.tiers.redis_script import Put, Script, batches, time_limits
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
@@ -232,7 +232,7 @@ class RedisTier(Forking):
                 f"{self._prefix}:epoch",
                 *(self._name(namespace, space, write.key) for write in writes),
             ]
-            results = self._server.script(_COMMIT, keys, args, write=True)
+            results = self._server.script(_COMMIT, keys, args, write=True, limits=time_limits(frames))
             if isinstance(results, int):
                 self._spaces[namespace] = results
                 continue

@@ -61,8 +61,11 @@ class Link:
         back may be the same process with older data.
         """
 
-    def call(self, *args: Arg, write: bool = False) -> Any:
-        """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
+    def call(self, *args: Arg, write: bool = False, limits: int = 1) -> Any:
+        """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`.
+
+        `limits`: of time, how many it may take.
+        """
         packed = pack(args)
         if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
             try:
@@ -71,7 +74,7 @@ class Link:
                 pass  # nothing was sent: it goes alone, as all do below the crowd
         wire = self._lend(write)
         try:
-            reply = wire.ask(packed)
+            reply = wire.ask(packed) if limits == 1 else wire.ask_patiently(packed, limits)
         except BaseException as error:
             raise self._failure(wire, error, write) from error
         self._give_back(wire)
@@ -114,15 +117,15 @@ class Link:
             if cursor is None:
                 return
 
-    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool, limits: int = 1) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
         rest = (str(len(keys)), *keys, *args)
         try:
-            return self.call("EVALSHA", script.sha, *rest, write=write)
+            return self.call("EVALSHA", script.sha, *rest, write=write, limits=limits)
         except StoreError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-        return self.call("EVAL", script.text, *rest, write=write)
+        return self.call("EVAL", script.text, *rest, write=write, limits=limits)
 
     def ask_many(self, commands: Sequence[bytes], *, write: bool) -> list[Any]:
         """Packed commands in one round trip; a server's error is returned in its command's place."""

@@ -74,6 +74,14 @@ class Wire:
             raise reply
         return reply
 
+    def ask_patiently(self, packed: bytes, limits: int) -> Any:
+        """As `ask`, within so many time limits: for what the server is busy with for long."""
+        self.sock.settimeout(limits * self._timeout)
+        try:
+            return self.ask(packed)
+        finally:
+            self.waits(True)
+
     def ask_many(self, packed: list[bytes]) -> list[Any]:
         """Send commands at once and return their replies; a server's error is returned in its place."""
         self._send(b"".join(packed))
