@@ -14,7 +14,7 @@ import redis
 
 from tests.servers import RedisServer, free_port
 from tests.waiting import LIMIT, started
-from tiered import RedisTier
+from tiered import RedisTier, TieredBackend
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.base import RETENTION_MS, Write
@@ -573,3 +573,21 @@ def test_a_commit_of_many_writes_has_as_much_time_as_batches_of_them_would(
     assert len(committed.result(LIMIT).written) == len(writes)
     tier.close()
     other.close()
+
+
+def test_a_read_that_clears_overtake_every_time_is_one_that_could_not_be_answered(
+    tier: RedisTier, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tier._link.call
+
+    def cleared_before(*args: Any, **options: Any) -> Any:
+        if args[0] == "MGET":
+            raw.incrby(tier._generation("n"), 5)
+        return real(*args, **options)
+
+    monkeypatch.setattr(tier._link, "call", cleared_before)
+    with pytest.raises(StoreUnavailable, match="cleared") as failed:
+        tier.read("n", "k")
+    assert failed.value.reason is Reason.BUSY
+    with TieredBackend([tier], namespace="n") as store, pytest.raises(NotApplied, match="cleared"):
+        store.increment("k")

@@ -216,7 +216,7 @@ class RedisTier(Forking):
             self._spaces[namespace] = now = self._number(found, 1)
             if now == space:
                 return max(now, self._number(epoch, 0)), frames
-        raise StoreError("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
+        raise StoreUnavailable("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         for _ in range(ATTEMPTS):
