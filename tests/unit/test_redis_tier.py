@@ -541,7 +541,7 @@ def test_a_connection_in_place_of_a_dead_one_has_to_say_where_it_leads(
         wire.believed_until = 0.0
     dead.sock.shutdown(socket.SHUT_RDWR)
     # Another thread gives it back when all that are idle were just closed.
-    monkeypatch.setattr(link, "_forget_idle", lambda: None)
+    monkeypatch.setattr(link, "forget_idle", lambda: None)
     wire = link._lend(False)
     assert wire is old and wire.believed_until > time.monotonic()
     monkeypatch.undo()

@@ -244,7 +244,7 @@ class RedisTier(Forking):
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
-        self.generation(namespace)  # refuses a cluster, too
+        self.generation(namespace)  # which keys are its own now
         return self._page(self._name(namespace, self._spaces.get(namespace, 1), ""), prefix, cursor, limit)
 
     def namespaces(self) -> list[str]:

@@ -93,7 +93,7 @@ class Link:
         names = [item.name for item in items]
         results = self.script(PUT, names, put_arguments(items, self.not_after(since), channel), write=True)
         if results == LATE:
-            self.renew()
+            self.forget_idle()
             raise store_error(Late(), self.name, write=True, sent=True)
         return [result == 1 for result in results]
 
@@ -174,9 +174,14 @@ class Link:
         """The link to each server, by a name for people: here one."""
         return {self.name: self}
 
-    def renew(self) -> None:
+    def forget_idle(self) -> None:
         """Close idle connections: new ones learn the server's run and clock anew."""
-        self._forget_idle()
+        while True:
+            try:
+                wire = self._idle.pop()
+            except IndexError:
+                return
+            self._lose(wire)
 
     def listen(self) -> list[Wire]:
         """Connections of one's own on which all is heard that puts tell: here one. Close them after use."""
@@ -194,7 +199,7 @@ class Link:
         """Close idle connections now and the others when they come back. Idempotent."""
         self._closed = True
         self.awaited.close()
-        self._forget_idle()
+        self.forget_idle()
 
     def abandon(self) -> list[Any]:
         """After a fork: the parent's connections, for the child to keep and never touch."""
@@ -223,7 +228,7 @@ class Link:
         """End a connection that is beside the pool."""
         wire.close()
         if not isinstance(error, TimeoutError | None):
-            self._forget_idle()  # as in `_failure`
+            self.forget_idle()  # as in `_failure`
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
         """A connection in place of one that leads to another run, or that has not said for a while where it leads."""
@@ -246,7 +251,7 @@ class Link:
             return True
         except (redis.ConnectionError, ConnectionError):
             self._lose(wire)
-            self._forget_idle()
+            self.forget_idle()
             return False
         except BaseException as error:
             replaced = isinstance(error, ReadOnlyError) and self.run_id is not None
@@ -255,7 +260,7 @@ class Link:
     def _give_back(self, wire: Wire) -> None:
         self._idle.append(wire)
         if self._closed:
-            self._forget_idle()
+            self.forget_idle()
         if self._waiting:
             with self._places:
                 self._returned.notify()
@@ -267,7 +272,7 @@ class Link:
         else:
             self._lose(wire)
             if not isinstance(error, TimeoutError):
-                self._forget_idle()  # the others are as dead, or lead to a server that is no longer the master
+                self.forget_idle()  # the others are as dead, or lead to a server that is no longer the master
         if isinstance(error, (redis.RedisError, OSError, Restarted)):
             return store_error(error, self.name, write=write, sent=sent)
         return error
@@ -350,14 +355,6 @@ class Link:
         with self._places:
             self._opened -= 1
             self._returned.notify()
-
-    def _forget_idle(self) -> None:
-        while True:
-            try:
-                wire = self._idle.pop()
-            except IndexError:
-                return
-            self._lose(wire)
 
     def _check_open(self, failed: type[StoreError]) -> None:
         if self._closed:
