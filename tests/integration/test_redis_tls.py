@@ -13,6 +13,7 @@ import trustme
 
 from tests.redis_topologies import TlsSentinel, TlsServer, authority_file, eventually
 from tests.servers import RedisServer, free_port
+from tests.signals import ticking
 from tiered import RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
@@ -65,10 +66,28 @@ def test_a_certificate_of_the_authority_is_accepted(start: Callable[..., TlsServ
     works(f"{start().url}?ssl_ca_certs={ca}")
 
 
+def test_the_name_of_the_host_is_what_a_certificate_must_be_for(
+    authority: trustme.CA, start: Callable[..., TlsServer], ca: str
+) -> None:
+    server = start(certificate=authority.issue_cert("localhost"))
+    works(f"{server.url.replace('127.0.0.1', 'localhost')}?ssl_ca_certs={ca}")
+
+
 def test_values_larger_than_a_record_of_tls_come_whole(start: Callable[..., TlsServer], ca: str) -> None:
     frame = draft(namespace_seed("n"), "k", b"x" * 3_000_000, 1).seal(1)
     tier = RedisTier(f"{start().url}?ssl_ca_certs={ca}", timeout=SLOW, connect_timeout=SLOW)
     assert put(tier, SCOPE, "k", frame) and tier.get(SCOPE, "k") == frame
+    tier.close()
+
+
+def test_signals_do_not_prolong_the_wait_for_a_server_that_hangs(start: Callable[..., TlsServer], ca: str) -> None:
+    server = start()
+    tier = RedisTier(f"{server.url}?ssl_ca_certs={ca}", timeout=1.0, connect_timeout=SLOW)
+    tier.put(SCOPE, "k", FRAME)
+    server.freeze()
+    with ticking(), pytest.raises(StoreUnavailable) as failed:
+        tier.get(SCOPE, "k")
+    assert failed.value.reason is Reason.TIMEOUT
     tier.close()
 
 

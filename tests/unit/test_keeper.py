@@ -270,6 +270,45 @@ def test_a_claim_that_is_lost_while_in_service_takes_the_cache_out(a: Process, s
     assert a.store.get("k") == "v1"
 
 
+def test_why_a_cache_stays_out_is_told_once_until_that_changes(
+    a: Process, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(probes: int = 4) -> list[tuple[str, str]]:
+        caplog.clear()
+        for _ in range(probes):
+            a.readmit()
+        return [(it.levelname, it.getMessage()) for it in caplog.records if "out of service" in it.getMessage()]
+
+    caplog.set_level("INFO", "tiered")
+    server.claims["default"] = "of somebody else"
+    a.guard.breaker.trip()
+    ((level, message),) = told()
+    assert level == "ERROR" and "of some" in message
+    server.claims["default"] = "by a third one"
+    ((_, message),) = told()
+    assert "by a thi" in message
+    a.cache.cut_off()
+    assert [level for level, _ in told()] == ["INFO"]
+    a.cache.reconnect()
+    assert [level for level, _ in told()] == ["ERROR"]
+    del server.claims["default"]
+    assert told() == [] and a.guard.breaker.closed
+    server.claims["default"] = "by a third one"
+    a.guard.breaker.trip()
+    assert len(told()) == 1  # it is new again
+
+
+def test_a_claim_that_is_lost_while_in_service_is_told_once(
+    a: Process, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.claims["default"] = "of somebody else"
+    a.clock.advance(CLAIMS + 1)
+    a.look()
+    for _ in range(4):
+        a.readmit()
+    assert [it.levelname for it in caplog.records] == ["ERROR"]
+
+
 def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     a.look()
     before = a.cache.claimed

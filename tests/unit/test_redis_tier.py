@@ -7,13 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
 import redis
 
 from tests.servers import RedisServer, free_port
-from tiered import RedisTier
+from tests.waiting import LIMIT, started
+from tiered import RedisTier, TieredBackend
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.contract import put
@@ -541,9 +543,56 @@ def test_a_connection_in_place_of_a_dead_one_has_to_say_where_it_leads(
         wire.believed_until = 0.0
     dead.sock.shutdown(socket.SHUT_RDWR)
     # Another thread gives it back when all that are idle were just closed.
-    monkeypatch.setattr(link, "_forget_idle", lambda: None)
+    monkeypatch.setattr(link, "forget_idle", lambda: None)
     wire = link._lend(False)
     assert wire is old and wire.believed_until > time.monotonic()
     monkeypatch.undo()
     link._give_back(wire)
     assert tier.get(SCOPE, "k") is None
+
+
+def test_a_commit_of_many_writes_has_as_much_time_as_batches_of_them_would(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier, other = (RedisTier(server.url, timeout=1.0, connect_timeout=SLOW) for _ in range(2))
+    other.generation("n")
+    tier.commit("n", [Write("k", value("k"))], now=now())  # the server knows the scripts
+    frozen, real = threading.Event(), tier._link.call
+
+    def frozen_first(*args: Any, **options: Any) -> Any:
+        if len(args) > 20_000:
+            for wire in tier._link._idle:
+                wire.believed_until = inf
+            server.freeze()
+            frozen.set()
+        return real(*args, **options)
+
+    monkeypatch.setattr(tier._link, "call", frozen_first)
+    writes = [Write(f"k{n}", value(f"k{n}")) for n in range(20_000)]
+    committed = started(lambda: tier.commit("n", writes, now=now()))
+    assert frozen.wait(LIMIT)
+    for _ in range(2):  # two time limits
+        with pytest.raises(StoreUnavailable):
+            other.generation("n")
+    server.thaw()
+    assert len(committed.result(LIMIT).written) == len(writes)
+    tier.close()
+    other.close()
+
+
+def test_a_read_that_clears_overtake_every_time_is_one_that_could_not_be_answered(
+    tier: RedisTier, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tier._link.call
+
+    def cleared_before(*args: Any, **options: Any) -> Any:
+        if args[0] == "MGET":
+            raw.incrby(tier._generation("n"), 5)
+        return real(*args, **options)
+
+    monkeypatch.setattr(tier._link, "call", cleared_before)
+    with pytest.raises(StoreUnavailable, match="cleared") as failed:
+        tier.read("n", "k")
+    assert failed.value.reason is Reason.BUSY
+    with TieredBackend([tier], namespace="n") as store, pytest.raises(NotApplied, match="cleared"):
+        store.increment("k")

@@ -54,6 +54,8 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
+        self._why: dict[str, str] = {}
+        """What was told last of why a tier is out of service."""
         self._notes = Notes(self._chain)
 
     def enter(self, space: Space) -> None:
@@ -207,19 +209,23 @@ class Keeper(Forking):
             replayed = self._replay.run(guard)
         except (StoreError, ConfigError) as error:
             guard.breaker.probe_failed()
-            logger.log(
-                logging.ERROR if isinstance(error, ConfigError) else logging.INFO,
-                "%s: still out of service: %s",
-                guard.name,
-                without_tier(error, guard.name),
-            )
+            self._tell_why(guard, error)
             return
         except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
             guard.breaker.probe_failed()
             raise
         guard.breaker.close()
+        self._why.pop(guard.name, None)
         message = "%s: in service again, %d writes replayed"
         logger.warning(message, guard.name, replayed, extra=transition("closed", guard.name, replayed=replayed))
+
+    def _tell_why(self, guard: Guard, error: Exception) -> None:
+        """A probe that ends as the one before is no news."""
+        told = without_tier(error, guard.name)
+        if told != self._why.get(guard.name):
+            self._why[guard.name] = told
+            level = logging.ERROR if isinstance(error, ConfigError) else logging.INFO
+            logger.log(level, "%s: still out of service: %s", guard.name, told)
 
     def _adopt(self, guard: Guard) -> None:
         """Build on the data that the tier has now; under a new generation if it is another, or debts were uncounted."""
@@ -274,7 +280,7 @@ class Keeper(Forking):
                 self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
-            told = without_tier(error, guard.name)
+            told = self._why[guard.name] = without_tier(error, guard.name)
             logger.error("%s: out of service: %s", guard.name, told, extra=transition("opened", guard.name, op="claim"))
 
     def _claim(self, guard: Guard, space: Space) -> None:

@@ -7,9 +7,8 @@ Every write is one Lua script that compares versions, so a write that arrives la
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
-from threading import Thread
 from typing import Any
 
 import redis
@@ -25,7 +24,8 @@ from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
-from tiered.tiers.redis_script import BATCH, Put, Script, batches
+from tiered.tiers.redis_removals import Removals
+from tiered.tiers.redis_script import Put, Script, batches, time_limits
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
 from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
@@ -101,6 +101,7 @@ class RedisTier(Forking):
         self._link: Link | Cluster = kind(where, name=name, timeout=timeout, max_connections=max_connections)
         self.leases, self._durability = RedisLeases(self._link, self._prefix), Durability(name)
         self._spaces: dict[str, int] = {}
+        self._removals = Removals(self._remove, name)
         register(self)
 
     # As a cache tier
@@ -213,7 +214,7 @@ class RedisTier(Forking):
             self._spaces[namespace] = now = self._number(found, 1)
             if now == space:
                 return max(now, self._number(epoch, 0)), frames
-        raise StoreError("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
+        raise StoreUnavailable("the namespace is being cleared all the time", tier=self.name, reason=Reason.BUSY)
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         for _ in range(ATTEMPTS):
@@ -229,7 +230,7 @@ class RedisTier(Forking):
                 f"{self._prefix}:epoch",
                 *(self._name(namespace, space, write.key) for write in writes),
             ]
-            results = self._server.script(_COMMIT, keys, args, write=True)
+            results = self._server.script(_COMMIT, keys, args, write=True, limits=time_limits(frames))
             if isinstance(results, int):
                 self._spaces[namespace] = results
                 continue
@@ -241,13 +242,13 @@ class RedisTier(Forking):
 
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         """In no order; a key may come twice while the server's table is being resized, as with any SCAN."""
-        self.generation(namespace)  # refuses a cluster, too
+        self.generation(namespace)  # which keys are its own now
         return self._page(self._name(namespace, self._spaces.get(namespace, 1), ""), prefix, cursor, limit)
 
     def namespaces(self) -> list[str]:
         """By looking through the whole database, a step at a time."""
         start, end = f"{self._prefix}:", ":versions"
-        names = (_text(name) for page in self._scan(_literal(start) + "*" + end) for name in page)
+        names = (_text(name) for page in self._server.names(_literal(start) + "*" + end) for name in page)
         found = (name[len(start) : -len(end)] for name in names if name is not None)
         return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
 
@@ -261,9 +262,8 @@ class RedisTier(Forking):
         return max(self._spaces[namespace], self._number(epoch, 0))
 
     def clear(self, namespace: str) -> int:
-        before, generation = self._renew(self._generation(namespace), 1)
-        old = self._name(namespace, before, "")
-        Thread(target=self._remove, args=(old,), name=f"tiered-{self.name}-clear", daemon=True).start()
+        generation = self._renew(self._generation(namespace), 1)
+        self._removals.add(namespace)
         return generation
 
     def bump(self) -> None:
@@ -276,6 +276,7 @@ class RedisTier(Forking):
 
     def after_fork_in_child(self) -> None:
         _abandoned.extend(self._link.abandon())
+        self._removals = Removals(self._remove, self.name)
 
     # Private
 
@@ -306,10 +307,9 @@ class RedisTier(Forking):
             told = without_tier(error, self.name)
             raise NotApplied(f"no versions reserved: {told}", reason=error.reason, tier=self.name) from error
 
-    def _renew(self, key: str, default: int) -> tuple[int, int]:
+    def _renew(self, key: str, default: int) -> int:
         """The generation of a namespace is the newer of the last clear and the last bump."""
-        before, new = self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [str(default)], write=True)
-        return int(before), int(new)
+        return int(self._server.script(_RENEW, [key, f"{self._prefix}:newest"], [str(default)], write=True))
 
     def _number(self, found: bytes | None, default: int) -> int:
         try:
@@ -335,22 +335,17 @@ class RedisTier(Forking):
         items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
         return Page(items, following)
 
-    def _remove(self, start: str) -> None:
-        """Unlink what a clear made invisible, in small steps; what an outage leaves behind only costs memory."""
+    def _remove(self, namespace: str) -> None:
+        """Unlink what clears made invisible, in small steps; what an outage leaves behind costs memory until the next."""
+        start = f"{self._prefix}:{namespace}:"
         try:
-            for names in self._scan(_literal(start) + "*"):
-                self._server.call("UNLINK", *names, write=True)
+            now = self._number(self._server.call("GET", self._generation(namespace)), 1)
+            for names in self._server.names(_literal(start) + "*"):
+                old = [name for name in names if _is_older(name[len(start.encode()) :], now)]
+                if old:
+                    self._server.call("UNLINK", *old, write=True)
         except StoreError:
             return
-
-    def _scan(self, pattern: str) -> Iterator[list[bytes]]:
-        cursor: str | None = None
-        while True:
-            cursor, names = self._server.scan(cursor, pattern, BATCH)
-            if names:
-                yield names
-            if cursor is None:
-                return
 
 
 def _written(write: Write, frame: bytes, result: int) -> Written:
@@ -358,6 +353,12 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
         return Written(0, b"", result < 0)
     told = write.expect is not None or write.draft.tombstone
     return Written(version_of(frame), frame, told and result == 2)
+
+
+def _is_older(rest: bytes, generation: int) -> bool:
+    """Whether the key of this name, without what comes before its generation, is an entry's, and older."""
+    digits, colon, _ = rest.partition(b":")
+    return bool(colon) and digits.isdigit() and len(digits) < 20 and int(digits) < generation
 
 
 def _text(name: bytes) -> str | None:

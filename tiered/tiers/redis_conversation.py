@@ -46,6 +46,7 @@ class Conversation:
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = self.over = False
         loop.add_reader(wire.sock, self._receive)
+        wire.waits(False)
 
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """The reply; its exception is a `StoreError`."""
@@ -71,7 +72,7 @@ class Conversation:
         self._loop.remove_reader(self.wire.sock)
         if self._unsent:
             self._loop.remove_writer(self.wire.sock)
-        self.wire.sock.settimeout(None)  # uvloop has made it one that never waits
+        self.wire.waits(True)
         if self._timer is not None:
             self._timer.cancel()
         self._ended(self.wire, error)

@@ -19,6 +19,7 @@ _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
+    (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
@@ -64,7 +65,7 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.RESTARTED
     if isinstance(error, TooLong):
         return Reason.TOO_LARGE
-    if isinstance(error, (redis.TimeoutError, TimeoutError, BlockingIOError, Late)):
+    if isinstance(error, (redis.TimeoutError, TimeoutError, Late)):
         return Reason.TIMEOUT
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
         return Reason.AUTH
@@ -90,8 +91,6 @@ def _words(error: BaseException) -> str:
         return f"{error}; raise it, or ask for less at once"
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
-    if isinstance(error, BlockingIOError):
-        return f"TimeoutError: no answer in time{_ADVICE[Reason.TIMEOUT]}"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
     for kind, start, better in _ADVICE_FOR:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Condition, Lock
 from typing import Any
 
@@ -19,7 +19,7 @@ from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
 from tiered.tiers.redis_errors import Late, Restarted, store_error
-from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
+from tiered.tiers.redis_script import BATCH, DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_together import SMALL, Together
 from tiered.tiers.redis_url import Target
 from tiered.tiers.redis_wire import Arg, Wire, pack
@@ -61,8 +61,11 @@ class Link:
         back may be the same process with older data.
         """
 
-    def call(self, *args: Arg, write: bool = False) -> Any:
-        """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`."""
+    def call(self, *args: Arg, write: bool = False, limits: int = 1) -> Any:
+        """One command, one reply. Raises `StoreUnavailable`, or for a write `NotApplied` or `Ambiguous`.
+
+        `limits`: of time, how many it may take.
+        """
         packed = pack(args)
         if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
             try:
@@ -71,7 +74,7 @@ class Link:
                 pass  # nothing was sent: it goes alone, as all do below the crowd
         wire = self._lend(write)
         try:
-            reply = wire.ask(packed)
+            reply = wire.ask(packed) if limits == 1 else wire.ask_patiently(packed, limits)
         except BaseException as error:
             raise self._failure(wire, error, write) from error
         self._give_back(wire)
@@ -90,7 +93,7 @@ class Link:
         names = [item.name for item in items]
         results = self.script(PUT, names, put_arguments(items, self.not_after(since), channel), write=True)
         if results == LATE:
-            self.renew()
+            self.forget_idle()
             raise store_error(Late(), self.name, write=True, sent=True)
         return [result == 1 for result in results]
 
@@ -104,15 +107,25 @@ class Link:
         following, names = self.call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", str(limit))
         return (None if following == b"0" else following.decode()), names
 
-    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool) -> Any:
+    def names(self, pattern: str) -> Iterator[list[bytes]]:
+        """All names that match `pattern`, a step at a time."""
+        cursor: str | None = None
+        while True:
+            cursor, names = self.scan(cursor, pattern, BATCH)
+            if names:
+                yield names
+            if cursor is None:
+                return
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg], *, write: bool, limits: int = 1) -> Any:
         """Run a script by its SHA; a server that does not know it gets it, and has run nothing before that."""
         rest = (str(len(keys)), *keys, *args)
         try:
-            return self.call("EVALSHA", script.sha, *rest, write=write)
+            return self.call("EVALSHA", script.sha, *rest, write=write, limits=limits)
         except StoreError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-        return self.call("EVAL", script.text, *rest, write=write)
+        return self.call("EVAL", script.text, *rest, write=write, limits=limits)
 
     def ask_many(self, commands: Sequence[bytes], *, write: bool) -> list[Any]:
         """Packed commands in one round trip; a server's error is returned in its command's place."""
@@ -161,9 +174,14 @@ class Link:
         """The link to each server, by a name for people: here one."""
         return {self.name: self}
 
-    def renew(self) -> None:
+    def forget_idle(self) -> None:
         """Close idle connections: new ones learn the server's run and clock anew."""
-        self._forget_idle()
+        while True:
+            try:
+                wire = self._idle.pop()
+            except IndexError:
+                return
+            self._lose(wire)
 
     def listen(self) -> list[Wire]:
         """Connections of one's own on which all is heard that puts tell: here one. Close them after use."""
@@ -181,7 +199,7 @@ class Link:
         """Close idle connections now and the others when they come back. Idempotent."""
         self._closed = True
         self.awaited.close()
-        self._forget_idle()
+        self.forget_idle()
 
     def abandon(self) -> list[Any]:
         """After a fork: the parent's connections, for the child to keep and never touch."""
@@ -209,8 +227,8 @@ class Link:
     def _discard(self, wire: Wire, error: BaseException | None) -> None:
         """End a connection that is beside the pool."""
         wire.close()
-        if not isinstance(error, TimeoutError | BlockingIOError | None):
-            self._forget_idle()  # as in `_failure`
+        if not isinstance(error, TimeoutError | None):
+            self.forget_idle()  # as in `_failure`
 
     def _believed(self, wire: Wire, write: bool) -> Wire:
         """A connection in place of one that leads to another run, or that has not said for a while where it leads."""
@@ -233,7 +251,7 @@ class Link:
             return True
         except (redis.ConnectionError, ConnectionError):
             self._lose(wire)
-            self._forget_idle()
+            self.forget_idle()
             return False
         except BaseException as error:
             replaced = isinstance(error, ReadOnlyError) and self.run_id is not None
@@ -242,7 +260,7 @@ class Link:
     def _give_back(self, wire: Wire) -> None:
         self._idle.append(wire)
         if self._closed:
-            self._forget_idle()
+            self.forget_idle()
         if self._waiting:
             with self._places:
                 self._returned.notify()
@@ -253,8 +271,8 @@ class Link:
             self._give_back(wire)
         else:
             self._lose(wire)
-            if not isinstance(error, TimeoutError | BlockingIOError):
-                self._forget_idle()  # the others are as dead, or lead to a server that is no longer the master
+            if not isinstance(error, TimeoutError):
+                self.forget_idle()  # the others are as dead, or lead to a server that is no longer the master
         if isinstance(error, (redis.RedisError, OSError, Restarted)):
             return store_error(error, self.name, write=write, sent=sent)
         return error
@@ -337,14 +355,6 @@ class Link:
         with self._places:
             self._opened -= 1
             self._returned.notify()
-
-    def _forget_idle(self) -> None:
-        while True:
-            try:
-                wire = self._idle.pop()
-            except IndexError:
-                return
-            self._lose(wire)
 
     def _check_open(self, failed: type[StoreError]) -> None:
         if self._closed:

@@ -77,7 +77,7 @@ class Masters:
         if now < self._away:
             raise self._refusal(f"{self._failing} failed {FAILURES} times in a row", Reason.CONNECTION, write)
         if now - node.asked > IDLE:
-            node.link.renew()
+            node.link.forget_idle()
         try:
             replies = node.link.ask_many(commands, write=write)
         except StoreError as error:

@@ -39,6 +39,11 @@ def put_arguments(items: Sequence[Put], not_after: int, channel: str) -> list[Ar
     return [str(not_after), channel, *(arg for item in items for arg in (item.frame, str(item.px)))]
 
 
+def time_limits(frames: Sequence[bytes]) -> int:
+    """How many a script with all of these has: as many as `batches` of them, which go out one after the other."""
+    return 1 + len(frames) // BATCH + sum(map(len, frames)) // BATCH_BYTES
+
+
 def batches(items: Sequence[Put]) -> Iterator[Sequence[Put]]:
     """Runs of at most `BATCH` items and about `BATCH_BYTES` bytes: a script blocks the server while it runs."""
     start = size = 0

@@ -24,7 +24,7 @@ class RedisSubscription:
     def __init__(self, wire: Wire, prefix: str, name: str) -> None:
         self._wire, self._prefix, self._name = wire, prefix, name
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_MORE)
-        wire.sock.setblocking(False)
+        wire.waits(False)
 
     def add(self, namespace: str) -> None:
         self._send("SUBSCRIBE", channel(self._prefix, namespace))

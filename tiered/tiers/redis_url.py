@@ -15,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tiered.errors import ConfigError
+from tiered.tiers.redis_names import bounded
 from tiered.tiers.redis_wire import MAX_REPLY
 from tiered.urls import pieces
 
@@ -177,12 +178,12 @@ def _addresses(parts: SplitResult, name: str) -> list[Address]:
 
 def _of_pool(pool: Any, limits: dict[str, Any]) -> Target:
     # The pool only knows the address: it would count every connection ever made against its limit.
-    return Target(pool.connection_class, {**pool.connection_kwargs, **limits}, owner=pool)
+    return Target(bounded(pool.connection_class), {**pool.connection_kwargs, **limits}, owner=pool)
 
 
 def _of_url(url: str, limits: dict[str, Any]) -> Target:
     arguments: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py
-    return Target(arguments.pop("connection_class", redis.Connection), {**arguments, **limits})
+    return Target(bounded(arguments.pop("connection_class", redis.Connection)), {**arguments, **limits})
 
 
 def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:
@@ -196,6 +197,8 @@ def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:
     asking = {**user, **limits, **tls}
     del asking["retry_on_timeout"]  # deprecated in a client, which these are
     found = Sentinel(_addresses(parts, "redis"), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+    for sentinel in found.sentinels:
+        sentinel.connection_pool.connection_class = bounded(sentinel.connection_pool.connection_class)
     pool = found.master_for(unquote(service), **(arguments | tls)).connection_pool  # type: ignore[no-untyped-call]  # redis-py
     return _of_pool(pool, limits)
 

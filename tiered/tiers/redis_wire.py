@@ -1,14 +1,16 @@
 """One conversation with a Redis server, on a connection that redis-py opened and authenticated.
 
 redis-py's own send and read paths cost as much as the network; from the handshake on, this talks to the socket and to
-hiredis itself. A plain socket keeps its time limit in the kernel, which saves a poll() before every send and receive.
+hiredis itself. There is nearly always room for a command, so it is sent without a poll() before. A reply is waited for with
+one: a limit in the kernel (SO_RCVTIMEO) would save it, but begins anew with every signal that a handler, a profiler or a
+debugger lets come while a server hangs.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +26,7 @@ BUFFER = 65_536
 MAX_REPLY = 256 * 2**20
 """Bytes of a reply: whoever can write to Redis must not be able to fill the memory of who reads."""
 PATIENCE = 10
-"""A reply that keeps coming may take this many times the timeout, and no longer."""
+"""A command that keeps going out, a reply that keeps coming: each may take this many times the timeout, and no longer."""
 
 _MORE = object()
 
@@ -54,16 +56,13 @@ class Wire:
         self.sock: socket.socket = connection._sock
         self.plain = not isinstance(self.sock, ssl.SSLSocket)
         """Whether `post` and `arrived` may be used."""
-        if self.plain:
-            self.sock.settimeout(None)
-            limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self.waits(True)
         reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
         )
         self._buffer, self._came = bytearray(BUFFER), 0
-        self._send, self._recv_into = self.sock.sendall, self.sock.recv_into
+        self._send = self._send_plain if self.plain else self._send_waiting
+        self._recv_into = self.sock.recv_into
         self._gets = reader.gets
         self._feed: Any = reader.feed  # takes any buffer, whatever its stub says
 
@@ -74,6 +73,14 @@ class Wire:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def ask_patiently(self, packed: bytes, limits: int) -> Any:
+        """As `ask`, within so many time limits: for what the server is busy with for long."""
+        self.sock.settimeout(limits * self._timeout)
+        try:
+            return self.ask(packed)
+        finally:
+            self.waits(True)
 
     def ask_many(self, packed: list[bytes]) -> list[Any]:
         """Send commands at once and return their replies; a server's error is returned in its place."""
@@ -102,14 +109,17 @@ class Wire:
     def post(self, packed: bytes) -> int:
         """Send without waiting; how many bytes of it there was room for."""
         try:
-            return self.sock.send(packed, socket.MSG_DONTWAIT)
+            return os.write(self.sock.fileno(), packed)  # `send` would poll() first
         except BlockingIOError:
             return 0
 
     def arrived(self) -> list[Any] | None:
-        """The replies that a chunk of what has come makes whole, a server's error in its place; None if nothing has come."""
+        """The replies that a chunk of what has come makes whole, a server's error in its place; None if nothing has come.
+
+        Only while it does not wait.
+        """
         try:
-            count = self._recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            count = self._recv_into(self._buffer)
         except BlockingIOError:
             return None
         if not count:
@@ -121,6 +131,25 @@ class Wire:
             raise TooLong(f"a reply of more than {self._most} bytes (max_reply_bytes)")
         return replies
 
+    def waits(self, does: bool) -> None:
+        """Whether it waits for the server, as long as its time limit says; else a loop watches it."""
+        self.sock.settimeout(self._timeout if does else 0)
+
     def close(self) -> None:
         """Close the connection; a late reply must never meet the next command."""
         self._connection.disconnect()
+
+    # Private
+
+    def _send_plain(self, packed: bytes) -> None:
+        sent = self.post(packed)
+        if sent < len(packed):
+            self._send_waiting(memoryview(packed)[sent:])
+
+    def _send_waiting(self, rest: bytes | memoryview) -> None:
+        """Send as the server takes it."""
+        rest, end = memoryview(rest), time.monotonic() + PATIENCE * self._timeout
+        while rest:
+            rest = rest[self.sock.send(rest[:BUFFER]) :]
+            if time.monotonic() > end:
+                raise TimeoutError("the server takes the command, but too slowly")

@@ -1,0 +1,49 @@
+"""What clears have made invisible in a record in Redis, removed beside them: on one thread, while there is some."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock, Thread
+
+logger = logging.getLogger(__name__)
+
+
+class Removals:
+    """Has `remove`, which raises nothing, go through the namespaces that were cleared, one at a time. Thread-safe.
+
+    A namespace that is cleared again before its turn waits once. After a fork the child needs another one.
+    """
+
+    def __init__(self, remove: Callable[[str], None], name: str) -> None:
+        self._remove, self._name = remove, name
+        self._waiting: dict[str, None] = {}  # in their order
+        self._thread: Thread | None = None
+        self._lock = Lock()  # guards the two, and starting the thread
+
+    def add(self, namespace: str) -> None:
+        """Have it looked through; if the process may have no more threads, with the next one."""
+        with self._lock:
+            self._waiting[namespace] = None
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._thread = Thread(target=self._work, name=f"tiered-{self._name}-clear", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                logger.warning("%s: what was cleared goes on using memory until the next clear: %s", self._name, error)
+
+    # Private
+
+    def _work(self) -> None:
+        while (namespace := self._next()) is not None:
+            self._remove(namespace)
+
+    def _next(self) -> str | None:
+        with self._lock:
+            if not self._waiting:
+                self._thread = None
+                return None
+            namespace = next(iter(self._waiting))
+            del self._waiting[namespace]
+            return namespace
