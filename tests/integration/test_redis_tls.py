@@ -83,7 +83,7 @@ def test_values_larger_than_a_record_of_tls_come_whole(start: Callable[..., TlsS
 def test_signals_do_not_prolong_the_wait_for_a_server_that_hangs(start: Callable[..., TlsServer], ca: str) -> None:
     server = start()
     tier = RedisTier(f"{server.url}?ssl_ca_certs={ca}", timeout=1.0, connect_timeout=SLOW)
-    tier.put(SCOPE, "k", FRAME)
+    put(tier, SCOPE, "k", FRAME)
     server.freeze()
     with ticking(), pytest.raises(StoreUnavailable) as failed:
         tier.get(SCOPE, "k")
