@@ -304,6 +304,4 @@ def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guar
 def _cache(tier: Tier) -> CacheTier:
     if isinstance(tier, CacheTier):
         return tier
-    if isinstance(tier, Record):
-        raise ConfigError(f"{tier.name}: this is a store of record, which only the last tier can be")
     raise ConfigError(f"{tier.name}: this is no cache tier: {_why_none(tier, CacheTier)}")

@@ -23,7 +23,7 @@ class TestMemoryTier(CacheContract, RecordContract, EnumerableContract):
         tier.close()
 
 
-class TestFileTier(JournalContract, GivingContract):
+class TestFileTier(CacheContract, JournalContract, EnumerableContract, GivingContract):
     @pytest.fixture
     def tier(self, tmp_path: Path) -> Iterator[FileTier]:
         tier = FileTier(tmp_path)

@@ -170,7 +170,7 @@ class Wrapper:
         ([], "a list of at least one tier"),
         (["memory://"], "TieredBackend.from_url takes URLs"),
         ([MemoryTier], "give an instance"),
-        ([None], "it has no name, get, get_many, put"),
+        ([None], "it has no name, probe, health, close"),
     ],
 )
 def test_what_is_no_tier_is_refused(tiers: Any, says: str) -> None:

@@ -542,7 +542,7 @@ class Plain:
 
     def __init__(self, tier: Tier) -> None:
         self.name = tier.name
-        for method in ("get", "get_many", "put", "put_many", "forget", "probe", "health", "close"):
+        for method in ("get", "get_many", "put_many", "forget", "probe", "health", "close"):
             setattr(self, method, getattr(tier, method))
 
 
@@ -560,6 +560,26 @@ def test_a_tier_that_cannot_list_is_compared_as_far_as_that_goes(stack: Stack) -
         mended = store.repair(dry_run=False)
         assert mended.ok and mended.new_generation, "damage that cannot be removed is left behind"
         assert store.get("k") == "v" and store.get("gone") is None
+
+
+def test_a_file_between_redis_and_the_record_is_a_cache_like_any(redis_url: str, tmp_path: Path) -> None:
+    cache, record = tmp_path / "cache", tmp_path / "record"
+    tiers: list[Tier] = [MemoryTier(max_entries=0), FileTier(cache, name="ssd"), FileTier(record)]
+    with TieredBackend(tiers, **SHORT) as store:
+        store.set_many({"k": "old", "gone": 1, "bad": 2})
+        connection = sqlite3.connect(next(cache.glob("*.sqlite3")), isolation_level=None, timeout=30)
+        old = dict(connection.execute("SELECT key, frame FROM entries").fetchall())
+        store.set("k", "new")
+        store.delete("gone")
+        time.sleep(1.0)  # the background thread writes confirmations out
+        for key in ("k", "gone"):
+            connection.execute("UPDATE entries SET frame = ? WHERE key = ?", (old[key], key))
+        connection.execute("UPDATE entries SET frame = x'00' WHERE key = 'bad'")
+        connection.close()
+        expected = {Kind.OLDER: 1, Kind.RESURRECTABLE: 1, Kind.DAMAGED: 1}
+        assert store.verify().tier("ssd").faults == expected
+        report = store.repair(dry_run=False)
+        assert report.ok and report.tier("ssd").mended == expected and store.verify().converged
 
 
 def test_redis_as_the_record(redis_url: str) -> None:

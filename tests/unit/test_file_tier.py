@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.file_tier import NOW, SEED, connection, open_tier, put, value
-from tiered import TieredBackend
+from tests.file_tier import NOW, SEED, connection, frame, open_tier, put, value
 from tiered.entry import tombstone, version_of
 from tiered.errors import ConfigError, StoreUnavailable
-from tiered.tiers.base import NOTHING_HAS, CacheTier, Given, Record, Write
-from tiered.tiers.file import FileTier
+from tiered.tiers.base import NOTHING_HAS, RETENTION_MS, CacheTier, Given, Record, Write
+from tiered.tiers.file import CACHE_LIFE_MS, FileTier
 from tiered.tiers.file_session import Session
 
 
@@ -23,16 +22,16 @@ def tier(tmp_path: Path) -> Iterator[FileTier]:
         yield it
 
 
+def cached(tier: FileTier, key: str, frame: bytes) -> bool:
+    (newer,) = tier.put_many("s", [(key, frame)])
+    return newer
+
+
 # Reading and writing
 
 
-def test_is_a_record_and_no_cache_tier(tier: FileTier, tmp_path: Path) -> None:
-    """What a power cut, or somebody who puts a directory back, makes of it, it cannot tell: old values would be read."""
-    assert isinstance(tier, Record) and not isinstance(tier, CacheTier)
-    with closing(open_tier(tmp_path / "cache")) as cache:
-        cache.name = "ssd"
-        with pytest.raises(ConfigError, match="ssd: this is a store of record, which only the last tier can be"):
-            TieredBackend([cache, tier])
+def test_is_a_record_and_a_cache_tier(tier: FileTier) -> None:
+    assert isinstance(tier, Record) and isinstance(tier, CacheTier)
 
 
 def test_read_returns_what_was_committed(tier: FileTier) -> None:
@@ -169,6 +168,50 @@ def test_what_was_cleared_is_swept_in_small_steps(tier: FileTier) -> None:
     assert tier.read("n", "3")[1] is None
     assert [tier.expire(NOW, limit=10) for _ in range(4)] == [10, 10, 5, 0]
     assert tier.read("n", "kept")[1] is not None
+
+
+# The cache role
+
+
+def test_put_accepts_only_newer(tier: FileTier) -> None:
+    assert cached(tier, "k", frame("k", 5))
+    assert not cached(tier, "k", frame("k", 5))
+    items = [("k", frame("k", 4)), ("k", frame("k", 6)), ("x", b"junk"), ("x", frame("x", 1))]
+    assert tier.put_many("s", items) == [False, True, False, True]
+    connection(tier).execute("UPDATE entries SET frame = ? WHERE key = ?", (b"junk", "x"))
+    assert cached(tier, "x", frame("x", 1))
+    assert tier.get_many("s", ["k", "y"]) == [frame("k", 6), None]
+
+
+def test_a_cached_frame_stays_for_the_retention_or_a_day_and_then_goes(tier: FileTier) -> None:
+    """What an older generation left is asked for by nobody, and dropped by nobody else."""
+    cached(tier, "k", frame("k", 1, keep_until=NOW))
+    cached(tier, "for ever", frame("for ever", 1))
+    cached(tier, "a week", frame("a week", 1, keep_until=NOW + 7 * CACHE_LIFE_MS))
+    assert tier.expire(NOW + RETENTION_MS - 1) == 0
+    assert tier.expire(NOW + RETENTION_MS) == 1
+    assert tier.get_many("s", ["k", "for ever"]) == [None, frame("for ever", 1)]
+    assert [tier.expire(NOW + CACHE_LIFE_MS - 1), tier.expire(NOW + CACHE_LIFE_MS)] == [0, 2]
+
+
+def test_a_forgotten_scope_is_swept_in_small_steps(tier: FileTier) -> None:
+    tier.put_many("s", [(str(n), frame(str(n), 1)) for n in range(25)])
+    tier.forget("s")
+    assert tier.get("s", "3") is None
+    assert [tier.expire(NOW, limit=10) for _ in range(4)] == [10, 10, 5, 0]
+
+
+def test_a_cache_that_nobody_had_open_is_another(tmp_path: Path) -> None:
+    """A power cut may have taken what was put last, and somebody may have put the directory back."""
+    one, two = open_tier(tmp_path / "cache"), open_tier(tmp_path / "cache")
+    first = one.probe()
+    assert two.probe() == first == one.probe()
+    one.close()
+    with closing(open_tier(tmp_path / "cache")) as three:
+        assert three.probe() == first, "another had it open all the time"
+    two.close()
+    with closing(open_tier(tmp_path / "cache")) as four:
+        assert four.probe() != first
 
 
 # Backups

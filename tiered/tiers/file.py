@@ -27,6 +27,7 @@ from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import Database, copy
+from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
 
 # Whoever can write to the file can put a text or a number where a frame belongs: CAST makes bytes of those, too.
@@ -47,6 +48,8 @@ _SCAN = (
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
 _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
+CACHE_LIFE_MS = 86_400_000
+"""What is kept as a cache lives no longer, whatever its own expiry: so what an older generation left is gone some day."""
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
@@ -100,6 +103,7 @@ class FileTier(Forking):
         self.journal = FileJournal(self._readers, self._writer, self.directory, self._identity)
         """Pending marks live in the same database and the same transactions."""
         self._expiry = Expiry(self._tidy, self.name)
+        self._token = Token(self.directory, self.name)
         self.leases = FileLeases(self.directory, self.name)
 
     # Reading
@@ -166,11 +170,37 @@ class FileTier(Forking):
     def start_anew(self, line: str) -> bool:
         return self._writer.write(lambda session: session.start_anew(line.rpartition(":")[2]))
 
+    # As a cache tier
+
+    def get(self, scope: str, key: str) -> bytes | None:
+        row = self._readers.row(_GET, (key, scope))
+        return row[0] if row else None
+
+    def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
+        return self.read_many(scope, keys)[1]
+
+    def put_many(
+        self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
+    ) -> list[bool]:
+        self._expiry.start()
+        until = self._clock.now() + CACHE_LIFE_MS
+        return self._writer.write(lambda session: session.put(scope, items, until), lazy=True)
+
+    def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
+        return self.scan(scope, "", cursor, limit)
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        return self._writer.write(lambda session: session.discard(scope, items), lazy=True)
+
+    def forget(self, scope: str) -> None:
+        self._writer.write(lambda session: session.forget(scope), lazy=True)
+
     # Operating
 
     def probe(self) -> str:
+        """Another one whenever nobody had the directory open as a cache: see `Token`."""
         self.generation("")
-        return self._identity
+        return f"{self._identity}-{self._token.read()}"
 
     def health(self) -> TierHealth:
         facts: dict[str, object] = {"directory": str(self.directory), "sync": self._sync, "store_id": self._identity}
@@ -227,6 +257,7 @@ class FileTier(Forking):
         self._expiry.stop()
         self._writer.close()
         self._readers.close()
+        self._token.close()
         self._lock.release()
         forget(self)
 
@@ -245,4 +276,5 @@ class FileTier(Forking):
         self.expired = 0
         self._readers.abandon(self._writer.abandon())
         self._lock.disown()
+        self._token.close()
         self._start()

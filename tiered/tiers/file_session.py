@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from tiered.entry import expires_at_of, version_of
-from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, Commit, Given, Mark, Write, Written
+from tiered.entry import expires_at_of, keep_until_of, version_of
+from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
 
@@ -175,6 +175,35 @@ class Session:
         self._spaces.clear()
         self._remember()
         return True
+
+    # As a cache tier
+
+    def put(self, scope: str, items: Sequence[tuple[str, bytes]], until: int) -> list[bool]:
+        """Each lives until its retention is over, or `until`, whichever is earlier."""
+        self.flush()
+        space, _ = self._space(scope)
+        accepted = []
+        for key, frame in items:
+            held = self._held(space, key)
+            newer = (version_of(held) if held is not None else 0) < version_of(frame)
+            if newer:
+                keep_until = keep_until_of(frame)
+                purge_at = min(keep_until + RETENTION_MS, until) if keep_until else until
+                self.connection.execute(_PUT[1], (space, key, frame, purge_at))
+            accepted.append(newer)
+        return accepted
+
+    def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
+        self.flush()
+        space, _ = self._space(scope)
+        sql = "DELETE FROM entries WHERE space = ? AND key = ? AND frame = ?"
+        return sum(self.connection.execute(sql, (space, key, frame)).rowcount for key, frame in items)
+
+    def forget(self, scope: str) -> None:
+        self.flush()
+        self.connection.execute("INSERT INTO dead_spaces SELECT space FROM namespaces WHERE name = ?", (scope,))
+        self.connection.execute("DELETE FROM namespaces WHERE name = ?", (scope,))
+        self._spaces.clear()
 
     # The journal and expiry
 
