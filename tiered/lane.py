@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
@@ -43,7 +45,9 @@ class Lane(Forking, Generic[_Job]):
 
     def _start(self) -> None:
         """At first, and in a child after a fork, where the threads are not."""
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs = deque[_Job]()
+        self._calls: SimpleQueue[None] = SimpleQueue()
+        """One for each idle thread that is to look."""
         self._count = Lock()  # guards the next three
         self._threads = self._idle = 0
         self._began = 0.0
@@ -51,17 +55,24 @@ class Lane(Forking, Generic[_Job]):
 
     def submit(self, job: _Job) -> None:
         """Have `job` done. After `close` it is done here, which finds everything closed."""
-        self._jobs.put(job)
+        self._jobs.append(job)
+        if self._calls.qsize() < self._idle:  # who comes to wait from here on sees the job before
+            self._calls.put(None)
         if self._is_short():
             self._staff()
         if self._closed:
             self._clear()
 
+    def withdraw(self, job: _Job) -> None:
+        """Do not have `job` done, if it was not begun."""
+        with suppress(ValueError):
+            self._jobs.remove(job)
+
     def close(self) -> None:
         """Let the threads end when they have done what waits. Idempotent."""
         self._closed = True
         for _ in range(WORKERS):
-            self._jobs.put(None)
+            self._calls.put(None)
 
     def after_fork_in_child(self) -> None:
         self._start()
@@ -73,7 +84,7 @@ class Lane(Forking, Generic[_Job]):
             return True
         if self._most > 1:
             return not self._idle and self._clock() - self._began > self._patience
-        return self._jobs.qsize() > self._idle
+        return len(self._jobs) > self._idle
 
     def _staff(self) -> None:
         with self._count:
@@ -100,44 +111,43 @@ class Lane(Forking, Generic[_Job]):
 
     def _take(self) -> list[_Job] | None:
         """The next batch; None when this thread is to end."""
-        with self._count:
-            self._idle += 1
-        try:
-            first = self._jobs.get(timeout=IDLE)
-        except Empty:
-            first = None
-        batch = [] if first is None else self._gather([first])
-        with self._count:
-            self._idle -= 1
-            if batch:
-                self._began = self._clock()
-                return batch
-            self._threads -= 1
-            # Whoever put a job in before this line saw a thread; whoever does after it sees that there is one less.
-            if self._jobs.empty() or self._closed:
-                return None
-            self._threads += 1
-        return self._take()
+        while True:
+            with self._count:
+                self._idle += 1
+            called = self._is_called()
+            with self._count:
+                self._idle -= 1
+                if batch := self._gather():
+                    self._began = self._clock()
+                    return batch
+                if self._closed or not called:
+                    self._threads -= 1
+                    # Whoever put a job in before this line saw a thread; whoever does after it sees that there is one less.
+                    if not self._jobs or self._closed:
+                        return None
+                    self._threads += 1
 
-    def _gather(self, batch: list[_Job]) -> list[_Job]:
-        jobs = self._jobs
+    def _is_called(self) -> bool:
+        """Wait for a job; False if none comes for long. It may be another thread's by now."""
+        if self._jobs:
+            return True
+        try:
+            self._calls.get(timeout=IDLE)
+        except Empty:
+            return False
+        return True
+
+    def _gather(self) -> list[_Job]:
+        """What waits, up to the most; from here on it is begun."""
+        jobs, batch = self._jobs, list[_Job]()
         try:
             while len(batch) < self._most:
-                job = jobs.get_nowait()
-                if job is None:  # the end: other threads are to see it, too
-                    jobs.put(None)
-                    break
-                batch.append(job)
-        except Empty:
+                batch.append(jobs.popleft())
+        except IndexError:
             pass  # nobody else waits: what is there is the batch
         return batch
 
     def _clear(self) -> None:
         """Do what waits in this thread."""
-        while True:
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return
-            if job is not None:
-                self._do([job])
+        while batch := self._gather():
+            self._do(batch)

@@ -56,6 +56,20 @@ def test_what_waits_at_the_same_moment_is_one_batch_up_to_the_limit(work: Work) 
     eventually(lambda: not threads("batches"))
 
 
+def test_what_is_withdrawn_before_it_was_begun_is_not_done(work: Work) -> None:
+    it = Lane(work, name="withdrawn", most=10, patience=LIMIT)
+    it.submit(0)
+    eventually(lambda: work.batches)
+    for n in range(1, 6):
+        it.submit(n)
+    for n in (0, 2, 4, 7):  # 0 is begun, 7 was never there
+        it.withdraw(n)
+    work.go.set()
+    eventually(lambda: len(work.batches) == 2)
+    assert work.batches == [[0], [1, 3, 5]]
+    it.close()
+
+
 def test_one_thread_after_another_is_started_while_batches_hang(work: Work) -> None:
     now = 0.0
     it = Lane(work, name="hanging", most=10, patience=1.0, clock=lambda: now)
