@@ -9,7 +9,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tiered.forks import Forking, register
 
@@ -22,11 +22,18 @@ WORKERS = 4
 _Job = TypeVar("_Job")
 
 
+class Timer(Protocol):
+    """What event loops are, too."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> object: ...
+
+
 class Lane(Forking, Generic[_Job]):
     """Has `do`, which raises nothing, do jobs, up to `most` at a time, on up to four threads. Thread-safe.
 
     One thread that takes all that waits is faster than several that share it (benchmarks/asyncio_ratios.py), so with
-    `most` above one another is started only when the others have been busy for `patience` seconds: a tier hangs.
+    `most` above one another is started only when the others have been busy for `patience` seconds: a tier hangs. Whether
+    they have been is seen by those who submit, and where something waits, by their timers.
     """
 
     def __init__(
@@ -52,14 +59,18 @@ class Lane(Forking, Generic[_Job]):
         self._threads = self._idle = 0
         self._began = 0.0
         """When the last batch was begun."""
+        self._watch: tuple[Timer, ...] = ()
+        """The last that was asked to call, until it does."""
 
-    def submit(self, job: _Job) -> None:
-        """Have `job` done. After `close` it is done here, which finds everything closed."""
+    def submit(self, job: _Job, timer: Timer | None = None) -> None:
+        """Have `job` done, by another thread if `timer` sees it wait. After `close` it is done here, which finds everything closed."""
         self._jobs.append(job)
         if self._calls.qsize() < self._idle:  # who comes to wait from here on sees the job before
             self._calls.put(None)
         if self._is_short():
             self._staff()
+        elif timer is not None and timer not in self._watch and self._may_wait():
+            self._look_later(timer)
         if self._closed:
             self._clear()
 
@@ -85,6 +96,25 @@ class Lane(Forking, Generic[_Job]):
         if self._most > 1:
             return not self._idle and self._clock() - self._began > self._patience
         return len(self._jobs) > self._idle
+
+    def _may_wait(self) -> bool:
+        """Whether a job that was just put in may be left by the thread that looks next, or there is none."""
+        return self._most > 1 and (not self._idle or len(self._jobs) > 1)
+
+    def _look_later(self, timer: Timer) -> None:
+        """Look again after `patience`. One look at a time is enough for a loop; the next may be of another, for this one may end."""
+        self._watch = watch = (timer,)
+        timer.call_later(self._patience, self._look, watch)
+
+    def _look(self, watch: tuple[Timer]) -> None:
+        last = self._watch is watch
+        if last:
+            self._watch = ()
+        if self._jobs:
+            if self._is_short():
+                self._staff()
+            if last:
+                self._look_later(*watch)
 
     def _staff(self) -> None:
         with self._count:

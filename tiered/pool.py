@@ -119,7 +119,7 @@ class Pool:
             raise refusal(message, tier=_record_of(call), reason=Reason.BUSY)
         self._waiting += size
         try:
-            lane.submit(call)
+            lane.submit(call, call.loop)
             return await call.future
         except StoreError:
             raise  # it was made, so there is nothing to look for
