@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
+from tests.waiting import LIMIT, eventually, started
 from tiered.entry import MAX_VERSION
-from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
 from tiered.replication.breaker import State
 from tiered.replication.guard import UNANSWERED
 from tiered.replication.keeper import CLAIMS
@@ -29,6 +33,50 @@ def b(start: Start, a: Process) -> Process:
     b = start(entries=0)
     assert b.store.lookup("k").tier == "cache"
     return b
+
+
+# The beginning
+
+
+class Arrivals:
+    """A lock that counts who has come to it."""
+
+    def __init__(self, lock: AbstractContextManager[Any]) -> None:
+        self._lock, self.count = lock, 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+        self._lock.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
+
+
+def test_who_comes_while_the_record_is_asked_first_shares_the_outcome(start: Start) -> None:
+    """And does not wait for one attempt more with every caller before."""
+    b, answer, asked = start(), threading.Event(), list[str]()
+
+    def down(tier: str) -> str | None:
+        asked.append(tier)
+        assert answer.wait(LIMIT)
+        raise StoreUnavailable("timed out", tier="file", reason=Reason.TIMEOUT)
+
+    keeper: Any = b.store._core.service.keeper
+    keeper._lock = arrivals = Arrivals(keeper._lock)
+    journal, b.record.journal.adopted = b.record.journal, down
+    callers = [started(lambda: b.store.get("k")) for _ in range(4)]
+    callers += [started(lambda: b.store.set("k", "v")) for _ in range(4)]
+    eventually(lambda: arrivals.count == 8)
+    answer.set()
+    errors = [it.exception(LIMIT) for it in callers]
+    assert len(asked) == 1
+    assert {type(it) for it in errors[:4]} == {StoreUnavailable} and {type(it) for it in errors[4:]} == {NotApplied}
+    assert len({id(it) for it in errors}) == 8 and all("file: " in str(it) for it in errors)
+    with pytest.raises(StoreUnavailable, match="timed out"):
+        b.store.get("k")
+    assert len(asked) == 2  # who comes later tries for himself
+    del journal.adopted
+    assert b.store.get("k") is None and b.store.set("k", "v")
 
 
 # In and out of service

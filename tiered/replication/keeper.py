@@ -7,6 +7,7 @@ process could not publish is noticed here (PROTOCOL R7), and how the writes of a
 from __future__ import annotations
 
 import logging
+from copy import copy
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
@@ -48,9 +49,11 @@ class Keeper(Forking):
         """Nothing is started and nothing is known; so it is at first, too."""
         self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
         self._stop = Event()
-        self._lock = Lock()  # guards the start and the end of the thread
+        self._lock = Lock()  # guards the beginning, and the start and the end of the thread
         self._thread: Thread | None = None
-        self._met = False
+        self._met, self._attempts = False, 0
+        self._failure: StoreError | None = None
+        """Of the last of so many attempts to begin."""
         self._built_on: set[str] = set()
         self._claims_until: dict[str, float] = {}
         self._tickets: dict[str, int] = {}
@@ -64,9 +67,10 @@ class Keeper(Forking):
         if not self._chain.guards:
             space.ready = True
             return
+        attempts = self._attempts
         with self._lock:
             if not self._met:
-                self._begin()
+                self._try_to_begin(attempts)
             running = self._spawn()
         self._chain.learn(space, self._chain.record.generation(space.name))
         for guard in self._chain.guards:
@@ -103,6 +107,17 @@ class Keeper(Forking):
         return self._replay.run(guard)
 
     # Private
+
+    def _try_to_begin(self, attempts: int) -> None:
+        """For who has come after so many `attempts`. One more since was under way then, and his, too: to wait is enough."""
+        if self._failure is not None and self._attempts != attempts:
+            raise copy(self._failure) from self._failure.__cause__
+        try:
+            self._begin()
+        except StoreError as error:
+            self._failure = error
+            self._attempts += 1
+            raise
 
     def _begin(self) -> None:
         """The first look, before anything is believed; a tier that cannot be met is out of service from the start."""
