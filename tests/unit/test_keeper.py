@@ -141,6 +141,25 @@ def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b
     assert b.store._core.space.generation > generation and b.store.get("k") == "v1"
 
 
+def test_a_look_asks_for_the_generations_of_all_namespaces_at_once(start: Start) -> None:
+    """And empties those that another process has cleared."""
+    a, b = start(), start()
+    stores = [a.store.namespace(f"n{n}") for n in range(300)]
+    for store in stores:
+        store.get("absent")
+    stores[7].set("k", 1), stores[8].set("k", 1)
+    b.store.namespace("n7").clear()
+    single, together = a.record.generation, a.record.generation_many
+    asked = list[int]()
+    a.record.generation = lambda _: asked.append(1)
+    a.record.generation_many = lambda names: (asked.append(len(names)), together(names))[1]
+    a.look()
+    assert asked == [300]
+    a.record.generation = single
+    assert [("k" in store._core.space.part.slots) for store in stores[6:9]] == [False, False, True]
+    assert "k" not in stores[7] and "k" in stores[8]
+
+
 # Which data are believed
 
 

@@ -18,7 +18,7 @@ from tiered.replication.guard import Guard
 from tiered.replication.notes import Notes
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
-from tiered.tiers.base import Claimable, Telling
+from tiered.tiers.base import Claimable, Telling, generations_of
 
 logger = logging.getLogger(__name__)
 
@@ -181,10 +181,15 @@ class Keeper(Forking):
         adopted = self._adopted()  # before the generations, which adoption changes
         for outlook in self._outlooks.values():
             outlook.look()
-        for space in self._chain.spaces():  # after the marks: those that a new generation has ended are not missed
-            if space.generation:
-                self._chain.learn(space, self._chain.record.generation(space.name))
+        self._learn_generations()  # after the marks: those that a new generation has ended are not missed
         self._chain.trust.look(started, adopted=adopted)
+
+    def _learn_generations(self) -> None:
+        """Of every namespace that is in use here."""
+        spaces = [space for space in self._chain.spaces() if space.generation]
+        generations = generations_of(self._chain.record, [space.name for space in spaces])
+        for space, generation in zip(spaces, generations, strict=True):
+            self._chain.learn(space, generation)
 
     def _adopted(self) -> bool:
         """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark.
@@ -250,9 +255,7 @@ class Keeper(Forking):
         except BaseException:
             guard.owed.lost = lost
             raise
-        for space in self._chain.spaces():  # also if another process was faster, and it did not change here
-            if space.generation:
-                self._chain.learn(space, record.generation(space.name))
+        self._learn_generations()  # also if another process was faster, and it did not change here
         if changed or lost:  # a record that starts anew has adopted nobody, and so it changed
             for debt in debts:
                 guard.owed.settle(debt)
