@@ -151,7 +151,7 @@ class Chain(Forking):
             return found
 
     def spaces(self) -> list[Space]:
-        """The namespaces used so far."""
+        """The namespaces used so far, in the order of their first use; none is ever forgotten."""
         with self._spaces_lock:
             return list(self._spaces.values())
 

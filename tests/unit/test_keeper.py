@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -344,6 +345,19 @@ def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     a.clock.advance(CLAIMS + 1)
     a.look(5)
     assert a.cache.claimed == before + 1
+
+
+def test_the_claims_of_many_namespaces_are_renewed_as_they_were_made_and_not_all_in_one_look(a: Process) -> None:
+    for n in range(10):
+        a.clock.advance(1)
+        a.store.namespace(f"n{n}").get("k")
+    a.clock.advance(CLAIMS - 9.5)
+    before, renewed = a.cache.claimed, list[int]()
+    for _ in range(10):
+        a.clock.advance(1)
+        a.look()
+        renewed.append(a.cache.claimed - before)
+    assert renewed[0] < 3 and renewed[-1] == 11 and all(y - x <= 1 for x, y in itertools.pairwise(renewed))
 
 
 def test_who_adopts_a_cache_after_another_process_learns_the_generation(a: Process, b: Process, server: Server) -> None:

@@ -55,7 +55,7 @@ class Keeper(Forking):
         self._failure: StoreError | None = None
         """Of the last of so many attempts to begin."""
         self._built_on: set[str] = set()
-        self._claims_until: dict[str, float] = {}
+        self._claims_until: dict[tuple[str, str], float] = {}
         self._tickets: dict[str, int] = {}
         self._notes = Notes(self._chain)
 
@@ -189,7 +189,8 @@ class Keeper(Forking):
         spaces = [space for space in self._chain.spaces() if space.generation]
         generations = generations_of(self._chain.record, [space.name for space in spaces])
         for space, generation in zip(spaces, generations, strict=True):
-            self._chain.learn(space, generation)
+            if generation > space.generation:
+                self._chain.learn(space, generation)
 
     def _adopted(self) -> bool:
         """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark.
@@ -283,13 +284,12 @@ class Keeper(Forking):
         return changed
 
     def _renew_claims(self, guard: Guard) -> None:
-        now = self._chain.clock.monotonic()
-        if now < self._claims_until.get(guard.name, 0.0):
-            return
-        self._claims_until[guard.name] = now + CLAIMS
+        """Each some time after it was made or renewed: so they are not all due in one look."""
+        now, until, name = self._chain.clock.monotonic(), self._claims_until, guard.name
         try:
             for space in self._chain.spaces():
-                self._claim(guard, space)
+                if now >= until.get((name, space.name), 0.0):
+                    self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
             told = without_tier(error, guard.name)
@@ -301,6 +301,7 @@ class Keeper(Forking):
         if not isinstance(tier, Claimable) or journal is None:
             return
         identity = journal.identity
+        self._claims_until[guard.name, space.name] = self._chain.clock.monotonic() + CLAIMS
         try:
             owner = tier.claim(space.name, identity)
         except StoreError as error:
