@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
+from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
@@ -52,7 +52,8 @@ class Lane(Forking, Generic[_Job]):
 
     def _start(self) -> None:
         """At first, and in a child after a fork, where the threads are not."""
-        self._jobs = deque[_Job]()
+        self._jobs = OrderedDict[int, _Job]()  # any of them may leave at any time, which a deque would be searched for
+        self._places = count()
         self._calls: SimpleQueue[None] = SimpleQueue()
         """One for each idle thread that is to look."""
         self._count = Lock()  # guards the next three
@@ -62,9 +63,13 @@ class Lane(Forking, Generic[_Job]):
         self._watch: tuple[Timer, ...] = ()
         """The last that was asked to call, until it does."""
 
-    def submit(self, job: _Job, timer: Timer | None = None) -> None:
-        """Have `job` done, by another thread if `timer` sees it wait. After `close` it is done here, which finds everything closed."""
-        self._jobs.append(job)
+    def submit(self, job: _Job, timer: Timer | None = None) -> int:
+        """Have `job` done, by another thread if `timer` sees it wait; its place, for `withdraw`.
+
+        After `close` it is done here, which finds everything closed.
+        """
+        place = next(self._places)
+        self._jobs[place] = job
         if self._calls.qsize() < self._idle:  # who comes to wait from here on sees the job before
             self._calls.put(None)
         if self._is_short():
@@ -73,11 +78,11 @@ class Lane(Forking, Generic[_Job]):
             self._look_later(timer)
         if self._closed:
             self._clear()
+        return place
 
-    def withdraw(self, job: _Job) -> None:
-        """Do not have `job` done, if it was not begun."""
-        with suppress(ValueError):
-            self._jobs.remove(job)
+    def withdraw(self, place: int) -> None:
+        """Do not have the job there done, if it was not begun."""
+        self._jobs.pop(place, None)
 
     def close(self) -> None:
         """Let the threads end when they have done what waits. Idempotent."""
@@ -99,7 +104,7 @@ class Lane(Forking, Generic[_Job]):
 
     def _may_wait(self) -> bool:
         """Whether a job that was just put in may be left by the thread that looks next, or there is none."""
-        return self._most > 1 and (not self._idle or len(self._jobs) > 1)
+        return (not self._idle or len(self._jobs) > 1) and self._most > 1
 
     def _look_later(self, timer: Timer) -> None:
         """Look again after `patience`. One look at a time is enough for a loop; the next may be of another, for this one may end."""
@@ -171,10 +176,10 @@ class Lane(Forking, Generic[_Job]):
         """What waits, up to the most; from here on it is begun."""
         jobs, batch = self._jobs, list[_Job]()
         try:
-            while len(batch) < self._most:
-                batch.append(jobs.popleft())
-        except IndexError:
-            pass  # nobody else waits: what is there is the batch
+            while jobs and len(batch) < self._most:
+                batch.append(jobs.popitem(last=False)[1])
+        except KeyError:
+            pass  # the last was withdrawn at this moment
         return batch
 
     def _clear(self) -> None:

@@ -114,17 +114,15 @@ class Pool:
     ) -> Any:
         """What comes of `call`. It is not made if its caller goes before it was begun, and refused if too much waits."""
         size += WEIGHT
-        if self._waiting and self._waiting + size > MOST_WAITING:
+        if self._waiting + size > MOST_WAITING and self._waiting:
             message = "too many calls of tasks wait already; nothing was done"
             raise refusal(message, tier=_record_of(call), reason=Reason.BUSY)
+        place = lane.submit(call, call.loop)
         self._waiting += size
         try:
-            lane.submit(call, call.loop)
             return await call.future
-        except StoreError:
-            raise  # it was made, so there is nothing to look for
         except BaseException:
-            lane.withdraw(call)
+            lane.withdraw(place)
             raise
         finally:
             self._waiting -= size

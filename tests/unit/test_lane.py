@@ -58,12 +58,11 @@ def test_what_waits_at_the_same_moment_is_one_batch_up_to_the_limit(work: Work) 
 
 def test_what_is_withdrawn_before_it_was_begun_is_not_done(work: Work) -> None:
     it = Lane(work, name="withdrawn", most=10, patience=LIMIT)
-    it.submit(0)
+    begun = it.submit(0)
     eventually(lambda: work.batches)
-    for n in range(1, 6):
-        it.submit(n)
-    for n in (0, 2, 4, 7):  # 0 is begun, 7 was never there
-        it.withdraw(n)
+    places = [it.submit(n) for n in range(1, 6)]
+    for place in (begun, places[1], places[3], places[3]):
+        it.withdraw(place)
     work.go.set()
     eventually(lambda: len(work.batches) == 2)
     assert work.batches == [[0], [1, 3, 5]]
