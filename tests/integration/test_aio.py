@@ -654,7 +654,7 @@ def test_its_threads_end_when_it_is_closed(tmp_path: Path) -> None:
         async with AsyncTieredBackend([MemoryTier(), FileTier(tmp_path / "t")]) as store:
             await asyncio.gather(*(store.set(f"k{n}", n) for n in range(50)), *(store.get(f"x{n}") for n in range(50)))
             await asyncio.gather(*(store.health() for _ in range(20)))
-            assert 3 <= len(ours()) <= 6
+            assert 3 <= len(ours()) <= 3 * WORKERS  # more than six where the disk is slow
 
     Loop()(work())
     eventually(lambda: not ours(), "that its threads end")
