@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from tiered.arguments import KEEP, Ttl, _Keep, check_key
 from tiered.backend import _ABSENT, TieredBackend
 from tiered.core import PAGE
-from tiered.errors import StoreError
+from tiered.errors import NotApplied, StoreError
 from tiered.found import Found
 from tiered.options import Options, Settings
 from tiered.performing import Performer
@@ -38,7 +38,7 @@ class AsyncTieredBackend:
 
     Constructed without await, in a loop or not, with the same arguments; may be used by tasks of several event loops, and
     at the same time by threads, through the `TieredBackend` it was made `over`. A call that is cancelled has no result; what it
-    had begun in the tiers is not undone.
+    had begun in the tiers is not undone, what it had not is not done. So many bytes of calls may wait at once (`busy`).
     """
 
     def __init__(self, tiers: Sequence[Tier], **options: Unpack[Options]) -> None:
@@ -225,7 +225,7 @@ class AsyncTieredBackend:
 
     async def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
-        await self._pool.ask(self._store.clear)
+        await self._pool.ask(self._store.clear, refusal=NotApplied)
 
     # Operating
 
@@ -275,7 +275,7 @@ class AsyncTieredBackend:
 
     async def close(self) -> None:
         """Stop the background threads and close every tier. Idempotent; goes on if it is cancelled."""
-        await self._pool.ask(self._close)
+        await self._pool.certainly(self._close)
 
     async def __aenter__(self) -> AsyncTieredBackend:
         return self

@@ -130,7 +130,7 @@ class Chain(Forking):
         self.order = ReadOrder(self.guards, self.record, measured=measured)
         self.trust = Trust(staleness if self.shared else math.inf)
         self.record_calls = Places(RECORD_CALLS)
-        """So many calls may fall through a failing cache tier to the record at once."""
+        """So many reads may fall through cache tiers to the record at once; those that ask none of them do not count."""
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats.of(RECORD_OPS)
         self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
@@ -151,7 +151,7 @@ class Chain(Forking):
             return found
 
     def spaces(self) -> list[Space]:
-        """The namespaces used so far."""
+        """The namespaces used so far, in the order of their first use; none is ever forgotten."""
         with self._spaces_lock:
             return list(self._spaces.values())
 

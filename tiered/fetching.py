@@ -51,15 +51,15 @@ class Fetcher:
             return self.fetch(space, (key,), started, events, said={} if said is None else {key: said})[key]
         try:
             generation, frame = self._read_one(space, key, started)
+            if generation != space.generation:
+                chain.learn(space, generation)
+            held = self._absences(space, (key,))[0] if frame is None else frame
         except StoreUnavailable as error:
             if not self._may_serve(error):
                 raise
             found_above: dict[str, Found] = {}
             self._without_record(space, [key], started, events, found_above, None, error)
             return found_above[key]
-        if generation != space.generation:
-            chain.learn(space, generation)
-        held = self._absences(space, (key,))[0] if frame is None else frame
         found = self._of_record(space, key, held, started)
         if chain.order.measured:
             self._passed_by(space, key, asked)
@@ -256,7 +256,7 @@ class Fetcher:
         failed: dict[str, StoreError] | None,
     ) -> None:
         """Ask the record; what a cache tier could not say it owes (R9), what it missed is promoted to it."""
-        generation, held = self._read_record(space, keys)
+        generation, held = (self._fall_through if asked else self._read_record)(space, keys)
         self._chain.learn(space, generation)
         answers = dict(zip(keys, held, strict=True))
         for key in keys:
@@ -278,23 +278,27 @@ class Fetcher:
                     tier.guard.owe(space.name, key, it.version or MAX_VERSION)
         self._promote(space, generation, asked, frames)
 
-    def _read_record(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
-        """The record's generation and answers; the calls that may be there at once are limited."""
+    def _fall_through(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
+        """`_read_record` for a read that comes from cache tiers, which as a rule keep most away from there; so many at once."""
         chain = self._chain
         if not chain.record_calls.acquire(timeout=chain.deadline):
             message = "too many calls wait for the store of record already; this one was not asked"
             raise StoreUnavailable(message, tier=chain.record.name, reason=Reason.BUSY)
         try:
-            frames: list[bytes | None]
-            if len(keys) == 1:
-                generation, frame = self._read_one(space, keys[0], chain.clock.monotonic())
-                frames, missing = [frame], keys if frame is None else []
-            else:
-                generation, frames = self._read_several(space, keys)
-                missing = list(key for key, frame in zip(keys, frames, strict=True) if frame is None)
-            absences = iter(self._absences(space, missing) if missing else ())
+            return self._read_record(space, keys)
         finally:
             chain.record_calls.release()
+
+    def _read_record(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
+        """The record's generation and answers."""
+        frames: list[bytes | None]
+        if len(keys) == 1:
+            generation, frame = self._read_one(space, keys[0], self._chain.clock.monotonic())
+            frames, missing = [frame], keys if frame is None else []
+        else:
+            generation, frames = self._read_several(space, keys)
+            missing = list(key for key, frame in zip(keys, frames, strict=True) if frame is None)
+        absences = iter(self._absences(space, missing) if missing else ())
         return generation, [next(absences) if frame is None else frame for frame in frames]
 
     def _read_one(self, space: Space, key: str, began: float) -> tuple[int, bytes | None]:

@@ -7,13 +7,13 @@ own. One `call_soon_threadsafe` per batch and event loop brings the answers. A c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import copy
 from threading import Lock
 from typing import Any
 
 from tiered.core import Core
-from tiered.errors import NotApplied, Reason, StoreError
+from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.found import Found, Said
 from tiered.lane import Lane
 from tiered.tiers.base import Write
@@ -24,6 +24,10 @@ MOST = 200
 MOST_BYTES = 8_000_000
 """Of values in one commit of several callers."""
 PATIENCE = 0.02
+MOST_WAITING = 250_000_000
+"""Bytes of the calls that tasks wait for at one moment: of their values, and `WEIGHT` for each."""
+WEIGHT = 2_500
+"""About what a call, its future and its task take."""
 
 _FOR_ITSELF = frozenset({Reason.TOO_LARGE, Reason.FULL, Reason.MISUSE, Reason.SERIALIZATION})
 """A commit of several callers' writes that fails for one of these is tried again for each: it may be one's own fault."""
@@ -50,42 +54,51 @@ class Pool:
         self._reads = Lane(_read, name="tiered-async-read", most=MOST, patience=PATIENCE)
         self._commits = Lane(_commit, name="tiered-async-write", most=MOST, patience=PATIENCE)
         self._calls = Lane(_run, name="tiered-async")
+        self._waiting = 0
+        """Of `MOST_WAITING`. Loops are in several threads: added to without a call in between, so nothing is lost."""
 
-    def read(self, core: Core, key: str, said: Said | None = None) -> asyncio.Future[Found]:
+    def read(self, core: Core, key: str, said: Said | None = None) -> Awaitable[Found]:
         """What is below memory under `key`, which was checked; a cache tier is not asked for what it has `said`."""
         call = Call(core, key)
         call.said = said
-        self._reads.submit(call)
-        return call.future
+        return self._done(self._reads, call)
 
-    def read_many(self, core: Core, keys: list[str]) -> asyncio.Future[dict[str, Found]]:
+    def read_many(self, core: Core, keys: list[str]) -> Awaitable[dict[str, Found]]:
         """`read` of each."""
-        call = Call(core, keys)
-        self._reads.submit(call)
-        return call.future
+        return self._done(self._reads, Call(core, keys))
 
-    def commit(self, core: Core, writes: Sequence[Write], values: Sequence[Any]) -> asyncio.Future[list[Result]]:
+    def commit(self, core: Core, writes: Sequence[Write], values: Sequence[Any]) -> Awaitable[list[Result]]:
         """Commit and publish `writes` of `values`, all or none."""
-        call = Call(core, writes, values)
         alone = getattr(core.chain.record, "one_by_one", False)
-        (self._calls if alone else self._commits).submit(call)
-        return call.future
+        return self._done(
+            self._calls if alone else self._commits, Call(core, writes, values), NotApplied, _size(writes)
+        )
 
-    async def ask(self, do: Callable[[], Any], undo: Callable[[Any], None] | None = None) -> Any:
+    async def ask(
+        self,
+        do: Callable[[], Any],
+        undo: Callable[[Any], None] | None = None,
+        *,
+        refusal: type[StoreError] = StoreUnavailable,
+    ) -> Any:
         """What `do()` returns on a thread. If nobody is there any more to take it, it is given to `undo`."""
         call = Call(None, do)
         if undo is None:
-            self._calls.submit(call)
-            return await call.future
+            return await self._done(self._calls, call, refusal)
         taken = Lock()  # by whoever comes first: the result, or the end of the wait for it
         call.what = lambda: _do_or_undo(call, do, taken, undo)
-        self._calls.submit(call)
         try:
-            return await call.future
+            return await self._done(self._calls, call, refusal)
         except BaseException:
             if not taken.acquire(blocking=False):
                 self.later(lambda: undo(call.result))
             raise
+
+    def certainly(self, do: Callable[[], Any]) -> Awaitable[Any]:
+        """What `do()` returns on a thread. It is done also for a caller who is gone before."""
+        call = Call(None, do)
+        self._calls.submit(call)
+        return asyncio.shield(call.future)
 
     def later(self, do: Callable[[], None]) -> None:
         """Have `do`, which raises nothing, done; nobody waits for it."""
@@ -95,6 +108,32 @@ class Pool:
         """Let the threads end when they have done what waits. Idempotent."""
         for lane in (self._reads, self._commits, self._calls):
             lane.close()
+
+    async def _done(
+        self, lane: Lane[Any], call: Call, refusal: type[StoreError] = StoreUnavailable, size: int = 0
+    ) -> Any:
+        """What comes of `call`. It is not made if its caller goes before it was begun, and refused if too much waits."""
+        size += WEIGHT
+        if self._waiting + size > MOST_WAITING and self._waiting:
+            message = "too many calls of tasks wait already; nothing was done"
+            raise refusal(message, tier=_record_of(call), reason=Reason.BUSY)
+        place = lane.submit(call, call.loop)
+        self._waiting += size
+        try:
+            return await call.future
+        except BaseException:
+            lane.withdraw(place)
+            raise
+        finally:
+            self._waiting -= size
+
+
+def _record_of(call: Call) -> str:
+    return "" if call.core is None else call.core.chain.record.name
+
+
+def _size(writes: Sequence[Write]) -> int:
+    return sum([len(write.draft.payload) for write in writes])
 
 
 def _do_or_undo(call: Call, do: Callable[[], Any], taken: Lock, undo: Callable[[Any], None]) -> Any:
@@ -167,7 +206,7 @@ def _parts(calls: list[Call]) -> Iterator[list[Call]]:
     """Runs of calls whose values have at most `MOST_BYTES` together."""
     part, size = list[Call](), 0
     for call in calls:
-        more = sum(len(write.draft.payload) for write in call.what)
+        more = _size(call.what)
         if part and size + more > MOST_BYTES:
             yield part
             part, size = [], 0

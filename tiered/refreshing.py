@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from threading import Condition, Thread, current_thread
+from time import monotonic
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +16,8 @@ REST = 1.0
 """Seconds for which something is left alone after its refresh failed."""
 IDLE = 10.0
 """Seconds without work after which a thread ends."""
+FAREWELL = 5.0
+"""Seconds for which `close` waits for what is running, all together."""
 
 
 class Refresher:
@@ -56,8 +59,9 @@ class Refresher:
             self._queue.clear()
             threads = self._threads - {current_thread()}
             self._changed.notify_all()
+        end = monotonic() + FAREWELL
         for thread in threads:
-            thread.join(timeout=5.0)
+            thread.join(timeout=max(0.0, end - monotonic()))
 
     # Private
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.by_hand import Process, Server
 from tests.unit.conftest import Start
+from tests.waiting import LIMIT, eventually, started
 from tiered.entry import MAX_VERSION
-from tiered.errors import ConfigError, NotApplied, StoreUnavailable
+from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
 from tiered.replication.breaker import State
 from tiered.replication.guard import UNANSWERED
 from tiered.replication.keeper import CLAIMS
@@ -30,6 +35,50 @@ def b(start: Start, a: Process) -> Process:
     b = start(entries=0)
     assert b.store.lookup("k").tier == "cache"
     return b
+
+
+# The beginning
+
+
+class Arrivals:
+    """A lock that counts who has come to it."""
+
+    def __init__(self, lock: AbstractContextManager[Any]) -> None:
+        self._lock, self.count = lock, 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+        self._lock.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
+
+
+def test_who_comes_while_the_record_is_asked_first_shares_the_outcome(start: Start) -> None:
+    """And does not wait for one attempt more with every caller before."""
+    b, answer, asked = start(), threading.Event(), list[str]()
+
+    def down(tier: str) -> str | None:
+        asked.append(tier)
+        assert answer.wait(LIMIT)
+        raise StoreUnavailable("timed out", tier="file", reason=Reason.TIMEOUT)
+
+    keeper: Any = b.store._core.service.keeper
+    keeper._lock = arrivals = Arrivals(keeper._lock)
+    journal, b.record.journal.adopted = b.record.journal, down
+    callers = [started(lambda: b.store.get("k")) for _ in range(4)]
+    callers += [started(lambda: b.store.set("k", "v")) for _ in range(4)]
+    eventually(lambda: arrivals.count == 8)
+    answer.set()
+    errors = [it.exception(LIMIT) for it in callers]
+    assert len(asked) == 1
+    assert {type(it) for it in errors[:4]} == {StoreUnavailable} and {type(it) for it in errors[4:]} == {NotApplied}
+    assert len({id(it) for it in errors}) == 8 and all("file: " in str(it) for it in errors)
+    with pytest.raises(StoreUnavailable, match="timed out"):
+        b.store.get("k")
+    assert len(asked) == 2  # who comes later tries for himself
+    del journal.adopted
+    assert b.store.get("k") is None and b.store.set("k", "v")
 
 
 # In and out of service
@@ -92,6 +141,25 @@ def test_debts_that_could_not_be_counted_end_with_a_new_generation(a: Process, b
     b.readmit()
     assert b.guard.breaker.closed and not b.guard.owed
     assert b.store._core.space.generation > generation and b.store.get("k") == "v1"
+
+
+def test_a_look_asks_for_the_generations_of_all_namespaces_at_once(start: Start) -> None:
+    """And empties those that another process has cleared."""
+    a, b = start(), start()
+    stores = [a.store.namespace(f"n{n}") for n in range(300)]
+    for store in stores:
+        store.get("absent")
+    stores[7].set("k", 1), stores[8].set("k", 1)
+    b.store.namespace("n7").clear()
+    single, together = a.record.generation, a.record.generation_many
+    asked = list[int]()
+    a.record.generation = lambda _: asked.append(1)
+    a.record.generation_many = lambda names: (asked.append(len(names)), together(names))[1]
+    a.look()
+    assert asked == [300]
+    a.record.generation = single
+    assert [("k" in store._core.space.part.slots) for store in stores[6:9]] == [False, False, True]
+    assert "k" not in stores[7] and "k" in stores[8]
 
 
 # Which data are believed
@@ -317,6 +385,19 @@ def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     a.clock.advance(CLAIMS + 1)
     a.look(5)
     assert a.cache.claimed == before + 1
+
+
+def test_the_claims_of_many_namespaces_are_renewed_as_they_were_made_and_not_all_in_one_look(a: Process) -> None:
+    for n in range(10):
+        a.clock.advance(1)
+        a.store.namespace(f"n{n}").get("k")
+    a.clock.advance(CLAIMS - 9.5)
+    before, renewed = a.cache.claimed, list[int]()
+    for _ in range(10):
+        a.clock.advance(1)
+        a.look()
+        renewed.append(a.cache.claimed - before)
+    assert renewed[0] < 3 and renewed[-1] == 11 and all(y - x <= 1 for x, y in itertools.pairwise(renewed))
 
 
 def test_who_adopts_a_cache_after_another_process_learns_the_generation(a: Process, b: Process, server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -56,6 +56,19 @@ def test_what_waits_at_the_same_moment_is_one_batch_up_to_the_limit(work: Work) 
     eventually(lambda: not threads("batches"))
 
 
+def test_what_is_withdrawn_before_it_was_begun_is_not_done(work: Work) -> None:
+    it = Lane(work, name="withdrawn", most=10, patience=LIMIT)
+    begun = it.submit(0)
+    eventually(lambda: work.batches)
+    places = [it.submit(n) for n in range(1, 6)]
+    for place in (begun, places[1], places[3], places[3]):
+        it.withdraw(place)
+    work.go.set()
+    eventually(lambda: len(work.batches) == 2)
+    assert work.batches == [[0], [1, 3, 5]]
+    it.close()
+
+
 def test_one_thread_after_another_is_started_while_batches_hang(work: Work) -> None:
     now = 0.0
     it = Lane(work, name="hanging", most=10, patience=1.0, clock=lambda: now)
@@ -68,6 +81,73 @@ def test_one_thread_after_another_is_started_while_batches_hang(work: Work) -> N
         now += 1.5
     work.go.set()
     eventually(lambda: len(work.done) == 4 * WORKERS)
+    it.close()
+
+
+class HandTimer:
+    """What was to be called later, and is when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], object]] = []
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> object:
+        self.calls.append(lambda: callback(*args))
+        return None
+
+    def fire(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+def test_what_came_just_after_one_that_hangs_waits_no_longer_than_the_patience_with_it(work: Work) -> None:
+    now, timer = 0.0, HandTimer()
+    it = Lane(work, name="behind", most=10, patience=1.0, clock=lambda: now)
+    it.submit(0, timer)
+    eventually(lambda: work.batches)
+    for n in range(1, 12):
+        it.submit(n, timer)
+    for begun in (2, 3):
+        assert len(timer.calls) == 1
+        timer.fire()
+        assert threads("behind") == begun - 1  # it is not over yet
+        now += 1.5
+        timer.fire()
+        eventually(lambda begun=begun: len(work.batches) == begun)  # type: ignore[misc]
+    assert work.batches[1:] == [list(range(1, 11)), [11]]
+    timer.fire()
+    assert not timer.calls, "nothing waits: nobody looks"
+    work.go.set()
+    it.close()
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_each_loop_looks_after_its_own_since_the_other_may_end(ends: int, work: Work) -> None:
+    now, timers = 0.0, [HandTimer(), HandTimer()]
+    it = Lane(work, name=f"loop {ends} ends", most=10, patience=1.0, clock=lambda: now)
+    it.submit(0, timers[0])
+    eventually(lambda: work.batches)
+    for timer in timers:
+        it.submit(1, timer)
+    now += 1.5
+    timers[1 - ends].fire()
+    eventually(lambda: len(work.batches) == 2)
+    work.go.set()
+    it.close()
+
+
+def test_looks_do_not_grow_in_number_while_two_loops_submit(work: Work) -> None:
+    timers = [HandTimer(), HandTimer()]
+    it = Lane(work, name="looks", most=10, patience=LIMIT)
+    it.submit(0, timers[0])
+    eventually(lambda: work.batches)
+    for turn in range(20):
+        it.submit(turn, timers[turn % 2])
+    for _ in range(3):
+        for timer in timers:
+            timer.fire()
+    assert sum(len(timer.calls) for timer in timers) == 1
+    work.go.set()
     it.close()
 
 

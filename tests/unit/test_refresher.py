@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -75,3 +76,17 @@ def test_close_drops_what_waits_and_takes_nothing_more() -> None:
     closing.join(LIMIT)
     refresher.submit("c", lambda: ran.append("c"))
     assert not ran and not refresher._threads
+
+
+def test_close_waits_once_for_all_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refreshing, "FAREWELL", 1.0)
+    refresher, go = Refresher(HandClock().monotonic, workers=20), threading.Event()
+    for n in range(20):
+        refresher.submit(n, lambda: go.wait(LIMIT))
+    eventually(lambda: not refresher._queue)
+    began = time.monotonic()
+    refresher.close()
+    waited = time.monotonic() - began
+    go.set()
+    assert waited < 10 * refreshing.FAREWELL  # one after the other: 20 times
+    eventually(lambda: not refresher._threads)

@@ -77,17 +77,16 @@ class Coherence(Forking):
 
     def _listen(self) -> None:
         assert self._tier is not None
-        clock, trust, asked = self._chain.clock, self._chain.trust, set[str]()
+        clock, trust, asked = self._chain.clock, self._chain.trust, 0
         subscription = self._tier.subscribe()
         try:
             sent, answered = -math.inf, clock.monotonic()
             waiting = False
             while not self._stop.wait(STEP):
                 now = clock.monotonic()
-                for space in self._chain.spaces():
-                    if space.name not in asked:
-                        subscription.add(space.name)
-                        asked.add(space.name)
+                for space in self._chain.spaces()[asked:]:
+                    subscription.add(space.name)
+                    asked += 1
                 if not waiting and now - sent > self._beat_every:
                     subscription.beat()
                     sent, waiting = now, True

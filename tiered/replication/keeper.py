@@ -7,6 +7,7 @@ process could not publish is noticed here (PROTOCOL R7), and how the writes of a
 from __future__ import annotations
 
 import logging
+from copy import copy
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
@@ -17,7 +18,7 @@ from tiered.replication.guard import Guard
 from tiered.replication.notes import Notes
 from tiered.replication.outlook import Outlook
 from tiered.replication.replay import Replay
-from tiered.tiers.base import Claimable, Telling
+from tiered.tiers.base import Claimable, Telling, generations_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +49,13 @@ class Keeper(Forking):
         """Nothing is started and nothing is known; so it is at first, too."""
         self._outlooks = {guard.name: Outlook(self._chain, guard) for guard in self._chain.guards}
         self._stop = Event()
-        self._lock = Lock()  # guards the start and the end of the thread
+        self._lock = Lock()  # guards the beginning, and the start and the end of the thread
         self._thread: Thread | None = None
-        self._met = False
+        self._met, self._attempts = False, 0
+        self._failure: StoreError | None = None
+        """Of the last of so many attempts to begin."""
         self._built_on: set[str] = set()
-        self._claims_until: dict[str, float] = {}
+        self._claims_until: dict[tuple[str, str], float] = {}
         self._tickets: dict[str, int] = {}
         self._why: dict[str, str] = {}
         """What was told last of why a tier is out of service."""
@@ -66,9 +69,10 @@ class Keeper(Forking):
         if not self._chain.guards:
             space.ready = True
             return
+        attempts = self._attempts
         with self._lock:
             if not self._met:
-                self._begin()
+                self._try_to_begin(attempts)
             running = self._spawn()
         self._chain.learn(space, self._chain.record.generation(space.name))
         for guard in self._chain.guards:
@@ -105,6 +109,17 @@ class Keeper(Forking):
         return self._replay.run(guard)
 
     # Private
+
+    def _try_to_begin(self, attempts: int) -> None:
+        """For who has come after so many `attempts`. One more since was under way then, and his, too: to wait is enough."""
+        if self._failure is not None and self._attempts != attempts:
+            raise copy(self._failure) from self._failure.__cause__
+        try:
+            self._begin()
+        except StoreError as error:
+            self._failure = error
+            self._attempts += 1
+            raise
 
     def _begin(self) -> None:
         """The first look, before anything is believed; a tier that cannot be met is out of service from the start."""
@@ -168,10 +183,16 @@ class Keeper(Forking):
         adopted = self._adopted()  # before the generations, which adoption changes
         for outlook in self._outlooks.values():
             outlook.look()
-        for space in self._chain.spaces():  # after the marks: those that a new generation has ended are not missed
-            if space.generation:
-                self._chain.learn(space, self._chain.record.generation(space.name))
+        self._learn_generations()  # after the marks: those that a new generation has ended are not missed
         self._chain.trust.look(started, adopted=adopted)
+
+    def _learn_generations(self) -> None:
+        """Of every namespace that is in use here."""
+        spaces = [space for space in self._chain.spaces() if space.generation]
+        generations = generations_of(self._chain.record, [space.name for space in spaces])
+        for space, generation in zip(spaces, generations, strict=True):
+            if generation > space.generation:
+                self._chain.learn(space, generation)
 
     def _adopted(self) -> bool:
         """Whether every cache tier is adopted: else a writer whose own chain lacks it leaves no mark.
@@ -241,9 +262,7 @@ class Keeper(Forking):
         except BaseException:
             guard.owed.lost = lost
             raise
-        for space in self._chain.spaces():  # also if another process was faster, and it did not change here
-            if space.generation:
-                self._chain.learn(space, record.generation(space.name))
+        self._learn_generations()  # also if another process was faster, and it did not change here
         if changed or lost:  # a record that starts anew has adopted nobody, and so it changed
             for debt in debts:
                 guard.owed.settle(debt)
@@ -271,13 +290,12 @@ class Keeper(Forking):
         return changed
 
     def _renew_claims(self, guard: Guard) -> None:
-        now = self._chain.clock.monotonic()
-        if now < self._claims_until.get(guard.name, 0.0):
-            return
-        self._claims_until[guard.name] = now + CLAIMS
+        """Each some time after it was made or renewed: so they are not all due in one look."""
+        now, until, name = self._chain.clock.monotonic(), self._claims_until, guard.name
         try:
             for space in self._chain.spaces():
-                self._claim(guard, space)
+                if now >= until.get((name, space.name), 0.0):
+                    self._claim(guard, space)
         except ConfigError as error:
             guard.breaker.trip()
             told = self._why[guard.name] = without_tier(error, guard.name)
@@ -289,6 +307,7 @@ class Keeper(Forking):
         if not isinstance(tier, Claimable) or journal is None:
             return
         identity = journal.identity
+        self._claims_until[guard.name, space.name] = self._chain.clock.monotonic() + CLAIMS
         try:
             owner = tier.claim(space.name, identity)
         except StoreError as error:

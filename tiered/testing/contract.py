@@ -18,7 +18,7 @@ import pytest
 from tiered.codecs import codec_for
 from tiered.entry import Draft, draft, is_tombstone, namespace_seed, open_frame, tombstone, version_of
 from tiered.errors import StoreError
-from tiered.tiers.base import NOTHING_HAS, Given, Write
+from tiered.tiers.base import NOTHING_HAS, Given, Write, generations_of
 
 NOW = time.time_ns() // 1_000_000
 HOUR = 3_600_000
@@ -261,6 +261,7 @@ class RecordContract(TierContract):
         bumped = [tier.generation("n"), tier.generation("m")]
         assert bumped[0] > before[0] and bumped[1] > before[1]
         assert tier.read("n", "k") == (bumped[0], after.written[0].frame) and tier.read("m", "k")[1] is not None
+        assert list(generations_of(tier, ["m", "n", "new"])) == [bumped[1], bumped[0], tier.generation("new")]
         assert tier.clear("n") > bumped[0]
 
     def test_scan_finds_each_key_once(self, tier: Any) -> None:

@@ -185,6 +185,7 @@ class Record(Tier, Protocol):
     One that commits several writes in more than one transaction has `one_by_one = True`: then those of several callers are
     not combined. One whose commits others of this process join, and to which a write may so come before the one that it
     builds on is durable, has `gives = True`: it tells a `Given`, and has later writes, of the same commit too, applied after it.
+    One that can say the generations of many namespaces at once has `generation_many` (`generations_of`).
     """
 
     max_key_bytes: int
@@ -221,6 +222,12 @@ class Record(Tier, Protocol):
 
     def bump(self) -> None:
         """Give every namespace a new generation, keeping its entries: what cache tiers hold becomes invisible."""
+
+
+def generations_of(record: Record, namespaces: Sequence[str]) -> Sequence[int]:
+    """The generation of each of `namespaces`, by one question if the record takes that: they are looked at all the time."""
+    together: Callable[[Sequence[str]], Sequence[int]] | None = getattr(record, "generation_many", None)
+    return [record.generation(name) for name in namespaces] if together is None else together(namespaces)
 
 
 Stamp = Callable[[str, str, bytes, int], bytes]

@@ -43,6 +43,7 @@ _GET = (
     "SELECT CAST(e.frame AS BLOB) FROM namespaces n JOIN entries e ON e.space = n.space AND e.key = ? WHERE n.name = ?"
 )
 _GENERATION = "SELECT coalesce((SELECT generation FROM namespaces WHERE name = ?), (SELECT generation FROM store))"
+_GENERATIONS = "SELECT name, generation FROM namespaces WHERE name IN ({})"
 _SCAN = (
     "SELECT e.key, CAST(e.frame AS BLOB) FROM namespaces n JOIN entries e ON e.space = n.space"
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
@@ -146,6 +147,16 @@ class FileTier(Forking):
     def generation(self, namespace: str) -> int:
         generation: int = self._readers.row(_GENERATION, (namespace,))[0]
         return generation
+
+    def generation_many(self, namespaces: Sequence[str]) -> list[int]:
+        """`generation` of each, in one snapshot."""
+
+        def look(reader: sqlite3.Cursor) -> list[int]:
+            (unknown,) = reader.execute("SELECT generation FROM store").fetchone()
+            known = dict(rows(reader, _GENERATIONS, namespaces, ()))
+            return [known.get(name, unknown) for name in namespaces]
+
+        return self._readers.snapshot(look)
 
     # Writing
 

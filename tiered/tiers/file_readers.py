@@ -7,15 +7,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Any, TypeVar
 
-from tiered.errors import ConfigError, StoreUnavailable
+from tiered.errors import ConfigError, Reason, StoreUnavailable
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
 
 FORK_PATIENCE = 1.0
 NAP = 0.0005
+MOST = 64
+"""Connections of one process at a time; each has two descriptors and up to 2 MB of pages."""
+PATIENCE = 30.0
+"""Seconds for which somebody waits for one of them."""
+GLANCE = 0.1
+KEEP = 8
+"""Connections that stay open however long nobody needs them."""
+IDLE = 10.0
+"""Seconds after which others are closed that were idle for so long."""
 
 _abandoned: list[Any] = []
 """Connections that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
@@ -43,13 +54,21 @@ def rows(cursor: sqlite3.Cursor, sql: str, keys: Sequence[str], values: Sequence
 class Readers:
     """Cursors, each on a connection of its own, opened when all others are busy. Thread-safe.
 
-    The methods that read raise `StoreUnavailable`. The number of connections is that of the threads that read at one moment.
+    The methods that read raise `StoreUnavailable`. There are as many connections as threads that read at one moment, up to
+    `MOST`: who comes then waits for one.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: deque[sqlite3.Cursor] = deque()
+        """The one used last at the end, from where it is taken: those at the beginning are not needed."""
         self._open: set[sqlite3.Cursor] = set()
+        self._waiting = 0
+        """Added to without a call in between, so that nothing is lost between threads."""
+        self._freed: SimpleQueue[None] = SimpleQueue()
+        """One for each who waits and is to look."""
+        self._seen: list[sqlite3.Cursor] = []
+        self._seen_at = 0.0
         self._gate = Lock()  # held to open one
         self._stopped = False
         self._closed = False
@@ -69,8 +88,8 @@ class Readers:
             self._discard(cursor)
             raise
         self._idle.append(cursor)
-        if self._closed:
-            self._close_idle()
+        if self._waiting or self._closed or len(self._idle) > KEEP:
+            self._settle()
         return row
 
     def snapshot(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
@@ -90,8 +109,8 @@ class Readers:
             self._discard(cursor)
             raise
         self._idle.append(cursor)
-        if self._closed:
-            self._close_idle()
+        if self._waiting or self._closed or len(self._idle) > KEEP:
+            self._settle()
         return result
 
     @contextmanager
@@ -107,6 +126,8 @@ class Readers:
         """Close what nobody is using; whoever is still reading closes its own when it is done."""
         self._closed = True
         self._close_idle()
+        for _ in range(self._waiting):
+            self._freed.put(None)
 
     def stop(self) -> None:
         """Before a fork: close every connection and let nobody open one; waits a moment for those that are busy."""
@@ -128,22 +149,63 @@ class Readers:
         _abandoned.extend([*self._open, writer])
 
     def _another(self) -> sqlite3.Cursor:
-        while True:
-            while self._stopped:
-                time.sleep(NAP)
-            with self._gate:
-                if not self._stopped:
-                    return self._opened()
-
-    def _opened(self) -> sqlite3.Cursor:
-        if self._closed:
-            raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
-        try:
-            cursor = self._database.connect(READER_CACHE_KIB).cursor()
-        except (*SQLITE_ERRORS, ConfigError) as error:
-            raise self._database.errors.unreadable(error) from error
-        self._open.add(cursor)
+        """One that is opened, or else that somebody gives back."""
+        end = time.monotonic() + PATIENCE
+        while (cursor := self._opened()) is None and (cursor := self._given_back()) is None:
+            if time.monotonic() > end:
+                message = f"all {MOST} connections to the file were busy for {PATIENCE:.0f} s"
+                raise StoreUnavailable(message, tier=self._database.errors.name, reason=Reason.BUSY)
         return cursor
+
+    def _opened(self) -> sqlite3.Cursor | None:
+        """A new one; None if there are as many as may be."""
+        while self._stopped:
+            time.sleep(NAP)
+        with self._gate:
+            if self._closed:
+                raise StoreUnavailable(CLOSED, tier=self._database.errors.name)
+            if self._stopped or len(self._open) >= MOST:
+                return None
+            try:
+                cursor = self._database.connect(READER_CACHE_KIB).cursor()
+            except (*SQLITE_ERRORS, ConfigError) as error:
+                raise self._database.errors.unreadable(error) from error
+            self._open.add(cursor)
+            return cursor
+
+    def _given_back(self) -> sqlite3.Cursor | None:
+        """One that is idle; None if it is better to see whether another may be opened."""
+        self._waiting += 1
+        try:
+            return self._idle.pop()  # who gives one back from here on sees that somebody waits
+        except IndexError:
+            with suppress(Empty):
+                self._freed.get(timeout=GLANCE)
+            return None
+        finally:
+            self._waiting -= 1
+
+    def _settle(self) -> None:
+        """One was given back, and there is more to do than to leave it there."""
+        if self._closed:
+            self._close_idle()
+        self._tell()
+        if len(self._idle) > KEEP and time.monotonic() >= self._seen_at + IDLE:
+            self._close_unneeded()
+
+    def _tell(self) -> None:
+        if self._freed.qsize() < self._waiting:
+            self._freed.put(None)
+
+    def _close_unneeded(self) -> None:
+        """Those that stand where they stood when this was done last."""
+        self._seen_at = time.monotonic()
+        pairs = zip(self._seen, list(self._idle), strict=False)
+        still = len(list(takewhile(lambda pair: pair[0] is pair[1], pairs)))
+        with suppress(IndexError):
+            for _ in range(min(still, len(self._idle) - KEEP)):
+                self._discard(self._idle.popleft())
+        self._seen = list(self._idle)
 
     def _close_idle(self) -> None:
         with suppress(IndexError):
@@ -156,3 +218,4 @@ class Readers:
             cursor.connection.close()
         finally:  # and not before: a fork in the middle of closing would leave SQLite's locks in the child
             self._open.discard(cursor)
+            self._tell()

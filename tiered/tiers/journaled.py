@@ -8,7 +8,7 @@ from typing import Literal
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, NotApplied, StoreError
-from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write
+from tiered.tiers.base import Commit, Journal, Page, Record, Tier, TierHealth, Write, generations_of
 from tiered.tiers.intent_journal import IntentJournal
 
 OPTIONAL = (
@@ -85,6 +85,9 @@ class JournaledRecord:
 
     def generation(self, namespace: str) -> int:
         return self._record.generation(namespace)
+
+    def generation_many(self, namespaces: Sequence[str]) -> Sequence[int]:
+        return generations_of(self._record, namespaces)
 
     def clear(self, namespace: str) -> int:
         generation = self._record.clear(namespace)

@@ -257,9 +257,15 @@ class RedisTier(Forking):
         return None
 
     def generation(self, namespace: str) -> int:
-        epoch, found = self._server.call("MGET", f"{self._prefix}:epoch", self._generation(namespace))
-        self._spaces[namespace] = self._number(found, 1)
-        return max(self._spaces[namespace], self._number(epoch, 0))
+        return self.generation_many((namespace,))[0]
+
+    def generation_many(self, namespaces: Sequence[str]) -> list[int]:
+        """`generation` of each, by one command."""
+        epoch, *found = self._server.call("MGET", f"{self._prefix}:epoch", *map(self._generation, namespaces))
+        spaces = [self._number(it, 1) for it in found]
+        self._spaces.update(zip(namespaces, spaces, strict=True))
+        bumped = self._number(epoch, 0)
+        return [max(space, bumped) for space in spaces]
 
     def clear(self, namespace: str) -> int:
         generation = self._renew(self._generation(namespace), 1)
