@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.test_msgpack_codec import nested
 from tiered import MemoryTier, TieredBackend
 from tiered.codecs import DillCodec, JsonCodec, MsgpackCodec, PickleCodec, RawCodec, codec_for
-from tiered.errors import ConfigError, Corrupt, InvalidValue
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Unreadable
 
 JSON = JsonCodec()
 PLAIN = st.recursive(
@@ -93,8 +93,11 @@ def test_pickle_and_dill_take_what_they_can(codec: PickleCodec) -> None:
         assert codec.decode(codec.encode(lambda x: x + 1))(1) == 2
     with pytest.raises(InvalidValue):
         codec.encode(it for it in ())
-    for payload in (b"", b"x", codec.encode(Thing("x"))[:-5], b"cno_such_module\nx\n."):
+    for payload in (b"", b"x", codec.encode(Thing("x"))[:-5]):
         with pytest.raises(Corrupt):
+            codec.decode(payload)
+    for payload in (b"cno_such_module\nx\n.", b"cenum\nNoSuchClass\n."):
+        with pytest.raises(Unreadable, match="delete nothing"):
             codec.decode(payload)
 
 

@@ -32,6 +32,8 @@ _BY_NAME: dict[str, Callable[[int], Codec]] = {
     "pickle": lambda _: PickleCodec(),
     "dill": lambda _: DillCodec(),
 }
+NAMES = {kind.id: kind.name for kind in (MsgpackCodec, JsonCodec, RawCodec, PickleCodec, DillCodec)}
+"""By the number that frames have."""
 
 
 def codec_for(codec: str | Codec | None, max_depth: int = MAX_DEPTH) -> Codec:
