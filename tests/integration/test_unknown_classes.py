@@ -155,3 +155,25 @@ def test_the_commands_name_the_class_and_advise_no_deletion(
     assert "TIERED_CODEC" in verified.stdout and REGISTER in " ".join(verified.stdout.split())
     (entries,) = (it for it in json.loads(doctor.stdout)["findings"] if it["check"] == "file.entries")
     assert entries["level"] == "problem" and REGISTER in entries["text"] and "TIERED_CODEC" in entries["fix"]
+
+
+BOT = """
+from dataclasses import dataclass
+from tiered.codecs import MsgpackCodec
+
+@dataclass
+class Plan:
+    name: str
+
+codec = MsgpackCodec(types=[Plan])
+"""
+
+
+def test_the_shell_is_given_the_codec_of_the_bot(opened: Open, redis_server: RedisServer, tmp_path: Path) -> None:
+    opened(KNOWN).set("plan", Plan("pro"))
+    (tmp_path / "bot_storage.py").write_text(BOT)
+    url, at = f"memory://,{redis_server.url},file:{tmp_path}", {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    got = tiered("get", "plan", url=url, TIERED_CODEC="bot_storage:codec", **at)
+    assert (got.returncode, got.stdout) == (0, "Plan(name='pro')\n")
+    (tmp_path / "bot.toml").write_text(f'url = "{url}"\ncodec = "bot_storage:codec"\n')
+    assert tiered("verify", "--config", str(tmp_path / "bot.toml"), **at).returncode == 0

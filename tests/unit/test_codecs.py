@@ -144,3 +144,27 @@ def test_the_depth_is_a_setting(kind: Any) -> None:
     for wrong in (0, 201, "x", True):
         with pytest.raises(ConfigError, match="max_depth"):
             codec_for(None, wrong)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("no_such_module:codec", "PYTHONPATH must have the directory of no_such_module"),
+        ("tiered.codecs:codec", "has no attribute 'codec'"),
+        ("tiered.codecs:MsgpackCodec", "a type is no codec"),
+        ("os:sep", "a str is no codec"),
+        ("os.path", "unknown codec"),
+        (".codecs:codec", "unknown codec"),
+        ("tiered.codecs:", "unknown codec"),
+    ],
+)
+def test_a_place_where_there_is_no_codec(place: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend.from_config({"url": "memory://", "codec": place})
+
+
+def test_a_codec_by_its_place_is_the_object_that_is_there() -> None:
+    assert codec_for(f"{__name__}:JSON") is JSON
+    with TieredBackend.from_url("memory://", codec=f"{__name__}:JSON") as store:
+        store.set("k", [1])
+        assert store.get("k") == [1]
