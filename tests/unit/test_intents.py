@@ -424,7 +424,7 @@ def test_a_write_before_which_something_else_is_in_doubt_is_certainly_not_made(
             shared.before = who_knows
         else:
             patch.setattr(tables, step, lambda *_: who_knows())
-        with pytest.raises(NotApplied, match="^record: nothing was written: who knows$"):
+        with pytest.raises(NotApplied, match=r"^record: nothing was written: who knows$"):
             record.commit("n", [write], now=0)
     assert shared.read("n", "k")[1] is None
     assert record.commit("n", [write], now=0).written[0].version and shared.read("n", "k")[1] is not None

@@ -15,7 +15,16 @@ from typing import Literal
 from tiered.arguments import number, whole
 from tiered.clock import Clock
 from tiered.entry import draft, namespace_seed, open_frame
-from tiered.errors import Ambiguous, ConfigError, Corrupt, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
+from tiered.errors import (
+    Ambiguous,
+    ConfigError,
+    Corrupt,
+    NotApplied,
+    Reason,
+    StoreError,
+    StoreUnavailable,
+    without_tier,
+)
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
