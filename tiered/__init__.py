@@ -20,6 +20,7 @@ from tiered.errors import (
     StoreUnavailable,
     TieredError,
     TooLarge,
+    Unreadable,
     Untrusted,
 )
 from tiered.results import Lookup, WriteOutcome
@@ -54,6 +55,7 @@ __all__ = [
     "TieredBackend",
     "TieredError",
     "TooLarge",
+    "Unreadable",
     "Untrusted",
     "WriteOutcome",
 ]

@@ -275,7 +275,7 @@ class AsyncTieredBackend:
 
     async def close(self) -> None:
         """Stop the background threads and close every tier. Idempotent; goes on if it is cancelled."""
-        await self._pool.certainly(self._close)
+        await self._pool.certainly(self._store.close)
 
     async def __aenter__(self) -> AsyncTieredBackend:
         return self
@@ -328,9 +328,3 @@ class AsyncTieredBackend:
     async def _on_a_thread(self, call: Callable[[], _Result]) -> _Result:
         result: _Result = await self._pool.ask(partial(copy_context().run, call))
         return result
-
-    def _close(self) -> None:
-        try:
-            self._store.close()
-        finally:
-            self._pool.close()

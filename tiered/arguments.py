@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -76,8 +77,14 @@ def check_namespace(name: object) -> str:
 
 
 def expiry(ttl: Ttl, now: int) -> int:
-    """The Unix ms at which something with `ttl` (seconds or timedelta) expires; 0 for None."""
-    return 0 if ttl is None else now + max(1, round(ttl_seconds(ttl) * 1000))
+    """The Unix ms at which something with `ttl` (seconds or timedelta) expires; 0 for None and math.inf."""
+    seconds = lifetime(ttl)
+    return 0 if seconds is None else now + max(1, round(seconds * 1000))
+
+
+def lifetime(ttl: Ttl) -> float | None:
+    """`ttl` in seconds, checked as by `ttl_seconds`; None for ever, which `TieredBackend.ttl` calls math.inf."""
+    return None if ttl is None or (isinstance(ttl, float) and ttl == math.inf) else ttl_seconds(ttl)
 
 
 def ttl_seconds(ttl: float | timedelta) -> float:
@@ -88,7 +95,8 @@ def ttl_seconds(ttl: float | timedelta) -> float:
         raise InvalidTtl(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
     if not 0 < ttl <= MAX_TTL:
         raise InvalidTtl(
-            f"ttl must be greater than 0 and at most 100 years in seconds, not {_shown(ttl)}; None means no expiry"
+            f"ttl must be greater than 0 and at most 100 years in seconds, not {_shown(ttl)}; None and math.inf mean no"
+            " expiry"
         )
     return float(ttl)
 

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tiered.clock import Clock
+from tiered.codecs import NAMES
 from tiered.codecs.base import Codec, flat, immutable
 from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
@@ -24,6 +25,7 @@ from tiered.errors import (
     StoreError,
     StoreUnavailable,
     TieredError,
+    Unreadable,
 )
 from tiered.forks import Forking, register
 from tiered.observability.observed import OBSERVED
@@ -177,8 +179,12 @@ class Chain(Forking):
 
     def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
         """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""
-        self.record_stats.corrupt += 1
-        message = f"the stored entry cannot be used: {error}"
+        if isinstance(error, Unreadable):
+            self.record_stats.unanswered += 1
+            message = f"the stored entry cannot be read here: {error}"
+        else:
+            self.record_stats.corrupt += 1
+            message = f"the stored entry cannot be used: {error}"
         if isinstance(error, Corrupt):
             message = f"the stored entry is damaged ({error}); set or delete the key, or restore a backup"
         return kind(message, tier=self.record.name, reason=Reason.SERIALIZATION)
@@ -193,13 +199,17 @@ class Chain(Forking):
                 space.enter(max(generation, space.generation))
 
     def decode(self, entry: Entry) -> Any:
-        """The value of `entry`; raises `Corrupt`."""
+        """The value of `entry`; raises `CodecError`."""
         if entry.codec != self.codec.id:
             raise self.foreign(entry.codec)
         return self.codec.decode(entry.payload)
 
-    def foreign(self, codec: int) -> Corrupt:
-        return Corrupt(f"written by codec {codec}, but this store is configured for {self.codec.name}")
+    def foreign(self, codec: int) -> Unreadable:
+        """What is told of an entry that another codec than this store's has written."""
+        name = NAMES.get(codec)
+        how = f"codec={name!r}" if name else "the writer's codec"
+        told = f"written by the codec {name or codec}, and this store has {self.codec.name}"
+        return Unreadable(f"{told}; delete nothing, read it with {how}")
 
     def slot(
         self, key: str, value: Any, payload: bytes, version: int, expires_at: int, since: float, until: float

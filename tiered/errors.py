@@ -10,6 +10,7 @@
     ├── RecursiveLoad              a loader that needs its own key
     └── CodecError
         ├── Corrupt                stored bytes that are damaged, cut off or foreign
+        ├── Unreadable             stored bytes that are as they should be, of a class or a codec that is not had here
         ├── TooLarge               stored bytes that are more, or nested deeper, than this store permits
         └── Untrusted              stored bytes that are not signed or encrypted as configured
 
@@ -103,6 +104,10 @@ class CodecError(TieredError):
 
 class Corrupt(CodecError):
     """Damaged, truncated or foreign bytes."""
+
+
+class Unreadable(CodecError):
+    """Bytes that were written as they are, of a class or a codec that this process does not have: no damage."""
 
 
 class TooLarge(CodecError):

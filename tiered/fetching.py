@@ -9,7 +9,7 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
-from tiered.errors import CodecError, Reason, StoreError, StoreUnavailable, Untrusted
+from tiered.errors import CodecError, Reason, StoreError, StoreUnavailable, Unreadable, Untrusted
 from tiered.found import Found, Said, Unproven
 from tiered.replication.guard import OWED, Answer, Guard
 from tiered.tiers.base import Absence
@@ -223,7 +223,7 @@ class Fetcher:
     ) -> dict[str, bytes]:
         """Turn a cache tier's answers into findings, misses, or none; the frames that are good enough to promote.
 
-        Damaged bytes are a counted miss.
+        Damaged bytes are a counted miss. What is only unreadable here stays for those who can read it.
         """
         good, stats, name = dict[str, bytes](), it.guard.stats, it.guard.name
         until, open_ = it.until, self._open
@@ -234,6 +234,9 @@ class Fetcher:
                 try:
                     opened = open_(space, key, answer, name, started, until)
                     self._refuse_replayed(space, key, opened, started, events)
+                except Unreadable:
+                    stats.unanswered += 1
+                    it.unanswered.append(key)
                 except CodecError:
                     stats.corrupt += 1
                     # Damage may have left the version intact, and then no put would replace it.

@@ -122,7 +122,14 @@ class Service:
         return replayed
 
     def close(self) -> None:
-        """End the threads and close every tier. Idempotent."""
+        """End the threads, those behind tasks when they have done what waits, and close every tier. Idempotent."""
+        try:
+            self._close()
+        finally:
+            for pool in self.pools:
+                pool.close()
+
+    def _close(self) -> None:
         chain = self.chain
         if not chain.closed:
             chain.closed = True

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tiered.arguments import Ttl, ttl_seconds
+from tiered.arguments import Ttl, lifetime, ttl_seconds
 
 
 def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, int]:
@@ -36,9 +36,9 @@ class Job(NamedTuple):
 
 @lru_cache(maxsize=1024, typed=True)  # a hit in memory takes less time than these checks
 def _checked(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, int]:
-    lifetime = None if ttl is None else ttl_seconds(ttl)
+    lives = lifetime(ttl)
     ahead = _milliseconds(refresh_ahead)
-    if ahead and (lifetime is None or ahead >= lifetime * 1000):
+    if ahead and (lives is None or ahead >= lives * 1000):
         raise ValueError("refresh_ahead must be shorter than ttl, or every hit would load the value again")
     return ttl, _milliseconds(stale_ttl), ahead
 

@@ -9,7 +9,7 @@ from random import random
 from time import sleep
 from typing import Any, NamedTuple
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, ttl_seconds
+from tiered.arguments import KEEP, Ttl, _Keep, check_key, lifetime
 from tiered.chain import Chain, Space
 from tiered.changing import changing, check_free, innermost
 from tiered.drafting import own
@@ -54,8 +54,8 @@ class Updates:
         """The new value; `fn` is called for each attempt. `first`: the ttl of a key that is made where others keep their own."""
         key = check_key(key, self._chain.max_key_bytes)
         for limit in (ttl, first):
-            if limit is not None and not isinstance(limit, _Keep):
-                ttl_seconds(limit)
+            if not isinstance(limit, _Keep):
+                lifetime(limit)
         check_free(innermost.get(), self._space, key)
         turns, turn, line, wrote = self._space.turns, Turn(), Line(), False
         try:

@@ -35,7 +35,7 @@ from tiered.entry import (
     open_frame,
     version_of,
 )
-from tiered.errors import CodecError, ConfigError, Corrupt, InvalidValue, TooLarge
+from tiered.errors import CodecError, ConfigError, Corrupt, InvalidValue, TooLarge, Unreadable
 
 SECRET = "hunter2hunter2"
 
@@ -114,11 +114,11 @@ def a_compressed_payload(data: bytes) -> None:
 
 
 def a_payload(data: bytes) -> None:
-    """`Corrupt`, or a value that goes in again."""
+    """`Corrupt`, `Unreadable`, or a value that goes in again."""
     for codec in (CODEC, PLAIN, JSON):
         try:
             value = codec.decode(data)
-        except Corrupt:
+        except (Corrupt, Unreadable):
             continue
         again = codec.encode(value)
         assert codec.encode(codec.decode(again)) == again

@@ -26,6 +26,7 @@ from tiered import (
     MemoryTier,
     TieredBackend,
     TieredError,
+    lane,
     pool,
 )
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
@@ -644,19 +645,24 @@ def test_a_child_of_a_fork_uses_it_in_a_loop_of_its_own(store: AsyncTieredBacken
     assert Loop()(store.get_many(["child", "parent"])) == {"child": "v", "parent": 1}
 
 
-def test_its_threads_end_when_it_is_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", ["tasks", "threads"])
+def test_its_threads_end_when_either_side_is_closed(tmp_path: Path, monkeypatch: Any, side: str) -> None:
+    monkeypatch.setattr(lane, "IDLE", 10 * LIMIT)
     before = threading.enumerate()
 
     def ours() -> list[threading.Thread]:
         return [it for it in threading.enumerate() if it.name.startswith("tiered-async") and it not in before]
 
     async def work() -> None:
-        async with AsyncTieredBackend([MemoryTier(), FileTier(tmp_path / "t")]) as store:
-            await asyncio.gather(*(store.set(f"k{n}", n) for n in range(50)), *(store.get(f"x{n}") for n in range(50)))
-            await asyncio.gather(*(store.health() for _ in range(20)))
-            assert 3 <= len(ours()) <= 3 * WORKERS  # more than six where the disk is slow
+        store = AsyncTieredBackend.over(plain)
+        await asyncio.gather(*(store.set(f"k{n}", n) for n in range(50)), *(store.get(f"x{n}") for n in range(50)))
+        await asyncio.gather(*(store.health() for _ in range(20)))
+        assert 3 <= len(ours()) <= 3 * WORKERS  # more than six where the disk is slow
+        if side == "tasks":
+            await store.close()
 
-    Loop()(work())
+    with TieredBackend([MemoryTier(), FileTier(tmp_path / "t")]) as plain:
+        Loop()(work())
     eventually(lambda: not ours(), "that its threads end")
 
 

@@ -6,7 +6,7 @@ import gc
 import math
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -160,7 +160,27 @@ def test_expiry_is_one_instant_in_every_tier(store: TieredBackend, clock: HandCl
     assert store.ttl("d") == pytest.approx(59.8)
 
 
-@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, "10", True, timedelta(0), 10**12])
+def test_what_ttl_says_of_one_key_is_the_ttl_of_another(store: TieredBackend) -> None:
+    store.set("old", 1)
+    ttl = store.ttl("old")
+    assert ttl == math.inf
+    writes: dict[str, Callable[[], object]] = {
+        "set": lambda: store.set("set", 1, ttl=ttl),
+        "add": lambda: store.add("add", 1, ttl=ttl),
+        "set_many": lambda: store.set_many({"set_many": 1}, ttl=ttl),
+        "increment": lambda: store.increment("increment", ttl=ttl),
+        "get_or_set": lambda: store.get_or_set("get_or_set", lambda: 1, ttl=ttl),
+    }
+    for key, write in writes.items():
+        write()
+        assert store.ttl(key) == math.inf
+    for change in (lambda: store.touch("short", ttl), lambda: store.update("short", lambda value: value, ttl=ttl)):
+        store.set("short", 1, ttl=60)
+        change()
+        assert store.ttl("short") == math.inf
+
+
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, -math.inf, "10", True, timedelta(0), 10**12])
 def test_a_ttl_that_makes_no_sense_is_refused_before_anything_is_written(store: TieredBackend, ttl: Any) -> None:
     with pytest.raises(ValueError, match="ttl"):
         store.set("k", 1, ttl=ttl)

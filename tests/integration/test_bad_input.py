@@ -216,7 +216,7 @@ BAD_TTLS = [
     -1,
     -0.0,
     math.nan,
-    math.inf,
+    -math.inf,
     "10",
     b"",
     [],
@@ -247,6 +247,12 @@ def test_a_ttl_that_makes_no_sense_is_refused_and_nothing_is_written(
     with pytest.raises(InvalidTtl, match="ttl must be") as caught:
         WITH_A_TTL[operation](unchanged, ttl)
     assert isinstance(caught.value, TieredError) and isinstance(caught.value, ValueError)
+
+
+def test_an_endless_time_in_which_a_value_may_be_stale_is_refused(unchanged: TieredBackend) -> None:
+    for options in ({"stale_ttl": math.inf}, {"ttl": math.inf, "refresh_ahead": math.inf}):
+        with pytest.raises(ValueError, match="ttl"):
+            unchanged.get_or_set("new", lambda: 2, **options)  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize(

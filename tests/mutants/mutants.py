@@ -299,7 +299,7 @@ MUTANTS = [
     Mutant("R13", "an ambiguous write leaves nothing", "tiered/tiers/journaled.py",
            "            self._intents.doubt(intents)", "            self._intents.withdraw(intents)", INTENTS),
     Mutant("R13", "a dead writer's number is taken with its intents", "tiered/tiers/intent_journal.py",
-           "                self._store.write(lambda db: tables.abandon_writer(db, writer), lazy=True)\n", "", INTENTS),
+           "        self._store.write(lambda db: tables.abandon_writer(db, writer), lazy=True)\n", "", INTENTS),
     Mutant("R1", "a doubt is confirmed with what came beside it", "tiered/tiers/intent_tables.py",
            '_CONFIRM_AT = "DELETE FROM marks WHERE place = ?"', '_CONFIRM_AT = "DELETE FROM marks WHERE ?"', INTENTS),
     Mutant("R13", "a full journal gives marks up under the same generation", "tiered/tiers/intent_tidying.py",

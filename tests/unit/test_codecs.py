@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.test_msgpack_codec import nested
 from tiered import MemoryTier, TieredBackend
 from tiered.codecs import DillCodec, JsonCodec, MsgpackCodec, PickleCodec, RawCodec, codec_for
-from tiered.errors import ConfigError, Corrupt, InvalidValue
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Unreadable
 
 JSON = JsonCodec()
 PLAIN = st.recursive(
@@ -93,8 +93,11 @@ def test_pickle_and_dill_take_what_they_can(codec: PickleCodec) -> None:
         assert codec.decode(codec.encode(lambda x: x + 1))(1) == 2
     with pytest.raises(InvalidValue):
         codec.encode(it for it in ())
-    for payload in (b"", b"x", codec.encode(Thing("x"))[:-5], b"cno_such_module\nx\n."):
+    for payload in (b"", b"x", codec.encode(Thing("x"))[:-5]):
         with pytest.raises(Corrupt):
+            codec.decode(payload)
+    for payload in (b"cno_such_module\nx\n.", b"cenum\nNoSuchClass\n."):
+        with pytest.raises(Unreadable, match="delete nothing"):
             codec.decode(payload)
 
 
@@ -141,3 +144,27 @@ def test_the_depth_is_a_setting(kind: Any) -> None:
     for wrong in (0, 201, "x", True):
         with pytest.raises(ConfigError, match="max_depth"):
             codec_for(None, wrong)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("no_such_module:codec", "PYTHONPATH must have the directory of no_such_module"),
+        ("tiered.codecs:codec", "has no attribute 'codec'"),
+        ("tiered.codecs:MsgpackCodec", "a type is no codec"),
+        ("os:sep", "a str is no codec"),
+        ("os.path", "unknown codec"),
+        (".codecs:codec", "unknown codec"),
+        ("tiered.codecs:", "unknown codec"),
+    ],
+)
+def test_a_place_where_there_is_no_codec(place: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        TieredBackend.from_config({"url": "memory://", "codec": place})
+
+
+def test_a_codec_by_its_place_is_the_object_that_is_there() -> None:
+    assert codec_for(f"{__name__}:JSON") is JSON
+    with TieredBackend.from_url("memory://", codec=f"{__name__}:JSON") as store:
+        store.set("k", [1])
+        assert store.get("k") == [1]

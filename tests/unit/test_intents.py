@@ -13,9 +13,10 @@ from tests.by_hand import Cache, Process, Server
 from tests.unit.conftest import Start
 from tests.waiting import LIMIT, started
 from tiered import FileTier, MemoryTier, TieredBackend
-from tiered.entry import MAX_VERSION, is_tombstone, version_of
+from tiered.entry import MAX_VERSION, draft, is_tombstone, namespace_seed, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, StoreUnavailable
 from tiered.testing.chaos import FaultyRecord
+from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Commit, Mark, Write
 from tiered.tiers.intent_changes import Applied, Waiting
 from tiered.tiers.journaled import JournaledRecord
@@ -409,6 +410,25 @@ def test_without_a_durable_intent_the_record_is_not_asked(a: Process, shared: Sh
         a.record.journal.intents()
     health = a.record.health()
     assert not health.ok and "journal" in health.detail
+
+
+@pytest.mark.parametrize("step", ["the identity", "bind", "abandon_writer"])
+def test_a_write_before_which_something_else_is_in_doubt_is_certainly_not_made(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    who_knows = fail(Ambiguous("who knows", tier="record"))
+    record = JournaledRecord(shared, tmp_path)
+    write = Write("k", draft(namespace_seed("n"), "k", b"v", 1))
+    with monkeypatch.context() as patch:
+        if step == "the identity":
+            shared.before = who_knows
+        else:
+            patch.setattr(tables, step, lambda *_: who_knows())
+        with pytest.raises(NotApplied, match=r"^record: nothing was written: who knows$"):
+            record.commit("n", [write], now=0)
+    assert shared.read("n", "k")[1] is None
+    assert record.commit("n", [write], now=0).written[0].version and shared.read("n", "k")[1] is not None
+    record.close()
 
 
 def test_changes_that_could_not_be_written_are_not_lost() -> None:

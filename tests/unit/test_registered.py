@@ -18,7 +18,7 @@ from msgspec.msgpack import Ext
 from tiered import MemoryTier, TieredBackend
 from tiered.codecs import MsgpackCodec, register
 from tiered.codecs.containers import REGISTERED, SET
-from tiered.errors import ConfigError, Corrupt, InvalidValue
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Unreadable
 
 
 class Color(enum.Enum):
@@ -145,9 +145,9 @@ def test_reading_runs_neither_init_nor_validators() -> None:
 def test_only_what_is_registered_is_stored_or_made() -> None:
     plain = MsgpackCodec()
     for value in (Point(1), Color.RED, [Kind.BOT], {"a": Level.LOW}):
-        with pytest.raises(InvalidValue, match="register its class"):
+        with pytest.raises(InvalidValue, match=r"register its class: MsgpackCodec\(types=\["):
             plain.encode(value)
-        with pytest.raises(Corrupt):
+        with pytest.raises(Unreadable, match=r"not registered here; delete nothing, register it: MsgpackCodec\(types="):
             plain.decode(CODEC.encode(value))
 
     class Sub(User):
@@ -178,30 +178,52 @@ def test_fields_that_the_class_has_got_since_have_their_defaults() -> None:
     assert CODEC.decode(payload).made is not CODEC.decode(payload).made
     for fields in ([("name", str)], [("name", str), ("color", Any), ("gone", int)]):
         other = dataclasses.make_dataclass("User", fields)
-        with pytest.raises(Corrupt):
+        with pytest.raises(Unreadable, match="its class 'User' does not take it here"):
             CODEC.decode(MsgpackCodec(types=[other]).encode(other(*range(len(fields)))))
+
+
+def test_damage_beside_an_object_that_is_not_known_is_damage() -> None:
+    unknown, timed = CODEC.encode(Point(1)), b"\xd6\xff\0\0\0\1"
+    twice = msgspec.msgpack.encode(Ext(SET, b"\x92\x01\x01"))
+    for payload in (
+        unknown[:-1],
+        unknown + b"x",
+        b"\x92" + unknown,
+        *(b"\x92" + unknown + it for it in (timed, twice)),
+    ):
+        with pytest.raises(Corrupt):
+            MsgpackCodec().decode(payload)
+    with pytest.raises(Corrupt):
+        MsgpackCodec(max_depth=3).decode(CODEC.encode([[[[Point(1)]]]]))
+
+
+def crafted(body: Any) -> bytes:
+    return msgspec.msgpack.encode(Ext(REGISTERED, msgspec.msgpack.encode(body)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[], None, "User", ["User"], [b"User", {}], ["Point", {"x": 1}, 1], ["", {}], ["a\nb", {}], ["x" * 101, {}]],
+    ids=repr,
+)
+def test_a_crafted_extension_is_corrupt(body: Any) -> None:
+    for codec in (CODEC, MsgpackCodec()):
+        with pytest.raises(Corrupt):
+            codec.decode(crafted(body))
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        *([], None, "User", ["User"], ["User", {}], ["User", []], ["User", {"name": 1, "color": 2, "no": 3}]),
-        *(
-            ["os.system", "true"],
-            ["builtins.eval", "1"],
-            [b"User", {}],
-            ["Color", "NONE"],
-            ["Color", 1],
-            ["Rights", "x"],
-        ),
-        *(["Item", []], ["Item", [{}, None, [], None]], ["Item", [1, 2, 3, 4]], ["Point", {"x": 1}, 1]),
+        *(["User", {}], ["User", []], ["User", {"name": 1, "color": 2, "no": 3}], ["Color", "NONE"], ["Color", 1]),
+        *(["os.system", "true"], ["builtins.eval", "1"], ["Rights", "x"], ["Item", []], ["Item", [1, 2, 3, 4]]),
+        ["Item", [{}, None, [], None]],
     ],
     ids=repr,
 )
-def test_a_crafted_extension_is_corrupt_and_runs_nothing(body: Any) -> None:
-    payload = msgspec.msgpack.encode(msgspec.msgpack.Ext(REGISTERED, msgspec.msgpack.encode(body)))
-    with pytest.raises(Corrupt):
-        CODEC.decode(payload)
+def test_what_no_class_here_takes_is_unreadable_and_runs_nothing(body: Any) -> None:
+    with pytest.raises(Unreadable):
+        CODEC.decode(crafted(body))
 
 
 @dataclass(frozen=True)
@@ -212,14 +234,13 @@ class Name:
         return hash(self.text.lower())
 
 
-def test_whatever_a_class_raises_at_a_forgery_is_corrupt() -> None:
+def test_whatever_a_class_raises_at_a_forgery_is_a_codec_error() -> None:
     codec = MsgpackCodec(types=[Name, register(Color, dump=lambda it: it.name, load=lambda it: Color[it.upper()])])
-    for payload in (
-        Ext(REGISTERED, msgspec.msgpack.encode(["Color", 5])),
-        Ext(SET, msgspec.msgpack.encode([Ext(REGISTERED, msgspec.msgpack.encode(["Name", {"text": 5}]))])),
-    ):
-        with pytest.raises(Corrupt, match="AttributeError"):
-            codec.decode(msgspec.msgpack.encode(payload))
+    unhashable = Ext(SET, msgspec.msgpack.encode([Ext(REGISTERED, msgspec.msgpack.encode(["Name", {"text": 5}]))]))
+    with pytest.raises(Unreadable, match="AttributeError"):
+        codec.decode(crafted(["Color", 5]))
+    with pytest.raises(Corrupt, match="AttributeError"):
+        codec.decode(msgspec.msgpack.encode(unhashable))
 
 
 def test_objects_count_for_the_depth_on_both_sides() -> None:

@@ -13,7 +13,7 @@ from tiered.cli.columns import Column, table
 from tiered.cli.condition import chain_of, space_of
 from tiered.cli.quantities import NONE, size, span
 from tiered.entry import version_of
-from tiered.errors import CodecError, StoreError, Untrusted
+from tiered.errors import CodecError, StoreError, Unreadable, Untrusted
 from tiered.results import Lookup
 
 if TYPE_CHECKING:
@@ -109,18 +109,18 @@ class Explanation:
     def _opened(self, tier: str, frame: bytes | None) -> Held:
         if frame is None:
             return Held(tier, "nothing")
+        now = self._chain.clock.now()
         try:
             entry = self._space.frames.open(frame, self.key)
+            if not entry.absent(now):
+                self._chain.decode(entry)
         except CodecError as error:
-            has = "UNREADABLE" if isinstance(error, Untrusted) else "DAMAGED"
+            has = "UNREADABLE" if isinstance(error, (Unreadable, Untrusted)) else "DAMAGED"
             return Held(tier, has, version_of(frame), None, len(frame), (str(error),))
         if entry.tombstone:
             return Held(tier, "a tombstone", entry.version, None, len(frame), ("says that the key was deleted",))
-        now = self._chain.clock.now()
-        has = "expired" if entry.absent(now) else "a value"
         ttl = (entry.expires_at - now) / 1000 if entry.expires_at else None
-        notes = () if entry.codec == self._chain.codec.id else (f"of another codec ({entry.codec})",)
-        return Held(tier, has, entry.version, ttl, len(frame), notes)
+        return Held(tier, "expired" if entry.absent(now) else "a value", entry.version, ttl, len(frame))
 
     def _doubts(self, tier: str, identity: str, held: Held, record: Held) -> Iterator[str]:
         """Why what a cache tier holds is not read. Raises `StoreError` of the record."""

@@ -33,7 +33,7 @@ MEANS = {
     "different": "other bytes under the record's version",
     "damaged": "damaged: does not open",
     "resurrectable": "not in the record, but alive here",
-    "unreadable": "unreadable with the keys of this process, and left as they are",
+    "unreadable": "unreadable in this process, and left as they are",
 }
 MENDED = {
     "older": "put again",
@@ -43,8 +43,8 @@ MENDED = {
     "resurrectable": "buried under a tombstone",
 }
 KEYS = (
-    "Give the keys and settings that the bot has (TIERED_KEYS, TIERED_MIGRATE), and look again. Nothing is known to be"
-    " damaged: do not delete anything for this."
+    "Give the keys and settings that the bot has (TIERED_KEYS, TIERED_MIGRATE, TIERED_CODEC), and look again. Nothing is"
+    " known to be damaged: do not delete anything for this."
 )
 
 

@@ -30,7 +30,7 @@ class Codec(Protocol):
         """The bytes of `value`; raises `InvalidValue` if it would come back as anything else."""
 
     def decode(self, payload: bytes) -> Any:
-        """The value of `payload`; raises `Corrupt`. Never executes what is stored."""
+        """The value of `payload`; raises `Corrupt`, or `Unreadable` for what is no damage. Never executes what is stored."""
 
 
 def needs_authentication(codec: Codec) -> bool:

@@ -108,7 +108,8 @@ def unpack_exactly(code: int, items: Any) -> Any:
 def _not_storable(kind: type) -> str:
     return (
         f"is a {kind.__module__:.80}.{kind.__qualname__:.80}, which would not come back as what it is; "
-        "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID, or register its class"
+        "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID, or register its class:"
+        f" MsgpackCodec(types=[{kind.__name__:.80}])"
     )
 
 

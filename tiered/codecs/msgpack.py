@@ -22,7 +22,7 @@ from tiered.codecs.containers import ATOMS, REGISTERED, pack, plain, shallow, un
 from tiered.codecs.refusal import refusal
 from tiered.codecs.registered import Opaque, Registered, Registry
 from tiered.codecs.scalars import RESTORERS, restore_exactly
-from tiered.errors import Corrupt, InvalidValue
+from tiered.errors import Corrupt, InvalidValue, Unreadable
 
 _NO_INT = ATOMS - {int}
 _NOT_A_HEADER = bytes(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
@@ -46,7 +46,8 @@ class MsgpackCodec:
         registry = Registry(types, max_depth)
         self._depth = max_depth
         self._form = _Form(registry)
-        self._strict = _Form(Opaque(max_depth)) if registry.by_kind else self._form
+        self._opaque = _Form(Opaque(max_depth))
+        self._has_types = bool(registry.by_kind)
         self._decode_exactly = self._form.decode_exactly
         self.decode_trusted: Callable[[bytes], Any] = self._form.decode_trusted
         """`decode` for payloads that this process has checked already: as fast as it gets."""
@@ -61,25 +62,36 @@ class MsgpackCodec:
         return self._form.encode(value)
 
     def decode(self, payload: bytes) -> Any:
-        """The value of `payload`; raises `Corrupt`."""
+        """The value of `payload`; raises `Corrupt`, or `Unreadable` if nothing is wrong but an object in it."""
         try:
             value = self._decode_exactly(payload)
             if type(value) in ATOMS or (len(payload) <= self._depth and 255 not in payload):
                 return value
             self._check(value, payload)
+        except Unreadable as error:
+            raise self._damage(payload) or error from None
         except (Corrupt, MemoryError):  # said already; or what is stored is as it should be
             raise
-        except Exception as error:  # also whatever the `load` or `__hash__` of a registered class raises at a forgery
-            # Not chained: these errors quote what is stored.
-            raise Corrupt(f"not a payload of this codec: {_kind_of(error)}") from None
+        except Exception as error:  # also whatever the `__hash__` of a registered class raises at a forgery
+            raise _damaged(error) from None
         return value
+
+    def _damage(self, payload: bytes) -> Corrupt | None:
+        """What is wrong with `payload` whatever objects there are in it."""
+        try:
+            self._opaque.check(payload)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return _damaged(error)
+        return None
 
     def _check(self, value: Any, payload: bytes) -> None:
         """Refuse what the decoder took but `encode` never writes, as far as a glance at the bytes cannot rule it out."""
         deep = len(payload.translate(None, _NOT_A_HEADER)) > self._depth
         timed = 255 in payload and _TIMESTAMP.search(payload)
-        if self._strict is not self._form and (deep or timed):
-            self._strict.check(payload)  # objects hide how deep they are, and may have changed since they were stored
+        if self._has_types and (deep or timed):
+            self._opaque.check(payload)  # objects hide how deep they are, and may have changed since they were stored
         elif deep and not shallow(value, self._depth):
             raise Corrupt(f"not a payload of this codec: nested deeper than {self._depth} levels (max_depth)")
         elif timed and self._form.encode(value) != payload:
@@ -142,5 +154,7 @@ class _Form:
 _encode = Encoder().encode
 
 
-def _kind_of(error: BaseException) -> str:
-    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+def _damaged(error: Exception) -> Corrupt:
+    """To be raised from None: most of these errors quote what is stored."""
+    why = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+    return Corrupt(f"not a payload of this codec: {why}")

@@ -10,7 +10,7 @@ import pickle
 from importlib import import_module
 from typing import Any
 
-from tiered.errors import ConfigError, Corrupt, InvalidValue
+from tiered.errors import ConfigError, Corrupt, InvalidValue, Unreadable
 
 PROTOCOL = 5
 
@@ -31,10 +31,13 @@ class PickleCodec:
             raise InvalidValue(message) from error
 
     def decode(self, payload: bytes) -> Any:
-        """The value of `payload`, whose writer is trusted; raises `Corrupt`."""
+        """The value of `payload`, whose writer is trusted; raises `Corrupt`, or `Unreadable` without its classes."""
         try:
             return self._loads(payload)
-        except Exception as error:  # a class that is not there any more, or whatever its `__setstate__` raises
+        except (ImportError, AttributeError) as error:
+            how = "delete nothing, give this process the module and the class that the writer has"
+            raise Unreadable(f"cannot be unpickled here: {type(error).__name__}; {how}") from error
+        except Exception as error:  # whatever the `__setstate__` of a class raises
             raise Corrupt(f"cannot be unpickled here: {type(error).__name__}") from error
 
     def _dumps(self, value: Any) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import text_of
 from tiered.codecs.base import MAX_DEPTH
-from tiered.errors import ConfigError, InvalidValue
+from tiered.errors import ConfigError, InvalidValue, Unreadable
 
 _NAME = re.compile(r"[\w.:-]{1,100}")
 _MISSING = object()
@@ -43,13 +43,22 @@ class Registry:
             raise ConfigError("types: a class or a name is registered twice; give one of them register(cls, name=...)")
 
     def restore(self, parts: Any) -> Any:
-        """The object of what `Registry.parts` made; raises ValueError or TypeError for anything else."""
-        if type(parts) is not list or len(parts) != 2 or type(parts[0]) is not str:
-            raise ValueError("no registered object")
-        entry = self.by_name.get(parts[0])
+        """The object of what `Registry.parts` made; raises ValueError for anything else.
+
+        `Unreadable` for an object of a class that is not registered, or that has other fields here than where it was stored.
+        """
+        name, state = _name_and_state(parts)
+        entry = self.by_name.get(name)
         if entry is None:
-            raise ValueError("of a class that is not registered here")
-        return entry.load(parts[1])
+            how = f"delete nothing, register it: MsgpackCodec(types=[{name}])"
+            raise Unreadable(f"of a class {name!r} that is not registered here; {how}")
+        try:
+            return entry.load(state)
+        except MemoryError:
+            raise
+        except Exception as error:  # Not chained: these errors may quote what is stored.
+            how = "delete nothing, give this process the class that the writer has"
+            raise Unreadable(f"its class {name!r} does not take it here ({type(error).__name__}); {how}") from None
 
     def parts(self, value: Any) -> list[Any]:
         """Name and state of an object whose class is registered; raises `InvalidValue` if it holds more than its fields."""
@@ -71,8 +80,7 @@ class Opaque(Registry):
         super().__init__((Registered(_Unopened, "", lambda value: value.parts, _Unopened),), max_depth)
 
     def restore(self, parts: Any) -> Any:
-        if type(parts) is not list or len(parts) != 2 or type(parts[0]) is not str:
-            raise ValueError("no registered object")
+        _name_and_state(parts)
         return _Unopened(parts)
 
     def parts(self, value: Any) -> list[Any]:
@@ -103,6 +111,13 @@ def register(
     if dump is not None and load is not None:
         return Registered(kind, name, dump, load)
     return Registered(kind, name, *_ways(kind))
+
+
+def _name_and_state(parts: Any) -> tuple[str, Any]:
+    """The two of them, if `parts` can be of any registered class."""
+    if type(parts) is list and len(parts) == 2 and type(parts[0]) is str and _NAME.fullmatch(parts[0]):
+        return parts[0], parts[1]
+    raise ValueError("no registered object")
 
 
 def _ways(kind: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -45,7 +45,7 @@ class TierStats:
     skipped: int = 0
     """Reads that did not ask the tier: breaker open, or the key is owed."""
     unanswered: int = 0
-    """Reads that asked it, and it failed."""
+    """Reads that asked it, and it failed, or had what this process cannot read."""
     corrupt: int = 0
     applied: int = 0
     superseded: int = 0

@@ -15,7 +15,16 @@ from typing import Literal
 from tiered.arguments import number, whole
 from tiered.clock import Clock
 from tiered.entry import draft, namespace_seed, open_frame
-from tiered.errors import ConfigError, Corrupt, NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.errors import (
+    Ambiguous,
+    ConfigError,
+    Corrupt,
+    NotApplied,
+    Reason,
+    StoreError,
+    StoreUnavailable,
+    without_tier,
+)
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
@@ -235,16 +244,21 @@ class IntentJournal(Forking):
             self._store.write_out()
 
     def _get_ready(self) -> None:
+        """Raises `NotApplied`: whatever is in doubt here, the write that is to follow was not tried."""
         try:
             _ = self.identity
-        except StoreUnavailable as error:
-            message = f"nothing was written: {str(error).removeprefix(f'{error.tier}: ')}"
+            with self._lock:  # once in a process, so it may take a while
+                if not self._ready:
+                    self._take_writer()
+                    self._ready = True
+        except (StoreUnavailable, Ambiguous) as error:
+            message = f"nothing was written: {without_tier(error, error.tier)}"
             raise NotApplied(message, tier=error.tier, reason=error.reason) from error
-        with self._lock:  # once in a process, so it may take a while
-            if not self._ready:
-                writer = self._store.writers.take() if self._store.writers.number < 0 else self._store.writers.number
-                self._store.write(lambda db: tables.abandon_writer(db, writer), lazy=True)
-                self._ready = True
+
+    def _take_writer(self) -> None:
+        writers = self._store.writers
+        writer = writers.take() if writers.number < 0 else writers.number
+        self._store.write(lambda db: tables.abandon_writer(db, writer), lazy=True)
 
     def _identity_of_record(self) -> str:
         """Written by whoever comes first."""

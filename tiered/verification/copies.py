@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tiered.codecs.frames import Frames
 from tiered.codecs.rules import PLAIN, Rules
 from tiered.entry import Entry
-from tiered.errors import CodecError, Untrusted
+from tiered.errors import CodecError, Unreadable, Untrusted
 from tiered.verification.report import Kind
 
 
@@ -34,7 +34,7 @@ class Copy(NamedTuple):
     entry: Entry | None = None
     """None: damaged, or in memory."""
     reason: str = ""
-    """Why it does not open with the keys of this process, if it may with others."""
+    """Why this process cannot read it, if another may. With a version it opens: the keys are right, a class is missing."""
 
     @property
     def damaged(self) -> bool:
@@ -43,9 +43,9 @@ class Copy(NamedTuple):
     @property
     def fault(self) -> Kind | None:
         """What is wrong with it by itself."""
-        if not self.damaged:
-            return None
-        return Kind.UNREADABLE if self.reason else Kind.DAMAGED
+        if self.reason:
+            return Kind.UNREADABLE
+        return Kind.DAMAGED if self.damaged else None
 
 
 def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None:
@@ -59,6 +59,19 @@ def opened(place: Place, key: str, frame: bytes | None, now: int) -> Copy | None
     except CodecError:
         return Copy(0, False, frame)
     return Copy(entry.version, entry.absent(now), frame, entry)
+
+
+def decoded(copy: Copy, decode: Callable[[Entry], Any]) -> Copy:
+    """`copy`, and what this process makes of its value with `decode`."""
+    if copy.entry is None or copy.absent:
+        return copy
+    try:
+        decode(copy.entry)
+    except Unreadable as error:
+        return copy._replace(reason=str(error))
+    except CodecError:
+        return Copy(0, False, copy.content)
+    return copy
 
 
 def compare(recorded: Copy | None, held: Copy | None, alike: Callable[[Copy, Copy], bool]) -> Kind | None:

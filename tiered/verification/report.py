@@ -27,7 +27,7 @@ class Kind(StrEnum):
     RESURRECTABLE = "resurrectable"
     """Alive here, while the record does not have it (any more)."""
     UNREADABLE = "unreadable"
-    """Does not open with the keys of this process, which says nothing about the entry: it is left as it is."""
+    """Needs keys, a class or a codec that this process does not have, which says nothing about the entry: it is left."""
 
 
 MENDABLE = (Kind.OLDER, Kind.NEWER, Kind.DIFFERENT, Kind.DAMAGED, Kind.RESURRECTABLE)
@@ -111,7 +111,7 @@ class Report:
 
     @property
     def unreadable(self) -> int:
-        """Entries that do not open with the keys of this process; `reasons` of their tiers say why."""
+        """Entries that this process lacks keys, a class or a codec for; `reasons` of their tiers say what."""
         return sum(tier.counts.get(Kind.UNREADABLE, 0) for tier in self.tiers)
 
     def tier(self, name: str) -> TierReport:

@@ -14,7 +14,7 @@ from typing import Protocol
 from tiered.chain import Chain
 from tiered.errors import StoreError
 from tiered.tiers.base import Inventory
-from tiered.verification.copies import Copy, Place, compare, opened
+from tiered.verification.copies import Copy, Place, compare, decoded, opened
 from tiered.verification.pages import pages
 from tiered.verification.progress import OnProgress, Progress
 from tiered.verification.report import FAULTS, MENDABLE, Kind
@@ -95,6 +95,7 @@ class Verifier:
             if copy is not None and copy.damaged:
                 copy = opened(place, key, self._chain.record.read(place.name, key)[1], now)
             if copy is not None:
+                copy = decoded(copy, self._chain.decode)
                 self._tally.add(copy.fault or Kind.SAME, place.name, key, copy.reason)
                 if not copy.damaged:
                     good[key] = copy

@@ -29,6 +29,7 @@ from tiered import (
     TieredBackend,
     TieredError,
     TooLarge,
+    Unreadable,
     Untrusted,
     WriteOutcome,
 )
@@ -119,7 +120,7 @@ def told(error: TieredError) -> str:
         return f"again, later: {error.tier}, {error.reason}"
     if isinstance(error, Ambiguous | StoreError):
         return "read before you repeat it"
-    if isinstance(error, Corrupt | TooLarge | Untrusted | CodecError):
+    if isinstance(error, Corrupt | Unreadable | TooLarge | Untrusted | CodecError):
         return "the stored bytes"
     assert isinstance(error, InvalidKey | InvalidValue | InvalidTtl | ConfigError | RecursiveLoad)
     return "the caller's own"

@@ -1,4 +1,4 @@
-"""A check of what the store of record holds: whether the first entries open with the keys of this process."""
+"""A check of what the store of record holds: whether the first entries can be read by this process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import islice
 from tiered.chain import Chain
 from tiered.cli.doctor.finding import Finding, ok, problem
 from tiered.codecs.frames import Frames
-from tiered.errors import CodecError, Untrusted
+from tiered.errors import CodecError, Unreadable, Untrusted
 from tiered.tiers.file import FileTier
 
 SPACES, SAMPLE = 10, 5
 """So many namespaces are looked at, and so many entries of each."""
-KEYS = "give the keys and settings that the bot has (TIERED_KEYS, TIERED_MIGRATE); do not delete anything for this"
+GIVE = "give what the bot has (TIERED_KEYS, TIERED_MIGRATE, TIERED_CODEC); do not delete anything for this"
 LOOK = "tiered verify --all names all of them"
 
 
@@ -23,9 +23,11 @@ def check_entries(chain: Chain, namespace: str) -> Finding:
         frames, page = Frames(name, chain.rules), chain.record.scan(name, "", None, SAMPLE)
         for key, frame in page.items[:SAMPLE]:
             try:
-                frames.open(frame, key)
+                entry = frames.open(frame, key)
+                if not entry.absent(chain.clock.now()):
+                    chain.decode(entry)
                 opened += 1
-            except Untrusted as error:
+            except (Untrusted, Unreadable) as error:
                 refused.append(str(error))
             except CodecError as error:
                 damaged.append(str(error))
@@ -41,8 +43,8 @@ def _namespaces(chain: Chain, namespace: str) -> list[str]:
 def _finding(check: str, record: str, opened: int, refused: list[str], damaged: list[str]) -> Finding:
     number = opened + len(refused) + len(damaged)
     if refused:
-        text = f"{record}: {len(refused)} of {number} entries that were looked at do not open with these keys"
-        return problem(check, f"{text}: {refused[0]}", KEYS)
+        text = f"{record}: {len(refused)} of {number} entries that were looked at cannot be read here"
+        return problem(check, f"{text}: {refused[0]}", GIVE)
     if damaged:
         text = f"{record}: {len(damaged)} of {number} entries that were looked at do not open"
         return problem(check, f"{text}: {damaged[0]}", LOOK)
