@@ -130,11 +130,28 @@ def test_a_directory_without_permission_to_write_is_refused(there: bool) -> None
         parent.chmod(0o555)
         try:
             with unprivileged():
-                refuses(directory, "check its owner")
+                refuses(
+                    directory, "run it as its owner root" if there and os.geteuid() == NOBODY else "check its owner"
+                )
         finally:
             parent.chmod(0o755)
             if there:
                 directory.chmod(0o755)
+
+
+@pytest.mark.parametrize("there", ["a store", "below it"])
+def test_a_directory_that_this_user_may_not_enter_is_refused_with_whose_it_is(there: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        parent, directory = Path(name), Path(name, "data")
+        FileTier(directory).close()
+        parent.chmod(0o755)
+        directory.chmod(0o700 if os.geteuid() == 0 else 0)
+        says = "run it as its owner root" if os.geteuid() == 0 else "check its owner and mode"
+        try:
+            with unprivileged():
+                refuses(directory if there == "a store" else directory / "below", f"Permission denied; {says}")
+        finally:
+            directory.chmod(0o700)
 
 
 def test_a_file_system_that_is_mounted_read_only_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from tiered import TieredBackend
 from tiered.cli.demo_bot import Bot
 from tiered.cli.demo_check import check
 from tiered.cli.demo_screen import Screen
+from tiered.cli.main import main
 
 
 def tiered(*args: str, url: str | None = None, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -92,6 +94,14 @@ def test_a_directory_without_a_store_is_a_usage_error_and_stays_as_it_is(command
     result = tiered(*command.split(), "--url", f"memory://,file:{directory}")
     assert result.returncode == 2 and f"there is no store in {directory};" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["get k", "ls", "verify", "stat", "backup /dev/null/copy"])
+def test_a_directory_of_backups_is_no_store_and_stays_as_it_is(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bot-1.sqlite3").write_bytes(b"a backup")
+    result = tiered(*command.split(), "--url", f"file:{tmp_path}")
+    assert result.returncode == 2 and f"there is no store in {tmp_path};" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bot-1.sqlite3"]
 
 
 def test_an_unreachable_store_of_record_is_exit_3() -> None:
@@ -199,6 +209,19 @@ def test_an_output_that_cannot_show_or_take_a_value_is_told_in_one_line(tmp_path
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1 and result.stderr.startswith("tiered: cannot write to standard output: No space")
     assert result.stderr.count("\n") == 1
+
+
+def test_an_error_that_names_a_path_is_not_one_of_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/var/lib/bot")
+
+    module = sys.modules[main.__module__]  # as an attribute of its package it is the function
+    monkeypatch.setattr(module, "_run", fails)
+    monkeypatch.setattr(module, "_silence", lambda: None)
+    assert main(["ls"]) == 1
+    assert capsys.readouterr().err == "tiered: /var/lib/bot: Permission denied\n"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if args.command in ("demo", "chaos"):
             raise
-        _silence()  # nothing else is left: tiers raise errors of their own
+        if error.filename is not None:  # a descriptor has no name, and tiers raise errors of their own
+            return _fail(f"{error.filename}: {error.strerror}", PROBLEMS)
+        _silence()
         return _fail(f"cannot write to standard output: {error.strerror}", PROBLEMS)
 
 
