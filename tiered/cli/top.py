@@ -81,8 +81,10 @@ def _top(args: argparse.Namespace) -> int:
     with feed_of(args) as feed:
         if live() and not args.once and not args.json:
             return _show(feed, args.interval)
-        for sight, _ in looks(feed, args.interval, 1):
-            assert sight is not None  # the first look succeeds, or raises
+        for sight, failed in looks(feed, args.interval, 1):
+            if failed is not None:
+                raise failed
+            assert sight is not None  # one of the two
             if args.json:
                 print(json.dumps(sight.as_dict()))
             else:
