@@ -147,18 +147,36 @@ def test_toml_with_a_url_and_the_environment_over_it(tmp_path: Path, monkeypatch
     assert settings_from(str(path)) == {**wanted, "namespace": "b", "shared": True, "deadline": 2.0}
 
 
-def test_a_misspelt_variable_is_refused_and_another_programs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TIERED_FAULTS", "TIERED_PORT", "TIERED_SERVICE_HOST", "TIERED_CONFIG", "TIERED_VERSION"):
-        monkeypatch.setenv(name, "x")
-    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
-    monkeypatch.setenv("TIERED_STALENES", "s3cret")
-    with pytest.raises(ConfigError, match="did you mean TIERED_STALENESS") as caught:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("TIERED_STALENES", "did you mean TIERED_STALENESS?"),
+        ("TIERED_ULR", "did you mean TIERED_URL?"),
+        ("TIERED_KEYZ", "did you mean TIERED_KEYS?"),
+        ("TIERED_KEY", "did you mean TIERED_KEYS?"),
+        ("TIERED_COUCHBASE_PASSWD", "did you mean TIERED_COUCHBASE_PASSWORD?"),
+        ("TIERED_FOO", "no setting; variables of something else need another name"),
+        ("TIERED_", "no setting"),
+        ("TIERED_PORT_NUMBER", "no setting"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_without_its_value(
+    name: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "s3cret")
+    with pytest.raises(ConfigError, match=f"{name} is no setting.*") as caught:
         settings_from({"url": "memory://"})
-    assert "s3cret" not in str(caught.value)
-    monkeypatch.delenv("TIERED_STALENES")
-    monkeypatch.setenv("TIERED_ULR", "memory://")
-    with pytest.raises(ConfigError, match="did you mean TIERED_URL"):
-        settings_from(None)
+    assert says in str(caught.value) and "s3cret" not in str(caught.value)
+
+
+def test_the_variables_that_others_set_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes gives them to every container beside a service that is called tiered."""
+    service = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP_METRICS")
+    port = ("PORT", "PORT_80_TCP", "PORT_80_TCP_PROTO", "PORT_80_TCP_PORT", "PORT_80_TCP_ADDR", "PORT_53_UDP_ADDR")
+    ours = ("TEST_LIMIT", "COUCHBASE_USER", "COUCHBASE_PASSWORD", "COUCHBASE_CERTIFICATE")
+    for name in (*service, *port, *ours):
+        monkeypatch.setenv(f"TIERED_{name}", "x")
+    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
 
 
 def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
