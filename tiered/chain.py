@@ -33,7 +33,7 @@ from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
 from tiered.replication.places import Places
 from tiered.replication.trust import Trust
-from tiered.tiers.base import Hosts, LateVersions, Mark, Record, Tier
+from tiered.tiers.base import Hosts, Inventory, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 from tiered.turns import Turns
 
@@ -174,6 +174,12 @@ class Chain(Forking):
     def check_open(self) -> None:
         if self.closed:
             raise TieredError("this backend is closed; build a new one")
+
+    def namespaces(self) -> list[str]:
+        """All that the record knows, in their order; raises `ConfigError` if it cannot list them."""
+        if not isinstance(self.record, Inventory):
+            raise ConfigError(f"{self.record.name}: this store of record cannot list its namespaces; name one")
+        return sorted(self.record.namespaces())
 
     def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
         """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""

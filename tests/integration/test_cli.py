@@ -104,6 +104,29 @@ def test_a_directory_of_backups_is_no_store_and_stays_as_it_is(command: str, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["bot-1.sqlite3"]
 
 
+def test_the_namespaces_are_listed_one_a_line(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    for name in ("bot", "all"):
+        assert tiered("set", "k", "v", "--namespace", name, url=url).returncode == 0
+    assert tiered("namespaces", url=url).stdout == "all\nbot\n"
+    assert tiered("namespaces", "--json", url=url).stdout == '"all"\n"bot"\n'
+
+
+def test_ls_that_finds_nothing_says_why_that_may_be(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert tiered("set", "alpha", "v", "--namespace", "bot", url=url).returncode == 0
+    for prefix in ((), ("a*",)):
+        typo = tiered("ls", *prefix, "--namespace", "bto", url=url)
+        assert (typo.returncode, typo.stdout) == (0, "")
+        assert typo.stderr == "tiered: namespace bto has no key; others that this store knows: bot\n"
+    pattern = tiered("ls", "a*", "--namespace", "bot", url=url)
+    assert (pattern.returncode, pattern.stdout) == (0, "")
+    assert pattern.stderr == "tiered: no key begins with 'a*'; PREFIX is no pattern: * and ? stand for themselves\n"
+    assert tiered("ls", "b", "--namespace", "bot", url=url).stderr == ""
+    assert tiered("del", "alpha", "--namespace", "bot", url=url).returncode == 0
+    assert tiered("ls", "--namespace", "bot", url=url).stderr == "", "there is no other"
+
+
 def test_an_unreachable_store_of_record_is_exit_3() -> None:
     result = tiered("get", "k", url="redis://127.0.0.1:1/0")
     assert result.returncode == 3 and "redis" in result.stderr

@@ -145,17 +145,6 @@ def _del(store: Any, args: argparse.Namespace) -> int:
     return OK if all(existed.values()) else PROBLEMS
 
 
-def _ls(store: Any, args: argparse.Namespace) -> int:
-    from tiered.arguments import check_prefix
-
-    for number, key in enumerate(store.keys(check_prefix(args.prefix))):
-        if number == args.limit:
-            break
-        # A key may hold a newline or a terminal's control sequence: one line a key, and nothing is executed.
-        print(json.dumps(key) if args.json or not key.isprintable() else key)
-    return OK
-
-
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def number(text: str) -> Any:
         value = kind(text)
@@ -174,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
     from tiered.cli.keygen import add_keygen
+    from tiered.cli.listing import add_listing
     from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
     from tiered.cli.stat import add_stat
@@ -192,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_get(commands, common)
     _add_store_commands(commands, common)
+    add_listing(commands, common, _positive)
     add_stat(commands, common, _positive)
     add_top(commands, common, _positive)
     add_doctor(commands, common)
@@ -235,9 +226,6 @@ def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     put.add_argument("--type", choices=("str", "int", "float", "json"), default="str", help="of VALUE (default: str)")
     delete = add("del", "remove keys; exit code 1 if one was absent", _del)
     delete.add_argument("keys", nargs="+", metavar="KEY")
-    ls = add("ls", "list the keys of a namespace, one a line; unprintable ones as JSON", _ls)
-    ls.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="only keys that start with it")
-    ls.add_argument("--limit", type=_positive(int), default=math.inf, metavar="N", help="at most N keys")
 
 
 def _add_demo(commands: Any, output: argparse.ArgumentParser) -> None:
