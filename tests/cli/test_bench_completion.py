@@ -94,7 +94,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     program = "import sys; sys.modules['shtab'] = None; from tiered.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "completion", "bash"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert result.returncode == 2 and "tiered[cli]" in result.stderr
+    assert result.returncode == 2 and "pip install '.[cli]'" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["", "get", "stat", "top", "doctor", "bench", "completion"])
