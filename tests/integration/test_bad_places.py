@@ -85,6 +85,26 @@ def test_a_place_that_cannot_hold_a_store_is_refused_and_left_as_it_was(tmp_path
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("path", ["~/data", "~", "~nobody-at-all/data"])
+def test_a_home_directory_that_is_not_written_out_is_refused(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="begins with ~, for which no home directory stands here"):
+        TieredBackend.from_url(f"file:{path}") if "nobody" in path else FileTier(path)
+    assert not list(tmp_path.glob("~*"))
+    with TieredBackend.from_url("file:./~/data"):
+        assert (tmp_path / "~" / "data").is_dir(), "one that is called so"
+
+
+def test_a_backup_to_a_directory_is_refused_as_that(tmp_path: Path) -> None:
+    with TieredBackend.from_url(f"file:{tmp_path}/data") as store:
+        for place in (tmp_path, Path("."), tmp_path / "data"):
+            with pytest.raises(ConfigError, match="is a directory; give the path of a file"):
+                store.backup(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_a_directory_that_one_store_has_for_itself_is_refused_to_all_others(tmp_path: Path) -> None:
     with TieredBackend.from_url(f"file:{tmp_path}/data", shared=False) as store:
         store.set("k", 1)

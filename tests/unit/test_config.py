@@ -10,7 +10,7 @@ import pytest
 from tiered import ConfigError, FileTier, MemoryTier, TieredBackend
 from tiered.chain_url import REDIS, redact, tiers_from_url
 from tiered.config import settings_from, tiers_from_settings
-from tiered.notation import seconds, size
+from tiered.notation import Reader, count, seconds, size
 from tiered.tiers.redis_url import SCHEMES
 
 
@@ -131,6 +131,26 @@ def test_redact_keeps_the_host_and_hides_the_rest() -> None:
     assert redact("redis://:a,b/c@d@h") == "redis://***@h"
 
 
+@pytest.mark.parametrize(
+    ("read", "text", "says"),
+    [
+        (seconds, "64mb", "'64mb' is not a time, such as 90, 250ms, 10m or 7d"),
+        (seconds, "", "'' is not a time"),
+        (seconds, "-1", "'-1' is negative"),
+        (size, "10m", "'10m' is not a size, such as 64mb or a number of bytes"),
+        (size, "nan", "'nan' is not a size"),
+        (size, "-1kb", "'-1kb' is negative"),
+        (count, "x", "'x' is not a whole number"),
+        (count, "1.5", "'1.5' is not a whole number"),
+    ],
+)
+def test_a_text_that_is_none_is_told_what_it_should_be(read: Reader, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    told = str(caught.value)
+    assert told.startswith(says) and ("size" in told) == ("size" in says), "a time is no size"
+
+
 def test_durations_and_sizes() -> None:
     assert [seconds(text) for text in ("250ms", "1.5s", "2m", "1h", "7d", "3")] == [0.25, 1.5, 120, 3600, 604_800, 3]
     assert [size(text) for text in ("64mb", "1.5KB", "1gb", "7")] == [64 * 2**20, 1536, 2**30, 7]
@@ -241,3 +261,14 @@ def test_a_journal_that_makes_no_sense_leaves_no_tier_open(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="a journal of its own"):
         TieredBackend.from_url(f"redis://localhost:1/0,file:{tmp_path}/s", journal=str(tmp_path / "j"), shared=False)
     FileTier(tmp_path / "s", shared=False).close()
+
+
+def test_a_cache_tier_that_may_take_much_longer_than_the_deadline_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """timeout=100 is a hundred seconds."""
+    for url, told in (("timeout=100", True), ("timeout=5s", False), ("connect_timeout=100", True)):
+        caplog.clear()
+        with TieredBackend.from_url(f"memory://,redis://localhost:1/0?{url}&name=near,redis://localhost:1/1"):
+            assert ("near: a call may wait 100 s for it" in caplog.text) is told
+    caplog.clear()
+    with TieredBackend.from_url("memory://,redis://localhost:1/1?timeout=100"):
+        assert "may wait" not in caplog.text, "the record has the time that it needs"

@@ -39,6 +39,8 @@ def path_of(path: object, what: str) -> Path:
         raise ConfigError(f"{what} must be a path, not {type(path).__name__}") from None
     if not text or "\0" in text:
         raise ConfigError(f"{what} must be a path that is not empty and has no NUL")
+    if text.startswith("~"):
+        raise ConfigError(f"{what} begins with ~, for which no home directory stands here; write it out, or ./{text}")
     return Path(text)
 
 
