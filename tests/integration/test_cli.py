@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -53,8 +54,10 @@ def test_a_time_to_live_is_written_as_in_settings(tmp_path: Path, ttl: str, live
 @pytest.mark.parametrize(
     ("ttl", "says"),
     [
-        ("10x", "--ttl: '10x' is not a number, a duration such as 250ms"),
-        ("-5m", "--ttl: '-5m' is not"),
+        ("10x", "--ttl: '10x' is not a time, such as 90, 250ms, 10m or 7d"),
+        ("64mb", "--ttl: '64mb' is not a time, such as 90, 250ms, 10m or 7d"),
+        ("-5m", "--ttl: '-5m' is negative"),
+        ("-1", "--ttl: '-1' is negative"),
         ("inf", "--ttl: 'inf' is not"),
         ("0", "ttl must be greater than 0"),
         ("40000d", "at most 100 years"),
@@ -199,6 +202,30 @@ def test_values_that_json_does_not_have_are_still_printed(tmp_path: Path) -> Non
     url = f"file:{tmp_path}/data"
     assert tiered("set", "k", "inf", "--type", "float", url=url).returncode == 0
     assert json.loads(tiered("get", "k", "--json", url=url).stdout)["value"] == "inf"
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        ("b'x'", "json", "b'x'"),
+        (b"\0x", "base64", "AHg="),
+        (bytearray(b"x"), "python", "bytearray(b'x')"),
+        ({2}, "python", "{2}"),
+        ((1, 2), "python", "(1, 2)"),
+        ([1, (2,)], "python", "[1, (2,)]"),
+        ({1: "a"}, "python", "{1: 'a'}"),
+        ({"a": b"x"}, "python", "{'a': b'x'}"),
+        (math.inf, "python", "inf"),
+        (math.nan, "python", "nan"),
+        ({"a": [1, 2.5, None, True, "x"]}, "json", {"a": [1, 2.5, None, True, "x"]}),
+        (None, "json", None),
+    ],
+)
+def test_the_json_of_a_value_tells_what_it_is(value: object, form: str, shown: object, tmp_path: Path) -> None:
+    with TieredBackend.from_url(f"file:{tmp_path}/data") as store:
+        store.set("k", value)
+    found = json.loads(tiered("get", "k", "--json", url=f"file:{tmp_path}/data").stdout)
+    assert (found["found"], found["form"], found["value"]) == (True, form, shown)
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

@@ -243,7 +243,11 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert report["ok"] and report["current"] == 1 and report["key"] == "june"
     path.write_text(old)
     failed = tiered("rekey", **settings)
-    assert failed.returncode == 1 and "1 encrypted with the key 'june'" in failed.stdout and "'default': 'k'" in failed.stdout
+    assert (
+        failed.returncode == 1
+        and "1 encrypted with the key 'june'" in failed.stdout
+        and "'default': 'k'" in failed.stdout
+    )
     without = tiered("get", "k", TIERED_URL=url)
     assert without.returncode == 3 and "give keys= (TIERED_KEYS)" in without.stderr
     for secret in (old, new):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiered.cli.command import add_command
 from tiered.cli.get import add_get, print_json
 from tiered.cli.opening import open_store
 
@@ -36,6 +37,17 @@ EXAMPLES = """examples:
 exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
             3 the store, a tier or an endpoint cannot be reached
 """
+SET = """examples:
+  tiered set greeting hello
+  tiered set user:7 '{"name": "Ada"}' --type json --ttl 1h
+  tiered set limit -- -1                             a VALUE that begins with a dash
+
+Where there is no store yet, it makes one. Exit code 0, 2 for wrong usage, 3 if the store cannot be reached."""
+DEL = """examples:
+  tiered del user:7
+  tiered ls session: | xargs -d '\\n' tiered del --
+
+Exit code 0 if all were there, 1 if one was not, 2 for wrong usage, 3 if the store cannot be reached."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -213,18 +225,14 @@ def _shared_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
 
 
 def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    def add(name: str, text: str, run: Callable[[Any, argparse.Namespace], int]) -> Any:
-        command = commands.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.set_defaults(run=run)
-        return command
-
-    put = add("set", "store a value in every tier", _set)
-    put.set_defaults(makes_store=True, before=_read_ttl)
+    put = add_command(commands, "set", "store a value in every tier", SET, common)
+    put.set_defaults(run=_set, makes_store=True, before=_read_ttl)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")
     put.add_argument("--ttl", metavar="TIME", help="how long it lives, as in 90, 10m, 1h or 7d (default: for ever)")
     put.add_argument("--type", choices=("str", "int", "float", "json"), default="str", help="of VALUE (default: str)")
-    delete = add("del", "remove keys; exit code 1 if one was absent", _del)
+    delete = add_command(commands, "del", "remove keys; exit code 1 if one was absent", DEL, common)
+    delete.set_defaults(run=_del)
     delete.add_argument("keys", nargs="+", metavar="KEY")
 
 

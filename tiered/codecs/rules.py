@@ -63,7 +63,9 @@ def rules(
         return Rules(compression, max_size)
     protect = protect or "encrypt"
     if protect == "none" and (not migrate or authentic):
-        raise ConfigError("protect=none gives protection up: it needs migrate=True (TIERED_MIGRATE=1), and a codec that reads safely")
+        raise ConfigError(
+            "protect=none gives protection up: it needs migrate=True (TIERED_MIGRATE=1), and a codec that reads safely"
+        )
     seals: dict[int, Seal | None] = {}
     if protect == "encrypt" or migrate:
         seals[ENCRYPTED] = Encryption(keys)
