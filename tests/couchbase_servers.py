@@ -26,7 +26,9 @@ from tiered.tiers.couchbase_batch import Mutation
 
 REAL = os.environ.get("TIERED_TEST_COUCHBASE", "")
 LACKS = "CouchbaseMock has no "
-JAR = Path(os.environ.get("TIERED_COUCHBASE_MOCK") or Path(__file__).parents[1] / ".couchbase" / "CouchbaseMock.jar")
+JAR = Path(
+    os.environ.get("TIERED_TEST_COUCHBASE_MOCK") or Path(__file__).parents[1] / ".couchbase" / "CouchbaseMock.jar"
+)
 _OPTIONS = [
     "--host",
     "127.0.0.1",

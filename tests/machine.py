@@ -41,7 +41,7 @@ def allowed(*command: str) -> str:
 
 
 def refuse(why: str) -> NoReturn:
-    """This machine does not let the test cause its fault. Under TIERED_FAULTS=all that is a failure."""
-    if os.environ.get("TIERED_FAULTS") == "all":
+    """This machine does not let the test cause its fault. Under TIERED_TEST_FAULTS=all that is a failure."""
+    if os.environ.get("TIERED_TEST_FAULTS") == "all":
         pytest.fail(REFUSED + why)
     pytest.skip(REFUSED + why)

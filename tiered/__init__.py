@@ -81,3 +81,7 @@ if not TYPE_CHECKING:  # or a misspelt import would be an object, and no error
 
             return CouchbaseTier
         raise AttributeError(f"module 'tiered' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """What is public, also before it was imported."""
+        return sorted([*__all__, "CouchbaseTier", *(name for name in globals() if name.startswith("__"))])

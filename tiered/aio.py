@@ -223,6 +223,13 @@ class AsyncTieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         return self.over(self._store.namespace(name))
 
+    async def namespaces(self) -> list[str]:
+        """The names of all namespaces that were ever written to, as the store of record knows them; some may be empty.
+
+        Raises `ConfigError` where it cannot list them.
+        """
+        return await self._on_a_thread(self._store.namespaces)
+
     async def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
         await self._pool.ask(self._store.clear, refusal=NotApplied)

@@ -289,6 +289,13 @@ class TieredBackend:
         view._bind(Core(self._service, check_namespace(name)))
         return view
 
+    def namespaces(self) -> list[str]:
+        """The names of all namespaces that were ever written to, as the store of record knows them; some may be empty.
+
+        Raises `ConfigError` where it cannot list them.
+        """
+        return self._service.namespaces()
+
     def clear(self) -> None:
         """Remove every key of this namespace, and of no other."""
         self._core.clear()

@@ -35,7 +35,7 @@ from tiered.replication.inflight import InFlightTable
 from tiered.replication.order import ReadOrder
 from tiered.replication.places import Places
 from tiered.replication.trust import Trust
-from tiered.tiers.base import CacheTier, Hosts, LateVersions, Mark, Record, Tier
+from tiered.tiers.base import CacheTier, Hosts, Inventory, LateVersions, Mark, Record, Tier
 from tiered.tiers.memory import MemoryTier, size_of
 from tiered.turns import Turns
 
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 FLAT_ITEM = 105
 """Bytes that a key and a value of a dict take beyond their contents, at most."""
 RECORD_CALLS = 64
+TOO_PATIENT = 10
+"""A timeout of a cache tier beyond so many deadlines was hardly meant."""
 NO_JOURNAL = (
     "if a process dies between a write and a cache tier, that tier may serve the value before it until it expires; give"
     " journal=, a directory on this host's disk"
@@ -119,6 +121,7 @@ class Chain(Forking):
     ) -> None:
         self.codec, self.rules, self.clock, self.deadline = codec, rules, clock, deadline
         self.memory, self.guards, self.record = _arrange(tiers, clock)
+        _check_patience(self.guards, deadline)
         if isinstance(self.record, LateVersions):
             self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
         self.metric_namespaces = metric_namespaces
@@ -176,6 +179,12 @@ class Chain(Forking):
     def check_open(self) -> None:
         if self.closed:
             raise TieredError("this backend is closed; build a new one")
+
+    def namespaces(self) -> list[str]:
+        """All that the record knows, in their order; raises `ConfigError` if it cannot list them."""
+        if not isinstance(self.record, Inventory):
+            raise ConfigError(f"{self.record.name}: this store of record cannot list its namespaces; name one")
+        return sorted(self.record.namespaces())
 
     def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
         """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""
@@ -289,6 +298,14 @@ def _why_none(tier: object, what: type) -> str:
     # Since Python 3.12 isinstance does not ask __getattr__ for the members of a protocol.
     why = f"it has no {', '.join(lacking)}" if lacking else "what its __getattr__ gives does not count"
     return f"{why} (docs/writing-a-tier.md)"
+
+
+def _check_patience(guards: Sequence[Guard], deadline: float) -> None:
+    """Warn of a cache tier for which callers may wait many times as long as they should: most likely, milliseconds were meant."""
+    for guard in guards:
+        if (patience := getattr(guard.tier, "patience", 0.0)) > TOO_PATIENT * deadline:
+            told = "%s: a call may wait %g s for it, and should ask no cache tier after the deadline of %g s; timeout=100ms is a tenth of a second"
+            logger.warning(told, guard.name, patience, deadline)
 
 
 def _arrange(tiers: Sequence[Tier], clock: Clock) -> tuple[MemoryTier, list[Guard], Record]:

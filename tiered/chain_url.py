@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from tiered.arguments import expanded, meant, tier_name
 from tiered.errors import ConfigError
+from tiered.extras import missing
 from tiered.notation import Reader, boolean, count, seconds, size
 from tiered.tiers.base import Tier
 from tiered.urls import pieces
@@ -214,7 +215,7 @@ def _couchbase(parts: SplitResult) -> _Spec:
         try:
             from tiered.tiers.couchbase import CouchbaseTier
         except ImportError as error:
-            raise ConfigError(f"{name}: the Couchbase SDK is missing: pip install 'tiered[couchbase]'") from error
+            raise missing(f"{name}: the Couchbase SDK is missing", "couchbase") from error
         return CouchbaseTier(rest, **options)
 
     return _Spec(parts.scheme, name, build)

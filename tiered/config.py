@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from tiered.arguments import meant, text_of
-from tiered.chain_url import EXAMPLE, tiers_from_url
+from tiered.chain_url import COUCHBASE_LOGIN, EXAMPLE, tiers_from_url
 from tiered.codecs.keys import keyring_of
 from tiered.errors import ConfigError
 from tiered.options import OPTIONS, forms, read
@@ -19,6 +20,10 @@ from tiered.tiers.base import Tier
 
 Source = str | Path | Mapping[str, Any]
 NO_CHAIN = f'no chain: give url (--url in a shell), as in "{EXAMPLE}", in the configuration or as TIERED_URL'
+_LOGIN = tuple(f"couchbase_{name}" for name in COUCHBASE_LOGIN)
+"""Variables that the tier of a Couchbase reads by itself."""
+_OTHERS = re.compile(r"test_.*|service_host|service_port(_.*)?|port(_\d+_(tcp|udp|sctp)(_.*)?)?")
+"""Variables that are no settings: of our own tests, and what Kubernetes gives containers beside a service called tiered."""
 
 
 def settings_from(source: Source | None) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def settings_from(source: Source | None) -> dict[str, Any]:
             raise ConfigError("url and tiers both describe the chain; give one of them")
         settings["url"] = _url_of(settings.pop("tiers"))
     known = ("url", "tiers", *OPTIONS)
-    settings |= _variables(("url", *OPTIONS))
+    settings |= _variables()
     for name, value in settings.items():
         if name not in known:
             raise ConfigError(f"unknown setting {name!r}{meant(name, known)}; known: {', '.join(known)}")
@@ -52,13 +57,17 @@ def tiers_and_options(url: str, options: Mapping[str, Any]) -> tuple[list[Tier],
     return _built({**options, "url": url})
 
 
-def _variables(known: Sequence[str]) -> dict[str, str]:
-    """The settings of the environment. TIERED_ may begin other names, too, but hardly those of a misspelt setting."""
+def _variables() -> dict[str, str]:
+    """The settings of the environment. Any other TIERED_ is refused: misspelt keys would be no encryption."""
+    known = ("url", *OPTIONS)
     given = {name.removeprefix("TIERED_").lower(): it for name, it in os.environ.items() if name.startswith("TIERED_")}
-    for name in set(given) - set(known):
-        cutoff = 0.8 if len(name) > 3 else 0.6  # two letters that changed places are much of a short name
-        if close := difflib.get_close_matches(name, known, n=1, cutoff=cutoff):
-            raise ConfigError(f"TIERED_{name.upper()} is no setting; did you mean TIERED_{close[0].upper()}?")
+    for name in given:
+        if name not in (*known, *_LOGIN) and not _OTHERS.fullmatch(name):
+            close = difflib.get_close_matches(name, (*known, *_LOGIN), n=1)
+            meant = (
+                f"did you mean TIERED_{close[0].upper()}?" if close else "variables of something else need another name"
+            )
+            raise ConfigError(f"TIERED_{name.upper()} is no setting; {meant}")
     return {name: value for name, value in given.items() if name in known and value}
 
 

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiered.arguments import Ttl, check_key
 from tiered.chain import Chain, Space
@@ -32,6 +32,16 @@ _open: weakref.WeakSet[Loading] = weakref.WeakSet()
 
 class LoopEnded(RuntimeError):
     """The event loop of an async loader in the background has come to its end before the loader did."""
+
+
+class _Subject(NamedTuple):
+    """What a refresh in the background is of."""
+
+    space: Space
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key!r:.100} in namespace {self.space.name}"
 
 
 class Loading:
@@ -126,7 +136,7 @@ class Loads:
         """Have `key` loaded again by `loader` on a thread in the background, unless that is under way."""
         job = job._replace(loader=loader, background=True)
         task = partial(_drive, self._refresh, key, job)
-        count = not self._refresher.submit((self._space, key), task)
+        count = not self._refresher.submit(_Subject(self._space, key), task)
         self._space.stats.refresh_skipped += count
 
     def _refresh(self, key: str, job: Job) -> Steps[None]:

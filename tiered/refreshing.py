@@ -111,9 +111,8 @@ class Refresher:
             job()
             failed = False
         except Exception:  # whatever a loader raises: the present value stays, and nobody waits for this one
-            logger.warning(
-                "a refresh in the background failed; the present value stays until it expires", exc_info=True
-            )
+            told = "a refresh of %s in the background failed; the present value stays until it expires"
+            logger.warning(told, subject, exc_info=True)
         finally:
             with self._changed:
                 self._pending.discard(subject)

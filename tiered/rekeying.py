@@ -7,7 +7,7 @@ over, so that a run which was interrupted is continued by the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tiered.chain import Chain, Space
 from tiered.errors import CodecError, ConfigError
@@ -37,6 +37,16 @@ class RekeyReport:
     unreadable: int = 0
     examples: tuple[tuple[str, str], ...] = ()
     """Namespace and key of the first that do not open."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why they do not, and how many of each: the first few reasons."""
+
+    def leave(self, namespace: str, key: str, reason: str) -> None:
+        """Count an entry that does not open."""
+        self.unreadable += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples += ((namespace, key),)
+        if reason in self.reasons or len(self.reasons) < EXAMPLES:
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     @property
     def ok(self) -> bool:
@@ -46,7 +56,8 @@ class RekeyReport:
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         names = ("key", "rewritten", "current", "expired", "overtaken", "unreadable")
-        return {"ok": self.ok, **{name: getattr(self, name) for name in names}, "examples": self.examples}
+        counts = {name: getattr(self, name) for name in names}
+        return {"ok": self.ok, **counts, "examples": self.examples, "reasons": self.reasons}
 
 
 class Rekeyer:
@@ -55,7 +66,7 @@ class Rekeyer:
     def __init__(self, chain: Chain, commit: Commit, on_progress: OnProgress | None) -> None:
         rules = chain.rules
         if rules.ring is None:
-            raise ConfigError("rekey needs keys: give keys=, such as env:NAME or file:PATH")
+            raise ConfigError("rekey needs keys: give keys= (TIERED_KEYS), such as env:NAME or file:PATH")
         self._chain, self._commit, self._on_progress = chain, commit, on_progress
         self.report = RekeyReport(rules.ring.current.id if rules.writes is not None else None)
 
@@ -79,10 +90,8 @@ class Rekeyer:
             return None
         try:
             entry = frames.open(frame, key)
-        except CodecError:
-            self.report.unreadable += 1
-            if len(self.report.examples) < EXAMPLES:
-                self.report.examples += ((space.name, key),)
+        except CodecError as error:
+            self.report.leave(space.name, key, str(error))
             return None
         if 0 < entry.keep_until <= now:
             return Write(key, frames.tombstone(key, now), expect=0)

@@ -74,6 +74,11 @@ class Service:
                 report[guard.name] |= {"ok": False, "detail": guard.refused}
         return report
 
+    def namespaces(self) -> list[str]:
+        """Those that the record knows."""
+        self.chain.check_open()
+        return self.chain.namespaces()
+
     def backup(self, path: str | Path) -> None:
         """Copy the store of record to `path`."""
         backup = getattr(self.chain.record, "backup", None)

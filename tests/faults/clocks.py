@@ -35,4 +35,4 @@ class WallClock:
             file.write(struct.pack("l", seconds))
 
     def under(self, command: Sequence[str]) -> list[str]:
-        return [tool("env"), f"LD_PRELOAD={self._library}", f"TIERED_CLOCK={self._file}", *command]
+        return [tool("env"), f"LD_PRELOAD={self._library}", f"TIERED_TEST_CLOCK={self._file}", *command]

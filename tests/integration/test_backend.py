@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from tests.clocks import HandClock
 from tiered import (
+    AsyncTieredBackend,
     ConfigError,
     FileTier,
     InvalidKey,
@@ -230,6 +232,22 @@ def test_namespaces_are_separate_and_clear_empties_only_its_own(store: TieredBac
     assert other.get("k") == 3
     with pytest.raises(ConfigError):
         store.namespace("a/b")
+
+
+@pytest.mark.parametrize("record", ["memory", "file", "redis", "redis with a journal"])
+def test_the_namespaces_of_the_record_are_listed(record: str, redis_url: str, tmp_path: Path) -> None:
+    redis, journal = f"{redis_url}?timeout=5s&connect_timeout=5s", None
+    if record == "redis with a journal":
+        redis, journal = f"{redis}&name=near&prefix=near,{redis}", tmp_path / "journal"
+    url = {"memory": "memory://", "file": f"memory://,file:{tmp_path}/data"}.get(record, f"memory://,{redis}")
+    with TieredBackend.from_url(url, journal=journal) as store:
+        assert store.namespaces() == [] and store.get("k") is None
+        for name in ("b", "a"):
+            store.namespace(name).set("k", 1)
+        assert [name for name in store.namespaces() if name != "default"] == ["a", "b"]
+        assert asyncio.run(AsyncTieredBackend.over(store).namespaces()) == store.namespace("a").namespaces()
+    with pytest.raises(TieredError, match="closed"):
+        store.namespaces()
 
 
 def test_get_or_set_runs_one_loader_and_gives_each_caller_its_own_copy(store: TieredBackend) -> None:

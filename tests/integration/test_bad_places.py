@@ -85,6 +85,26 @@ def test_a_place_that_cannot_hold_a_store_is_refused_and_left_as_it_was(tmp_path
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("path", ["~/data", "~", "~nobody-at-all/data"])
+def test_a_home_directory_that_is_not_written_out_is_refused(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="begins with ~, for which no home directory stands here"):
+        TieredBackend.from_url(f"file:{path}") if "nobody" in path else FileTier(path)
+    assert not list(tmp_path.glob("~*"))
+    with TieredBackend.from_url("file:./~/data"):
+        assert (tmp_path / "~" / "data").is_dir(), "one that is called so"
+
+
+def test_a_backup_to_a_directory_is_refused_as_that(tmp_path: Path) -> None:
+    with TieredBackend.from_url(f"file:{tmp_path}/data") as store:
+        for place in (tmp_path, Path("."), tmp_path / "data"):
+            with pytest.raises(ConfigError, match="is a directory; give the path of a file"):
+                store.backup(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_a_directory_that_one_store_has_for_itself_is_refused_to_all_others(tmp_path: Path) -> None:
     with TieredBackend.from_url(f"file:{tmp_path}/data", shared=False) as store:
         store.set("k", 1)
@@ -130,11 +150,28 @@ def test_a_directory_without_permission_to_write_is_refused(there: bool) -> None
         parent.chmod(0o555)
         try:
             with unprivileged():
-                refuses(directory, "check its owner")
+                refuses(
+                    directory, "run it as its owner root" if there and os.geteuid() == NOBODY else "check its owner"
+                )
         finally:
             parent.chmod(0o755)
             if there:
                 directory.chmod(0o755)
+
+
+@pytest.mark.parametrize("there", ["a store", "below it"])
+def test_a_directory_that_this_user_may_not_enter_is_refused_with_whose_it_is(there: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        parent, directory = Path(name), Path(name, "data")
+        FileTier(directory).close()
+        parent.chmod(0o755)
+        directory.chmod(0o700 if os.geteuid() == 0 else 0)
+        says = "run it as its owner root" if os.geteuid() == 0 else "check its owner and mode"
+        try:
+            with unprivileged():
+                refuses(directory if there == "a store" else directory / "below", f"Permission denied; {says}")
+        finally:
+            directory.chmod(0o700)
 
 
 def test_a_file_system_that_is_mounted_read_only_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

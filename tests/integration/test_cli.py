@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from tiered import TieredBackend
 from tiered.cli.demo_bot import Bot
 from tiered.cli.demo_check import check
 from tiered.cli.demo_screen import Screen
+from tiered.cli.main import main
 
 
 def tiered(*args: str, url: str | None = None, path: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -51,8 +54,10 @@ def test_a_time_to_live_is_written_as_in_settings(tmp_path: Path, ttl: str, live
 @pytest.mark.parametrize(
     ("ttl", "says"),
     [
-        ("10x", "--ttl: '10x' is not a number, a duration such as 250ms"),
-        ("-5m", "--ttl: '-5m' is not"),
+        ("10x", "--ttl: '10x' is not a time, such as 90, 250ms, 10m or 7d"),
+        ("64mb", "--ttl: '64mb' is not a time, such as 90, 250ms, 10m or 7d"),
+        ("-5m", "--ttl: '-5m' is negative"),
+        ("-1", "--ttl: '-1' is negative"),
         ("inf", "--ttl: 'inf' is not"),
         ("0", "ttl must be greater than 0"),
         ("40000d", "at most 100 years"),
@@ -92,6 +97,37 @@ def test_a_directory_without_a_store_is_a_usage_error_and_stays_as_it_is(command
     result = tiered(*command.split(), "--url", f"memory://,file:{directory}")
     assert result.returncode == 2 and f"there is no store in {directory};" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["get k", "ls", "verify", "stat", "backup /dev/null/copy"])
+def test_a_directory_of_backups_is_no_store_and_stays_as_it_is(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bot-1.sqlite3").write_bytes(b"a backup")
+    result = tiered(*command.split(), "--url", f"file:{tmp_path}")
+    assert result.returncode == 2 and f"there is no store in {tmp_path};" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bot-1.sqlite3"]
+
+
+def test_the_namespaces_are_listed_one_a_line(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    for name in ("bot", "all"):
+        assert tiered("set", "k", "v", "--namespace", name, url=url).returncode == 0
+    assert tiered("namespaces", url=url).stdout == "all\nbot\n"
+    assert tiered("namespaces", "--json", url=url).stdout == '"all"\n"bot"\n'
+
+
+def test_ls_that_finds_nothing_says_why_that_may_be(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/data"
+    assert tiered("set", "alpha", "v", "--namespace", "bot", url=url).returncode == 0
+    for prefix in ((), ("a*",)):
+        typo = tiered("ls", *prefix, "--namespace", "bto", url=url)
+        assert (typo.returncode, typo.stdout) == (0, "")
+        assert typo.stderr == "tiered: namespace bto has no key; others that this store knows: bot\n"
+    pattern = tiered("ls", "a*", "--namespace", "bot", url=url)
+    assert (pattern.returncode, pattern.stdout) == (0, "")
+    assert pattern.stderr == "tiered: no key begins with 'a*'; PREFIX is no pattern: * and ? stand for themselves\n"
+    assert tiered("ls", "b", "--namespace", "bot", url=url).stderr == ""
+    assert tiered("del", "alpha", "--namespace", "bot", url=url).returncode == 0
+    assert tiered("ls", "--namespace", "bot", url=url).stderr == "", "there is no other"
 
 
 def test_an_unreachable_store_of_record_is_exit_3() -> None:
@@ -168,6 +204,30 @@ def test_values_that_json_does_not_have_are_still_printed(tmp_path: Path) -> Non
     assert json.loads(tiered("get", "k", "--json", url=url).stdout)["value"] == "inf"
 
 
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        ("b'x'", "json", "b'x'"),
+        (b"\0x", "base64", "AHg="),
+        (bytearray(b"x"), "python", "bytearray(b'x')"),
+        ({2}, "python", "{2}"),
+        ((1, 2), "python", "(1, 2)"),
+        ([1, (2,)], "python", "[1, (2,)]"),
+        ({1: "a"}, "python", "{1: 'a'}"),
+        ({"a": b"x"}, "python", "{'a': b'x'}"),
+        (math.inf, "python", "inf"),
+        (math.nan, "python", "nan"),
+        ({"a": [1, 2.5, None, True, "x"]}, "json", {"a": [1, 2.5, None, True, "x"]}),
+        (None, "json", None),
+    ],
+)
+def test_the_json_of_a_value_tells_what_it_is(value: object, form: str, shown: object, tmp_path: Path) -> None:
+    with TieredBackend.from_url(f"file:{tmp_path}/data") as store:
+        store.set("k", value)
+    found = json.loads(tiered("get", "k", "--json", url=f"file:{tmp_path}/data").stdout)
+    assert (found["found"], found["form"], found["value"]) == (True, form, shown)
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     url = f"file:{tmp_path}/data"
     with TieredBackend.from_url(url) as store:
@@ -199,6 +259,19 @@ def test_an_output_that_cannot_show_or_take_a_value_is_told_in_one_line(tmp_path
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1 and result.stderr.startswith("tiered: cannot write to standard output: No space")
     assert result.stderr.count("\n") == 1
+
+
+def test_an_error_that_names_a_path_is_not_one_of_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/var/lib/bot")
+
+    module = sys.modules[main.__module__]  # as an attribute of its package it is the function
+    monkeypatch.setattr(module, "_run", fails)
+    monkeypatch.setattr(module, "_silence", lambda: None)
+    assert main(["ls"]) == 1
+    assert capsys.readouterr().err == "tiered: /var/lib/bot: Permission denied\n"
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,10 @@ def test_the_tier_of_the_page_meets_the_contract(tmp_path: Path) -> None:
 def test_a_tier_that_does_not_meet_the_contract_is_shown_the_values(tmp_path: Path) -> None:
     result = contract_of_the_page(tmp_path, newer=">=")
     assert result.returncode == 1 and "assert True is False" in result.stdout, result.stdout + result.stderr
+
+
+def test_every_page_help_and_message_installs_an_extra_in_the_way_that_works() -> None:
+    """From the sources: the package is in no index."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "tiered").rglob("*.py")]
+    wrong = [str(path) for path in pages if re.search(r"install[^\n]*tiered\[", path.read_text())]
+    assert wrong == []

@@ -111,12 +111,15 @@ def test_a_set_during_the_refresh_stays_and_a_delete_too(store: TieredBackend, c
         assert store.get("k") == expected
 
 
-def test_a_failed_refresh_is_counted_and_not_repeated_at_once(store: TieredBackend, clock: HandClock) -> None:
+def test_a_failed_refresh_is_counted_told_and_not_repeated_at_once(
+    store: TieredBackend, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
     near_expiry(store, clock)
     for _ in range(20):
         assert store.get_or_set("k", fails, **OPTIONS) == "old"
         eventually(lambda: not store._core.service.loading.refresher._pending)
     assert count(store, "refresh_errors") == 1
+    assert "a refresh of 'k' in namespace default in the background failed" in caplog.text
     clock.advance(REST)
     assert store.get_or_set("k", lambda: "new", **OPTIONS) == "old"
     eventually(lambda: store.get("k") == "new")

@@ -192,6 +192,22 @@ def test_what_was_truncated_is_counted_and_named(tmp_path: Path, damage: str) ->
         assert (report.unreadable, report.rewritten) == (1, 2) and report.examples == (("default", "k1"),)
 
 
+def test_what_was_never_encrypted_is_named_as_that_with_what_to_do(tmp_path: Path) -> None:
+    with store(tmp_path, None) as plain:
+        plain.set_many({"a": 1, "b": 2})
+    path = tmp_path / "keys"
+    path.write_text(new_key("june"))
+    path.chmod(0o600)
+    settings = {"TIERED_URL": f"file:{tmp_path}", "TIERED_KEYS": f"file:{path}"}
+    failed = tiered("rekey", **settings)
+    assert failed.returncode == 1 and "keys at hand" not in failed.stdout
+    assert "2 neither encrypted nor signed" in failed.stdout and "TIERED_MIGRATE=1" in failed.stdout
+    (reason,) = json.loads(tiered("rekey", "--json", **settings).stdout)["reasons"].items()
+    assert reason[0].startswith("neither encrypted nor signed") and reason[1] == 2
+    assert tiered("rekey", **settings, TIERED_MIGRATE="1").stdout.startswith("2 written again with june")
+    assert tiered("rekey", **settings).returncode == 0
+
+
 def test_a_running_store_follows_its_source(tmp_path: Path) -> None:
     keys: dict[str, bytes] = dict(OLD)
     ring = Keyring(lambda: dict(keys))
@@ -227,8 +243,12 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert report["ok"] and report["current"] == 1 and report["key"] == "june"
     path.write_text(old)
     failed = tiered("rekey", **settings)
-    assert failed.returncode == 1 and "1 do not open" in failed.stdout and "'default': 'k'" in failed.stdout
+    assert (
+        failed.returncode == 1
+        and "1 encrypted with the key 'june'" in failed.stdout
+        and "'default': 'k'" in failed.stdout
+    )
     without = tiered("get", "k", TIERED_URL=url)
-    assert without.returncode == 3 and "give keys=" in without.stderr
+    assert without.returncode == 3 and "give keys= (TIERED_KEYS)" in without.stderr
     for secret in (old, new):
         assert secret.split(":")[1].strip() not in told.stdout + told.stderr + failed.stdout + without.stderr

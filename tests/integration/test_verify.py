@@ -604,3 +604,5 @@ def test_a_record_that_cannot_list_its_namespaces_says_so(tmp_path: Path) -> Non
         assert store.verify().ok
         with pytest.raises(ConfigError, match="cannot list its namespaces"):
             store.verify(all_namespaces=True)
+        with pytest.raises(ConfigError, match="cannot list its namespaces"):
+            store.namespaces()

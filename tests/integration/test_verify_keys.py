@@ -21,10 +21,10 @@ from tiered.verification.report import Example, Kind, Report
 
 RIGHT, OTHER, SAME_ID = {"k1": KEYS["k1"]}, {"k2": KEYS["k2"]}, {"k1": KEYS["k2"]}
 REASONS = [
-    (RIGHT, None, "encrypted, and this process has no keys; give keys="),
+    (RIGHT, None, "encrypted, and this process has no keys; give keys= (TIERED_KEYS)"),
     (RIGHT, OTHER, "encrypted with the key 'k1', which is not among the keys of this process; add it"),
     (RIGHT, SAME_ID, "was changed, or belongs to another key, namespace or version, or to other keys"),
-    (None, RIGHT, "neither encrypted nor signed, which this store refuses; migrate=True takes it"),
+    (None, RIGHT, "neither encrypted nor signed, which this store refuses; migrate=True (TIERED_MIGRATE=1) takes it"),
 ]
 
 
@@ -110,7 +110,7 @@ def test_the_commands_name_the_cause_and_advise_no_deletion(tmp_path: Path) -> N
         assert not any(it in told.stdout for it in ("does not open", "backup", "FAULTS", "OK:")), told.stdout
     record = json.loads(tiered("verify", "--json", TIERED_URL=url).stdout)["tiers"][-1]
     assert record["counts"]["unreadable"] == 1 and record["counts"]["damaged"] == 0
-    assert list(record["reasons"]) == ["encrypted, and this process has no keys; give keys="]
+    assert list(record["reasons"]) == ["encrypted, and this process has no keys; give keys= (TIERED_KEYS)"]
     assert tiered("verify", **with_keys).returncode == 0
     assert tiered("get", "user:7", **with_keys).stdout == "Ada\n"
 

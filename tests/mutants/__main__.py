@@ -47,7 +47,7 @@ def _caught(tree: Path, mutant: Mutant) -> str:
     try:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
         environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment["TIERED_COUCHBASE_MOCK"] = str(ROOT / ".couchbase" / "CouchbaseMock.jar")
+        environment["TIERED_TEST_COUCHBASE_MOCK"] = str(ROOT / ".couchbase" / "CouchbaseMock.jar")
         result = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"{mutant.name}: its tests did not end in {PATIENCE} s, which may be the machine") from None

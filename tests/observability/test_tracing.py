@@ -90,5 +90,5 @@ def test_off_it_is_not_even_loaded() -> None:
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with pytest.raises(ConfigError, match=r"tiered\[otel\]"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[otel\]'"):
         TieredBackend([MemoryTier()], trace=True)

@@ -43,3 +43,9 @@ def test_every_field_word_and_error_is_explained() -> None:
 def test_it_is_found_from_the_readme_and_from_asyncio() -> None:
     assert "(docs/api.md)" in (ROOT / "README.md").read_text()
     assert "(api.md)" in (ROOT / "docs" / "asyncio.md").read_text()
+
+
+def test_dir_names_what_is_public_and_nothing_of_how_it_is_made() -> None:
+    """Also what is imported when it is first named."""
+    told = dir(tiered)
+    assert {*tiered.__all__, "CouchbaseTier"} <= set(told) and "TYPE_CHECKING" not in told and "annotations" not in told

@@ -106,7 +106,7 @@ def test_dill_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
         raise ImportError(name)
 
     monkeypatch.setattr("tiered.codecs.pickle.import_module", missing)
-    with pytest.raises(ConfigError, match=r"pip install 'tiered\[dill\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[dill\]'"):
         DillCodec()
 
 

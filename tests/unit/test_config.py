@@ -10,7 +10,7 @@ import pytest
 from tiered import ConfigError, FileTier, MemoryTier, TieredBackend
 from tiered.chain_url import REDIS, redact, tiers_from_url
 from tiered.config import settings_from, tiers_from_settings
-from tiered.notation import seconds, size
+from tiered.notation import Reader, count, seconds, size
 from tiered.tiers.redis_url import SCHEMES
 
 
@@ -131,6 +131,26 @@ def test_redact_keeps_the_host_and_hides_the_rest() -> None:
     assert redact("redis://:a,b/c@d@h") == "redis://***@h"
 
 
+@pytest.mark.parametrize(
+    ("read", "text", "says"),
+    [
+        (seconds, "64mb", "'64mb' is not a time, such as 90, 250ms, 10m or 7d"),
+        (seconds, "", "'' is not a time"),
+        (seconds, "-1", "'-1' is negative"),
+        (size, "10m", "'10m' is not a size, such as 64mb or a number of bytes"),
+        (size, "nan", "'nan' is not a size"),
+        (size, "-1kb", "'-1kb' is negative"),
+        (count, "x", "'x' is not a whole number"),
+        (count, "1.5", "'1.5' is not a whole number"),
+    ],
+)
+def test_a_text_that_is_none_is_told_what_it_should_be(read: Reader, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    told = str(caught.value)
+    assert told.startswith(says) and ("size" in told) == ("size" in says), "a time is no size"
+
+
 def test_durations_and_sizes() -> None:
     assert [seconds(text) for text in ("250ms", "1.5s", "2m", "1h", "7d", "3")] == [0.25, 1.5, 120, 3600, 604_800, 3]
     assert [size(text) for text in ("64mb", "1.5KB", "1gb", "7")] == [64 * 2**20, 1536, 2**30, 7]
@@ -147,18 +167,36 @@ def test_toml_with_a_url_and_the_environment_over_it(tmp_path: Path, monkeypatch
     assert settings_from(str(path)) == {**wanted, "namespace": "b", "shared": True, "deadline": 2.0}
 
 
-def test_a_misspelt_variable_is_refused_and_another_programs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TIERED_FAULTS", "TIERED_PORT", "TIERED_SERVICE_HOST", "TIERED_CONFIG", "TIERED_VERSION"):
-        monkeypatch.setenv(name, "x")
-    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
-    monkeypatch.setenv("TIERED_STALENES", "s3cret")
-    with pytest.raises(ConfigError, match="did you mean TIERED_STALENESS") as caught:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("TIERED_STALENES", "did you mean TIERED_STALENESS?"),
+        ("TIERED_ULR", "did you mean TIERED_URL?"),
+        ("TIERED_KEYZ", "did you mean TIERED_KEYS?"),
+        ("TIERED_KEY", "did you mean TIERED_KEYS?"),
+        ("TIERED_COUCHBASE_PASSWD", "did you mean TIERED_COUCHBASE_PASSWORD?"),
+        ("TIERED_FOO", "no setting; variables of something else need another name"),
+        ("TIERED_", "no setting"),
+        ("TIERED_PORT_NUMBER", "no setting"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_without_its_value(
+    name: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "s3cret")
+    with pytest.raises(ConfigError, match=f"{name} is no setting.*") as caught:
         settings_from({"url": "memory://"})
-    assert "s3cret" not in str(caught.value)
-    monkeypatch.delenv("TIERED_STALENES")
-    monkeypatch.setenv("TIERED_ULR", "memory://")
-    with pytest.raises(ConfigError, match="did you mean TIERED_URL"):
-        settings_from(None)
+    assert says in str(caught.value) and "s3cret" not in str(caught.value)
+
+
+def test_the_variables_that_others_set_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes gives them to every container beside a service that is called tiered."""
+    service = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP_METRICS")
+    port = ("PORT", "PORT_80_TCP", "PORT_80_TCP_PROTO", "PORT_80_TCP_PORT", "PORT_80_TCP_ADDR", "PORT_53_UDP_ADDR")
+    ours = ("TEST_LIMIT", "COUCHBASE_USER", "COUCHBASE_PASSWORD", "COUCHBASE_CERTIFICATE")
+    for name in (*service, *port, *ours):
+        monkeypatch.setenv(f"TIERED_{name}", "x")
+    assert settings_from({"url": "memory://"}) == {"url": "memory://"}
 
 
 def test_toml_with_tables_of_tiers(tmp_path: Path) -> None:
@@ -223,3 +261,14 @@ def test_a_journal_that_makes_no_sense_leaves_no_tier_open(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="a journal of its own"):
         TieredBackend.from_url(f"redis://localhost:1/0,file:{tmp_path}/s", journal=str(tmp_path / "j"), shared=False)
     FileTier(tmp_path / "s", shared=False).close()
+
+
+def test_a_cache_tier_that_may_take_much_longer_than_the_deadline_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """timeout=100 is a hundred seconds."""
+    for url, told in (("timeout=100", True), ("timeout=5s", False), ("connect_timeout=100", True)):
+        caplog.clear()
+        with TieredBackend.from_url(f"memory://,redis://localhost:1/0?{url}&name=near,redis://localhost:1/1"):
+            assert ("near: a call may wait 100 s for it" in caplog.text) is told
+    caplog.clear()
+    with TieredBackend.from_url("memory://,redis://localhost:1/1?timeout=100"):
+        assert "may wait" not in caplog.text, "the record has the time that it needs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -237,10 +239,16 @@ def test_a_restored_backup_starts_generations_and_versions_of_its_own(tier: File
     assert tier.generation("n") == first and len(tier.journal.pending("r", limit=10)) == 1
 
 
-def test_a_failed_backup_leaves_nothing(tier: FileTier, tmp_path: Path) -> None:
+def test_a_failed_backup_leaves_nothing(tier: FileTier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(StoreUnavailable):
-        tier.backup(tmp_path / "taken")
-    with pytest.raises(ConfigError):
-        tier.backup(tmp_path / "missing" / "copy")
-    assert not (tmp_path / "taken.part").exists()
+    for place in (tmp_path / "taken", tmp_path / "missing" / "copy"):
+        with pytest.raises(ConfigError):
+            tier.backup(place)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        tier.backup(tmp_path / "copy")
+    assert not (tmp_path / "taken.part").exists() and not (tmp_path / "copy.part").exists()

@@ -25,7 +25,7 @@ sys.exit(pytest.main(["-p", "no:cacheprovider", "tests/faults/test_network_fault
 
 def outcome(user: int, faults: str = "") -> tuple[int, str]:
     """The exit code and the output of a run as `user`, on a machine that refuses."""
-    env = {**os.environ, "TIERED_FAULTS": faults}
+    env = {**os.environ, "TIERED_TEST_FAULTS": faults}
     done = subprocess.run([sys.executable, "-c", PYTEST, str(user)], cwd=ROOT, env=env, capture_output=True, text=True)
     return done.returncode, done.stdout
 

@@ -41,11 +41,11 @@ def test_after_a_failure_a_subject_rests(caplog: pytest.LogCaptureFixture) -> No
         raise OSError("down")
 
     for _ in range(5):
-        assert refresher.submit("k", fails)
+        assert refresher.submit("the key k", fails)
         eventually(lambda: not refresher._pending)
-    assert len(ran) == 1 and "refresh" in caplog.text
+    assert len(ran) == 1 and "a refresh of the key k in the background failed" in caplog.text
     clock.advance(REST)
-    refresher.submit("k", lambda: ran.append(2))
+    refresher.submit("the key k", lambda: ran.append(2))
     eventually(lambda: ran == [1, 2])
     refresher.close()
 

@@ -47,8 +47,8 @@ def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable
         "chaos",
         "break things on purpose and check what the store promised",
         EXAMPLES,
-        about="Processes work on one store while faults come and go. Every call is recorded, and in the end the "
-        "history is checked: lost writes, stale reads, resurrected keys, versions going back.",
+        about="Processes work on one store while faults come and go. Every call is recorded,\n"
+        "and in the end the history is checked: lost writes, stale reads, resurrected keys, versions going back.",
     )
     chaos.add_argument("--url", default=None, help="the chain to test (default: a Redis and a file of its own)")
     chaos.add_argument("--seconds", type=positive(float), default=30.0, help="default: 30")

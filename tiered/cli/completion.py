@@ -14,7 +14,8 @@ EXAMPLES = """examples:
   tiered completion zsh > ~/.zfunc/_tiered            with fpath+=~/.zfunc before compinit in ~/.zshrc
   tiered completion fish > ~/.config/fish/completions/tiered.fish
 
-Needs shtab: pip install 'tiered[cli]'. The script is complete in itself: nothing is started when you press TAB."""
+Needs shtab: pip install '.[cli]' where tiered's sources are.
+The script is complete in itself: nothing is started when you press TAB."""
 
 
 def add_completion(commands: Any, parser: argparse.ArgumentParser) -> None:
@@ -25,12 +26,12 @@ def add_completion(commands: Any, parser: argparse.ArgumentParser) -> None:
 
 
 def _completion(parser: argparse.ArgumentParser, shell: str) -> int:
-    from tiered.errors import ConfigError
+    from tiered.extras import missing
 
     try:
         import shtab
     except ImportError:
-        raise ConfigError("completion needs shtab: pip install 'tiered[cli]'") from None
+        raise missing("completion needs shtab", "cli") from None
     _mark_paths(parser, {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY, "DIRECTORY": shtab.DIRECTORY})
     print(shtab.complete(parser, shell))
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
+from base64 import b64encode
 from typing import Any
 
 from tiered.cli.command import add_command
@@ -15,8 +17,11 @@ OK, PROBLEMS = 0, 1
 
 EXAMPLES = """examples:
   tiered get user:7
-  tiered get user:7 --json
+  tiered get user:7 --json         with its version and expiry; "form" says how "value" is written
   tiered get user:7 --explain      which tier answers, and what each has: version, time to live, size; not the value
+
+A str is printed as it is, all else as Python writes it. In JSON the form is "json" (the value itself), "base64"
+(bytes) or "python" (a str, as Python writes what JSON has not: a set, a tuple, a date, bytes in a list).
 
 Exit code 0, 1 if the key is absent, 2 for wrong usage, 3 if the store cannot be reached."""
 
@@ -34,7 +39,7 @@ def _get(store: Any, args: argparse.Namespace) -> int:
         return _explain(store, args)
     found = store.lookup(args.key)
     if args.json:
-        print_json(found._asdict())
+        print_json({**found._asdict(), **written(found.value)})
     elif found.found:
         print(found.value if isinstance(found.value, str) else repr(found.value))
     else:
@@ -58,9 +63,20 @@ def _explain(store: Any, args: argparse.Namespace) -> int:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """What has a stored value in it, which may have keys or numbers that JSON does not have."""
-    try:
-        text = json.dumps(value, default=repr, allow_nan=False)
-    except (TypeError, ValueError):
-        text = json.dumps({**value, "value": repr(value["value"])})
-    print(text)
+    print(json.dumps(value))
+
+
+def written(value: Any) -> dict[str, Any]:
+    """`value` for JSON, and in which form: as it is, bytes in base64, or else as Python writes it."""
+    if type(value) is bytes:
+        return {"value": b64encode(value).decode(), "form": "base64"}
+    return {"value": value, "form": "json"} if _is_json(value) else {"value": repr(value), "form": "python"}
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON has exactly this: no tuple, no bytes, no key but str, and no class of somebody's."""
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str for key in value) and all(map(_is_json, value.values()))
+    return value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))

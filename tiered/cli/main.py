@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiered.cli.command import add_command
 from tiered.cli.get import add_get, print_json
 from tiered.cli.opening import open_store
 
@@ -36,6 +37,17 @@ EXAMPLES = """examples:
 exit codes: 0 done, 1 no such key or another problem, 2 wrong usage,
             3 the store, a tier or an endpoint cannot be reached
 """
+SET = """examples:
+  tiered set greeting hello
+  tiered set user:7 '{"name": "Ada"}' --type json --ttl 1h
+  tiered set limit -- -1                             a VALUE that begins with a dash
+
+Where there is no store yet, it makes one. Exit code 0, 2 for wrong usage, 3 if the store cannot be reached."""
+DEL = """examples:
+  tiered del user:7
+  tiered ls session: | xargs -d '\\n' tiered del --
+
+Exit code 0 if all were there, 1 if one was not, 2 for wrong usage, 3 if the store cannot be reached."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if args.command in ("demo", "chaos"):
             raise
-        _silence()  # nothing else is left: tiers raise errors of their own
+        if error.filename is not None:  # a descriptor has no name, and tiers raise errors of their own
+            return _fail(f"{error.filename}: {error.strerror}", PROBLEMS)
+        _silence()
         return _fail(f"cannot write to standard output: {error.strerror}", PROBLEMS)
 
 
@@ -143,17 +157,6 @@ def _del(store: Any, args: argparse.Namespace) -> int:
     return OK if all(existed.values()) else PROBLEMS
 
 
-def _ls(store: Any, args: argparse.Namespace) -> int:
-    from tiered.arguments import check_prefix
-
-    for number, key in enumerate(store.keys(check_prefix(args.prefix))):
-        if number == args.limit:
-            break
-        # A key may hold a newline or a terminal's control sequence: one line a key, and nothing is executed.
-        print(json.dumps(key) if args.json or not key.isprintable() else key)
-    return OK
-
-
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def number(text: str) -> Any:
         value = kind(text)
@@ -172,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     from tiered.cli.completion import add_completion
     from tiered.cli.doctor.command import add_doctor
     from tiered.cli.keygen import add_keygen
+    from tiered.cli.listing import add_listing
     from tiered.cli.migrate import add_migrate
     from tiered.cli.rekey import add_rekey
     from tiered.cli.stat import add_stat
@@ -190,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_get(commands, common)
     _add_store_commands(commands, common)
+    add_listing(commands, common, _positive)
     add_stat(commands, common, _positive)
     add_top(commands, common, _positive)
     add_doctor(commands, common)
@@ -220,22 +225,15 @@ def _shared_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
 
 
 def _add_store_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    def add(name: str, text: str, run: Callable[[Any, argparse.Namespace], int]) -> Any:
-        command = commands.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.set_defaults(run=run)
-        return command
-
-    put = add("set", "store a value in every tier", _set)
-    put.set_defaults(makes_store=True, before=_read_ttl)
+    put = add_command(commands, "set", "store a value in every tier", SET, common)
+    put.set_defaults(run=_set, makes_store=True, before=_read_ttl)
     put.add_argument("key", metavar="KEY")
     put.add_argument("value", metavar="VALUE")
     put.add_argument("--ttl", metavar="TIME", help="how long it lives, as in 90, 10m, 1h or 7d (default: for ever)")
     put.add_argument("--type", choices=("str", "int", "float", "json"), default="str", help="of VALUE (default: str)")
-    delete = add("del", "remove keys; exit code 1 if one was absent", _del)
+    delete = add_command(commands, "del", "remove keys; exit code 1 if one was absent", DEL, common)
+    delete.set_defaults(run=_del)
     delete.add_argument("keys", nargs="+", metavar="KEY")
-    ls = add("ls", "list the keys of a namespace, one a line; unprintable ones as JSON", _ls)
-    ls.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="only keys that start with it")
-    ls.add_argument("--limit", type=_positive(int), default=math.inf, metavar="N", help="at most N keys")
 
 
 def _add_demo(commands: Any, output: argparse.ArgumentParser) -> None:

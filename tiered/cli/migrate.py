@@ -69,9 +69,9 @@ def _couchbase_source(args: argparse.Namespace) -> Source:
     try:
         from tiered.integrations.will.couchbase_source import CouchbaseSource
     except ModuleNotFoundError as error:
-        from tiered.errors import ConfigError
+        from tiered.extras import missing
 
-        raise ConfigError("the Couchbase SDK is missing: pip install 'tiered[couchbase]'") from error
+        raise missing("the Couchbase SDK is missing", "couchbase") from error
     return CouchbaseSource(args.place, args.match, args.keys)
 
 

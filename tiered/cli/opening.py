@@ -37,10 +37,15 @@ def open_store(args: argparse.Namespace) -> TieredBackend:
 
 def has_store(directory: Path) -> bool:
     """Whether somebody's store or journal is there; also if it cannot be looked at: then opening it says why."""
+    from tiered.tiers.file_place import DATABASE
+
     try:
-        return (not directory.is_dir() and directory.exists()) or any(directory.glob("*.sqlite3"))
+        (directory / DATABASE).lstat()
+    except FileNotFoundError:
+        return False
     except OSError:
         return True
+    return True
 
 
 def hush() -> None:

@@ -52,6 +52,8 @@ def _told(report: RekeyReport) -> str:
     if report.overtaken:
         lines.append(f"{report.overtaken:,} were written by others meanwhile: run it once more")
     if report.unreadable:
-        lines.append(f"{report.unreadable:,} do not open with the keys at hand, the first of them:")
+        lines.append(f"{report.unreadable:,} do not open and were left as they are:")
+        lines += [f"  {number:,} {reason}" for reason, number in report.reasons.items()]
+        lines.append("the first of them:")
         lines += [f"  {namespace!a}: {key!a}" for namespace, key in report.examples]
     return "\n".join(lines)

@@ -38,7 +38,8 @@ EXAMPLES = """examples:
 columns: hits: the share of its reads that the tier could answer; p50, p99: its latency; backlog: writes
          that it still lacks, and since when; size: what it holds, and how much of its limit that is
 
-The live view needs rich: pip install 'tiered[cli]'. Exit code 0, 2 for wrong usage, 3 if nothing answers."""
+The live view needs rich: pip install '.[cli]' where tiered's sources are.
+Exit code 0, 2 for wrong usage, 3 if nothing answers."""
 
 _TIERS = (
     Column("tier", left=True),
@@ -81,8 +82,10 @@ def _top(args: argparse.Namespace) -> int:
     with feed_of(args) as feed:
         if live() and not args.once and not args.json:
             return _show(feed, args.interval)
-        for sight, _ in looks(feed, args.interval, 1):
-            assert sight is not None  # the first look succeeds, or raises
+        for sight, failed in looks(feed, args.interval, 1):
+            if failed is not None:
+                raise failed
+            assert sight is not None  # one of the two
             if args.json:
                 print(json.dumps(sight.as_dict()))
             else:
@@ -94,13 +97,13 @@ def _top(args: argparse.Namespace) -> int:
 def _show(feed: Feed, every: float) -> int:
     """The live view."""
     from tiered.cli.feeds import looks
-    from tiered.errors import ConfigError
+    from tiered.extras import missing
 
     try:
         from rich.console import Console
         from rich.live import Live
     except ImportError:
-        raise ConfigError("the live view needs rich: pip install 'tiered[cli]'; or take --once") from None
+        raise missing("the live view (not --once) needs rich", "cli") from None
     console = Console(highlight=False)
     shown, failed = [Line("waiting for the first look …", "dim")], None
 

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   tiered verify --all --json      every namespace, for a script
   tiered repair                   what would be mended
   tiered repair --apply           mend it
+  tiered replay                   write now what cache tiers have missed; a running bot does so by itself
 
 Exit code 0 if all agree, 1 if faults are left, 2 if it cannot run like this, 3 if a tier cannot be reached."""
 

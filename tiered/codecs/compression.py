@@ -5,7 +5,8 @@ from __future__ import annotations
 from threading import local
 from typing import Any
 
-from tiered.errors import ConfigError, Corrupt, TooLarge
+from tiered.errors import Corrupt, TooLarge
+from tiered.extras import missing
 
 SMALL = 4096
 SMALL_LEVEL, LEVEL = -1, 1
@@ -67,7 +68,6 @@ class Compression:
             try:
                 import zstandard
             except ImportError as error:
-                message = "compression needs the zstandard package: pip install 'tiered[compression]'"
-                raise ConfigError(message) from error
+                raise missing("compression needs the zstandard package", "compression") from error
             self._zstandard = zstandard
         return self._zstandard

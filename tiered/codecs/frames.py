@@ -132,8 +132,9 @@ class Frames:
     def _refusal(self, sealed: int) -> str:
         kind = {0: "neither encrypted nor signed", ENCRYPTED: "encrypted", SIGNED: "signed"}.get(sealed, "both sealed")
         if self._rules.ring is None:
-            return f"{kind}, and this process has no keys; give keys="
-        return f"{kind}, which this store refuses; migrate=True takes it until `tiered rekey` has been through"
+            return f"{kind}, and this process has no keys; give keys= (TIERED_KEYS)"
+        permit = "migrate=True (TIERED_MIGRATE=1) takes it until `tiered rekey` has been through"
+        return f"{kind}, which this store refuses; {permit}"
 
 
 class _Cover(NamedTuple):

@@ -10,7 +10,8 @@ import pickle
 from importlib import import_module
 from typing import Any
 
-from tiered.errors import ConfigError, Corrupt, InvalidValue, Unreadable
+from tiered.errors import Corrupt, InvalidValue, Unreadable
+from tiered.extras import missing
 
 PROTOCOL = 5
 
@@ -57,7 +58,7 @@ class DillCodec(PickleCodec):
         try:
             self._dill: Any = import_module("dill")  # it has no types
         except ImportError as error:
-            raise ConfigError("codec dill needs the dill package: pip install 'tiered[dill]'") from error
+            raise missing("codec dill needs the dill package", "dill") from error
 
     def _dumps(self, value: Any) -> bytes:
         made: bytes = self._dill.dumps(value, PROTOCOL)

@@ -58,11 +58,13 @@ def rules(
     if keys is None:
         if protect not in (None, "none") or authentic or migrate:
             what = "migrate" if migrate else "this codec" if authentic else f"protect={protect}"
-            raise ConfigError(f"{what} needs keys: give keys=, such as env:NAME or file:PATH")
+            raise ConfigError(f"{what} needs keys: give keys= (TIERED_KEYS), such as env:NAME or file:PATH")
         return Rules(compression, max_size)
     protect = protect or "encrypt"
     if protect == "none" and (not migrate or authentic):
-        raise ConfigError("protect=none gives protection up: it needs migrate=True, and a codec that reads safely")
+        raise ConfigError(
+            "protect=none gives protection up: it needs migrate=True (TIERED_MIGRATE=1), and a codec that reads safely"
+        )
     seals: dict[int, Seal | None] = {}
     if protect == "encrypt" or migrate:
         seals[ENCRYPTED] = Encryption(keys)

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from tiered.codecs.keys import MOST_KEYS, Key, Keyring
 from tiered.entry import ENCRYPTED, SIGNED
-from tiered.errors import ConfigError, Untrusted
+from tiered.errors import Untrusted
+from tiered.extras import missing
 from tiered.forks import Forking, register
 
 SALT, NONCE, TAG, MAC = 16, 12, 16, 32
@@ -163,7 +164,7 @@ def _cryptography() -> tuple[Any, tuple[type[Exception], ...]]:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError as error:
-        raise ConfigError("encryption needs the cryptography package: pip install 'tiered[crypto]'") from error
+        raise missing("encryption needs the cryptography package", "crypto") from error
 
     def derive(secret: bytes, salt: bytes) -> AESGCM:
         return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=salt, info=b"tiered/1/aes-256-gcm").derive(secret))

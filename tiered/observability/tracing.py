@@ -10,7 +10,8 @@ from collections.abc import Callable, Sized
 from functools import wraps
 from typing import Any, TypeVar
 
-from tiered.errors import ConfigError, StoreError
+from tiered.errors import StoreError
+from tiered.extras import missing
 from tiered.tiers.memory import MemoryTier
 
 _Tier = TypeVar("_Tier", bound=Any)
@@ -27,7 +28,7 @@ def traced(tier: _Tier, tracer_provider: Any = None) -> _Tier:
     try:
         from opentelemetry import trace
     except ImportError as error:
-        raise ConfigError("trace=True needs OpenTelemetry: pip install 'tiered[otel]'") from error
+        raise missing("trace=True needs OpenTelemetry", "otel") from error
     if not isinstance(tier, MemoryTier) and not getattr(tier, "_is_traced", False):
         tracer = trace.get_tracer("tiered", tracer_provider=tracer_provider)
         for name in TRACED:

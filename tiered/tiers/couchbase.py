@@ -68,6 +68,8 @@ class CouchbaseTier(Forking):
             raise ConfigError(f"{name}: durability must be one of {known}, not {durability!r:.40}")
         max_ms = int(number(f"{name}: max_ttl", max_ttl, 0.001, MAX_TTL, " seconds") * 1000)
         address = address_of(url, name, user=user, password=password, certificate=certificate)
+        self.patience = max(timeout, connect_timeout)
+        """The longest that one step of a call waits, in seconds."""
         self._durability = durability
         self._link = Link(
             address,

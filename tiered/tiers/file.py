@@ -231,6 +231,8 @@ class FileTier(Forking):
         """
         target = path_of(path, f"{self.name}: the backup's path")
         part = Path(f"{target}.part")
+        if target.is_dir():
+            raise ConfigError(f"{self.name}: {target} is a directory; give the path of a file")
         if belongs_to_a_store(target):
             raise ConfigError(f"{self.name}: {target} is the database of a store; back up to another path")
         try:

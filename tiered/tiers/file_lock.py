@@ -82,7 +82,7 @@ class DirectoryLock:
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(f"{self._name}: cannot open {path}: {explain(error)}") from error
+            raise ConfigError(f"{self._name}: cannot open {path}: {explain(error, self._directory)}") from error
 
     def _lock(self, descriptor: int) -> int:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
 import stat
 from contextlib import suppress
@@ -39,6 +40,8 @@ def path_of(path: object, what: str) -> Path:
         raise ConfigError(f"{what} must be a path, not {type(path).__name__}") from None
     if not text or "\0" in text:
         raise ConfigError(f"{what} must be a path that is not empty and has no NUL")
+    if text.startswith("~"):
+        raise ConfigError(f"{what} begins with ~, for which no home directory stands here; write it out, or ./{text}")
     return Path(text)
 
 
@@ -58,22 +61,44 @@ def prepare(directory: Path, name: str) -> Path:
             raise ConfigError(f"{name}: {directory} is on {kind}, where SQLite's locks do not hold; use a local disk")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error)}") from error
+        raise ConfigError(f"{name}: cannot make the directory {directory}: {explain(error, directory)}") from error
     path = directory / DATABASE
-    _refuse_symlink(path, name)
     try:
+        _refuse_symlink(path, name)
         _create(path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{name}: {path} is not a regular file; move it away, or choose another directory")
     except OSError as error:
-        raise ConfigError(f"{name}: cannot write {path}: {explain(error)}") from error
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{name}: {path} is not a regular file; move it away, or choose another directory")
+        raise ConfigError(f"{name}: cannot write {path}: {explain(error, directory)}") from error
     return path
 
 
-def explain(error: OSError) -> str:
-    """What went wrong, and what to do about it."""
+def explain(error: OSError, directory: Path | None = None) -> str:
+    """What went wrong, and what to do about it; whose `directory` is, where this user may not."""
     advice = _ADVICE.get(error.errno or 0, "check the directory and its mount")
+    if directory is not None and error.errno in (errno.EACCES, errno.EPERM) and (owner := _other_owner(directory)):
+        advice = f"run it as its owner {owner}, or choose another directory"
     return f"{error.strerror}; {advice}"
+
+
+def _other_owner(directory: Path) -> str | None:
+    """Who owns `directory`, or what above it cannot be entered; None where it is this user, or nothing is there."""
+    for place in (directory.absolute(), *directory.absolute().parents):
+        try:
+            user = place.stat().st_uid
+        except PermissionError:
+            continue  # something above it keeps this user out
+        except OSError:
+            return None
+        return None if user == os.geteuid() else _name_of(user)
+    return None
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # of a container, whose users this system does not know
+        return str(user)
 
 
 def file_system(directory: Path) -> str:

@@ -90,6 +90,8 @@ class RedisTier(Forking):
         whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
         if not isinstance(prefix, str) or not prefix:
             raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
+        self.patience = max(timeout, connect_timeout)
+        """The longest that one step of a call waits, in seconds."""
         self._prefix, self._clock = text_of(prefix), clock
         self._max_px = int(number(f"{name}: max_ttl", max_ttl, 1, MAX_TTL, " seconds") * 1000)
         where = target(

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tiered.chain import Chain
-from tiered.errors import ConfigError, StoreError
-from tiered.tiers.base import Inventory
+from tiered.errors import StoreError
 from tiered.verification.cache_side import CacheSide
 from tiered.verification.memory_side import MemorySide
 from tiered.verification.mender import Mender
@@ -21,11 +20,7 @@ __all__ = ["Mender", "namespaces", "repair", "verify"]
 
 def namespaces(chain: Chain, own: str, *, every: bool) -> list[str]:
     """The namespace `own`, or with `every` all that the record knows; raises `ConfigError` if it cannot list them."""
-    if not every:
-        return [own]
-    if not isinstance(chain.record, Inventory):
-        raise ConfigError(f"{chain.record.name}: this store of record cannot list its namespaces; name one")
-    return sorted({own, *chain.record.namespaces()})
+    return sorted({own, *chain.namespaces()}) if every else [own]
 
 
 def verify(chain: Chain, names: Sequence[str], *, examples: int, on_progress: OnProgress | None) -> Report:

@@ -1,4 +1,4 @@
-/* Preloaded: the wall clock of a process, off by as many seconds as the file $TIERED_CLOCK says (a long); nothing else.
+/* Preloaded: the wall clock of a process, off by as many seconds as the file $TIERED_TEST_CLOCK says (a long); nothing else.
  * libfaketime would do, but a redis-server under it does not start (its jemalloc and the library wait for each other). */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 static long off(void) {
     static volatile long *shared;
     if (!shared) {
-        const char *path = getenv("TIERED_CLOCK");
+        const char *path = getenv("TIERED_TEST_CLOCK");
         long file = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC) : -1;
         if (file < 0) return 0;
         void *mapped = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, (int)file, 0);

@@ -31,7 +31,7 @@ FILE_DIR: Setting = {
 }
 COUCHBASE_URL: Setting = {
     "name": "COUCHBASE_URL",
-    "obtain_at": """The Couchbase bucket that Will uses already. It needs pip install 'tiered[couchbase]'. Examples:
+    "obtain_at": """The Couchbase bucket that Will uses already. It needs pip install '.[couchbase]' where tiered's sources are. Examples:
 
 * couchbase:///bucket
 * couchbase://host1,host2/bucket
@@ -60,7 +60,7 @@ Bots that share a Redis need different ones.""",
     {
         "name": "TIERED_KEYS",
         "obtain_at": """Where the keys are with which tiered encrypts all that it stores: env:NAME or file:PATH.
-1. pip install 'tiered[crypto]'
+1. pip install '.[crypto]' where tiered's sources are
 2. tiered keygen may --out keys
 3. Set it to "file:" and the path of that file.""",
     },
