@@ -5,36 +5,28 @@ Their own write would be the one that came first, each time anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tiered.errors import NotApplied, Reason
 
 
 class Change:
-    """A function under way, and the one that it was called in. A task that it has begun may outlive it."""
+    """A function that is called for the new value of a key, and the one that it was called in.
+
+    `over` is False while it runs; a task that it has begun may outlive it. Whoever calls it sets this by itself: a signal handler may
+    raise at the beginning of any function that would, and the key could never be changed again in this context.
+    """
 
     __slots__ = ("key", "outer", "over", "space")
 
-    def __init__(self, space: object, key: str, outer: Change | None) -> None:
-        self.space, self.key, self.outer, self.over = space, key, outer, False
+    def __init__(self, space: object, key: str) -> None:
+        self.space, self.key, self.over = space, key, True
+        self.outer = innermost.get()
+        while self.outer is not None and self.outer.over:
+            self.outer = self.outer.outer
 
 
 innermost: ContextVar[Change | None] = ContextVar("tiered_change", default=None)
-
-
-@contextmanager
-def changing(space: object, key: str) -> Iterator[None]:
-    """While a function runs that returns the new value of `key`."""
-    outer = innermost.get()
-    change = Change(space, key, outer)
-    innermost.set(change)
-    try:
-        yield
-    finally:
-        change.over = True
-        innermost.set(outer)
 
 
 def check_free(change: Change | None, space: object, key: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tiered.arguments import KEEP, Ttl, _Keep, check_key, lifetime
 from tiered.chain import Chain, Space
-from tiered.changing import changing, check_free, innermost
+from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
 from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
@@ -69,8 +69,7 @@ class Updates:
                 if held is None:
                     held = yield Ask(partial(self._current, key))
                 try:
-                    with changing(self._space, key):
-                        value = yield Compute(partial(fn, held.value if held.version else _fresh(default)))
+                    value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
                     kept = own(value)
                     write = self._changed(key, kept, held, ttl, first)
                 except Exception:
@@ -124,6 +123,17 @@ class Updates:
             return value + by
 
         return int((yield from self.update(key, plus, 0, KEEP, first=ttl)))
+
+    def _called(self, key: str, fn: Callable[[Any], Any], value: Any) -> Steps[Any]:
+        """What `fn` makes of `value`."""
+        change = Change(self._space, key)
+        try:
+            innermost.set(change)
+            change.over = False
+            return (yield Compute(partial(fn, value)))
+        finally:
+            change.over = True
+            innermost.set(change.outer)
 
     def _changed(self, key: str, value: Any, held: _Current, ttl: Ttl | _Keep, first: Ttl) -> Write:
         """A checked write of `value` in place of what is `held`."""
