@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
@@ -18,6 +18,7 @@ from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
+from tiered.replication.refusals import Refusals
 from tiered.tiers.base import Enumerable, Later, Tier
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Guard:
         self._now = clock.monotonic
         self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
+        self.refusals = Refusals(self.owed, now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
         self._get_took = self.stats.durations["get"].observe
         self.identity: str | None = None
@@ -229,10 +231,32 @@ class Guard:
         held = {key: version_of(answer) for key, answer in answers.items() if isinstance(answer, bytes)}
         self.owe_many(space.name, [(key, version) for key, version in versions if held.get(key, 0) < version])
 
+    def set_aside(self, namespace: str, item: tuple[str, bytes], error: StoreError) -> None:
+        """The tier takes other entries but not this one, which stays owed (R9, R12) and keeps it from no other key."""
+        key, frame = item
+        self.owe(namespace, key, version_of(frame))
+        self.stats.failed(OTHER, error.reason)
+        self.stats.replays_failed += 1
+        if self.refusals.add(namespace, key, frame, told := without_tier(error, self.name)):
+            message = (
+                "%s: does not take %.100r of namespace %s (%d bytes), which is answered from below until it does: %s"
+            )
+            facts = {"namespace": namespace, "error": error.reason}
+            logger.warning(
+                message, self.name, key, namespace, len(frame), told, extra=transition("set_aside", self.name, **facts)
+            )
+
+    def report(self) -> dict[str, Any]:
+        """What `health` says of it beside what the tier says of itself."""
+        refused, detail = self.refusals.report()
+        known = {"breaker": str(self.breaker.state), "owed": len(self.owed), "refused": refused}
+        return known | {"detail": detail} if detail else known
+
     def forget_parent(self) -> None:
         """In a child after a fork: the tier is met anew."""
         self.breaker.forget_parent()
         self.owed.forget()
+        self.refusals.forget()
         self.stats.reset()
         self.identity, self.refused, self.passed_at = None, "", -inf
 

@@ -99,7 +99,8 @@ class Keeper(Forking):
         self._chain.order.measure()
 
     def replay(self, guard: Guard) -> int:
-        """Give a tier now what it lacks; how many entries. Raises `StoreError`."""
+        """Give a tier now what it lacks, and what it did not take before; how many entries. Raises `StoreError`."""
+        guard.refusals.hurry()
         return self._replay.run(guard)
 
     # Private
@@ -188,8 +189,7 @@ class Keeper(Forking):
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
         try:
-            if (guard.owed and guard.owed.debts(since)) or self._replay.told(guard):
-                self._replay.run(guard)
+            self._replay.pay(guard, since)
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
-from tiered.tiers.redis_errors import Late, Restarted, store_error
+from tiered.tiers.redis_errors import Late, Restarted, reason_of, store_error
 from tiered.tiers.redis_script import DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_together import SMALL, Together
 from tiered.tiers.redis_url import Target
@@ -250,7 +250,10 @@ class Link:
     def _failure(self, wire: Wire, error: BaseException, write: bool, *, sent: bool = True) -> BaseException:
         """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it."""
         if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
-            self._give_back(wire)
+            if reason_of(error) is Reason.FULL:
+                self._lose(wire)  # of a large command the server keeps the buffer with the connection: as much again
+            else:
+                self._give_back(wire)
         else:
             self._lose(wire)
             if not isinstance(error, TimeoutError | BlockingIOError):

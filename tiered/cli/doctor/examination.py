@@ -112,7 +112,7 @@ def _check_places(chain: Chain, options: Mapping[str, Any]) -> Iterator[Finding]
         return
     for guard in chain.guards:
         try:
-            yield journal.check_backlog(guard, chain.record.journal)
+            yield journal.check_backlog(chain, guard, chain.record.journal)
             identity = guard.tier.probe()
             yield journal.check_data(guard, chain.record.journal, identity)
             yield from journal.check_claim(chain, guard, options.get("namespace", "default"))
