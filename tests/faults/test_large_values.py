@@ -51,3 +51,11 @@ def test_convergence_of_all_but_a_value_that_redis_cannot_take(url: str) -> None
         eventually(lambda: not store.health()["redis"]["owed"], "what replaces it being taken")
         assert store.health()["redis"]["refused"] == []
     assert tiered("replay", url=url).returncode == 0
+
+
+def test_a_writer_of_what_redis_cannot_take_keeps_nobody_from_it(url: str) -> None:
+    with TieredBackend.from_url(url) as store:
+        (guard,) = store._core.chain.guards
+        for n in range(10):
+            assert store.set("large", [n, LARGE]).tiers["redis"] == "queued"
+        assert guard.breaker.transitions["open"] == 0

@@ -227,3 +227,27 @@ def test_without_a_journal_it_stays_owed(server: Server) -> None:
         (guard,) = store._core.chain.guards
         assert [debt.key for debt in guard.owed.debts()] == ["large"]
         assert store.get("large") == LARGE and store.lookup("small").tier == "cache"
+
+
+def test_large_writes_that_are_not_taken_do_not_open_the_breaker(a: Process) -> None:
+    for n in range(50):
+        assert a.store.set("large", [n, LARGE]).tiers["cache"] == "queued"
+        if n % 10 == 0:
+            a.look()
+    assert a.guard.breaker.closed and a.store.set("small", "new").tiers["cache"] == "ok"
+
+
+def test_a_cache_that_is_away_is_noticed_though_all_writes_are_large(a: Process) -> None:
+    """Their failures say nothing; that the keeper cannot put anything small then, does."""
+    a.cache.cut_off()
+    for n in range(6):  # at the first look the write is just under way
+        assert a.store.set("large", [n, LARGE]).tiers["cache"] == "queued"
+        a.look()
+    assert not a.guard.breaker.closed and set_aside(a) == []
+
+
+def test_many_small_writes_at_once_do_open_it(a: Process) -> None:
+    a.cache.cut_off()
+    for n in range(5):
+        a.store.set_many({f"k{i}": f"{n:500}" for i in range(500)})
+    assert not a.guard.breaker.closed

@@ -40,6 +40,9 @@ UNANSWERED: Final = _Unanswered("UNANSWERED")
 OWED: Final = _Unanswered("OWED")
 """The same: the tier was not asked, because the key was owed."""
 
+LARGE = 100_000
+"""Bytes of a frame above which a put may fail for its size: of its time, of the server's memory, of a limit."""
+
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
 
@@ -171,7 +174,7 @@ class Guard:
             try:
                 results = self.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=tell)
             except Exception as error:
-                self.failed("put", error, self._now() - began)
+                self.failed("put", error, self._now() - began, largest=max(len(frame) for _, frame in items))
             else:
                 self._went_well("put", began)
                 self._count_put(items, sum(results), tell)
@@ -285,8 +288,13 @@ class Guard:
         size = sum([len(frame) for _, frame in items])
         stats.written_bytes += size
 
-    def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
-        """Count a failure of the tier, and take it out of service when it is time."""
+    def failed(
+        self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0, largest: int = 0
+    ) -> None:
+        """Count a failure of the tier, and take it out of service when it is time.
+
+        Not for the failed put of a `largest` frame that is large: that is owed, and the keeper finds out whose fault it is.
+        """
         reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
@@ -300,6 +308,6 @@ class Guard:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"
                 logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
-        elif self.breaker.failure():
+        elif largest <= LARGE and self.breaker.failure():
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))
