@@ -6,11 +6,13 @@ hiredis itself. A plain socket keeps its time limit in the kernel, which saves a
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +26,10 @@ BUFFER = 65_536
 MAX_REPLY = 256 * 2**20
 """Bytes of a reply: whoever can write to Redis must not be able to fill the memory of who reads."""
 PATIENCE = 10
-"""A reply that keeps coming may take this many times the timeout, and no longer."""
+"""A reply that keeps coming, and a large command until it is answered, may take this many times the timeout, and no longer."""
+LARGE = 65_536
+SLOWEST = 10_000_000
+"""Bytes of a large command that a link has to carry in a second: its time is longer by that."""
 
 _MORE = object()
 
@@ -69,7 +74,10 @@ class Wire:
 
     def ask(self, packed: bytes) -> Any:
         """Send one command and return its reply; raises the server's error, `OSError` or `redis.ConnectionError`."""
-        self._send(packed)
+        if len(packed) > LARGE:
+            self._send_large(packed)
+        else:
+            self._send(packed)
         reply = self.reply()
         if isinstance(reply, Exception):
             raise reply
@@ -77,7 +85,11 @@ class Wire:
 
     def ask_many(self, packed: list[bytes]) -> list[Any]:
         """Send commands at once and return their replies; a server's error is returned in its place."""
-        self._send(b"".join(packed))
+        together = b"".join(packed)
+        if len(together) > LARGE:
+            self._send_large(together)
+        else:
+            self._send(together)
         return [self.reply() for _ in packed]
 
     def reply(self) -> Any:
@@ -120,6 +132,19 @@ class Wire:
         if self._came > self._most:
             raise TooLong(f"a reply of more than {self._most} bytes (max_reply_bytes)")
         return replies
+
+    def _send_large(self, packed: bytes) -> None:
+        """Send, and wait until the answer begins or only the timeout is left of the time."""
+        until = time.monotonic() + min(len(packed) / SLOWEST, (PATIENCE - 1) * self._timeout)
+        left = memoryview(packed)
+        while left:
+            with suppress(BlockingIOError, TimeoutError):  # no room for any of it within the timeout
+                left = left[self.sock.send(left) :]
+            if left and time.monotonic() > until:
+                raise TimeoutError("the command leaves too slowly")
+        answered = select.poll()
+        answered.register(self.sock, select.POLLIN)
+        answered.poll(max(0.0, until - time.monotonic()) * 1000)
 
     def close(self) -> None:
         """Close the connection; a late reply must never meet the next command."""
