@@ -69,9 +69,11 @@ class Service:
             state = tier.health()
             report[tier.name] = {"ok": state.ok, "detail": state.detail, **state.facts}
         for guard in self.chain.guards:
-            report[guard.name] |= guard.report()
-            if guard.refused:
-                report[guard.name] |= {"ok": False, "detail": guard.refused}
+            own, known = report[guard.name], guard.report()
+            report[guard.name] = own | known if own["ok"] else known | own
+        failure, record = self.chain.write_failure, report[self.chain.record.name]
+        if failure and record["ok"]:
+            record |= {"ok": False, "detail": f"the last write failed: {failure}"}
         return report
 
     def backup(self, path: str | Path) -> None:

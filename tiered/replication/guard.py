@@ -77,6 +77,8 @@ class Guard:
         self._told: set[Reason] = set()
         self.refused = ""
         """Why the tier stays out of service for good, if it does."""
+        self.why = ""
+        """Why it is out of service, or why it was the last time."""
 
     def get(self, space: Keyspace, key: str) -> Answer:
         """The frame under `key`, None for a miss, `UNANSWERED`, or `OWED`."""
@@ -220,9 +222,8 @@ class Guard:
         """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
         self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
-            self.breaker.trip()
-            message = "%s: more keys owed than can be counted; it will return under a new generation"
-            logger.warning(message, self.name, extra=transition("debts_lost", self.name))
+            self.trip(why := "more keys owed than can be counted; it will return under a new generation")
+            logger.warning("%s: %s", self.name, why, extra=transition("debts_lost", self.name))
 
     def owe_again(self, space: Keyspace, versions: Sequence[tuple[str, int]]) -> None:
         """Owe what was read past the tier because it was `OWED`, but not what the tier was given meanwhile.
@@ -253,7 +254,14 @@ class Guard:
         """What `health` says of it beside what the tier says of itself."""
         refused, detail = self.refusals.report()
         known = {"breaker": str(self.breaker.state), "owed": len(self.owed), "refused": refused}
+        if self.refused or not self.breaker.closed:
+            return known | {"ok": False, "detail": self.refused or f"out of service: {self.why}"}
         return known | {"detail": detail} if detail else known
+
+    def trip(self, why: str) -> None:
+        """Take the tier out of service now."""
+        self.why = why
+        self.breaker.trip()
 
     def forget_parent(self) -> None:
         """In a child after a fork: the tier is met anew."""
@@ -261,7 +269,7 @@ class Guard:
         self.owed.forget()
         self.refusals.forget()
         self.stats.reset()
-        self.identity, self.refused, self.passed_at = None, "", -inf
+        self.identity, self.refused, self.why, self.passed_at = None, "", "", -inf
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
@@ -300,7 +308,7 @@ class Guard:
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
         if reason is Reason.RESTARTED:
-            self.breaker.trip()
+            self.trip("restarted or replaced, until it was repaired")
             message = "%s: restarted or replaced; out of service until it was repaired"
             logger.warning(message, self.name, extra=transition("opened", self.name, op=op, error=reason))
         elif not reason.trips_breaker:
@@ -309,5 +317,6 @@ class Guard:
                 message = "%s: does not do what it is asked (told once): %s"
                 logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
         elif largest <= LARGE and self.breaker.failure():
+            self.why = told
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))

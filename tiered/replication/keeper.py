@@ -115,9 +115,8 @@ class Keeper(Forking):
                 if error.tier == self._chain.record.name:
                     raise
                 guard.stats.failed("probe", error.reason)
-                guard.breaker.trip()
+                guard.trip(told := without_tier(error, guard.name))
                 message, facts = "%s: out of service from the start: %s", {"op": "probe", "error": error.reason}
-                told = without_tier(error, guard.name)
                 logger.warning(message, guard.name, told, extra=transition("opened", guard.name, **facts))
         self._watch()
         self._met = True
@@ -207,12 +206,9 @@ class Keeper(Forking):
             replayed = self._replay.run(guard)
         except (StoreError, ConfigError) as error:
             guard.breaker.probe_failed()
-            logger.log(
-                logging.ERROR if isinstance(error, ConfigError) else logging.INFO,
-                "%s: still out of service: %s",
-                guard.name,
-                without_tier(error, guard.name),
-            )
+            guard.why = without_tier(error, guard.name)
+            level = logging.ERROR if isinstance(error, ConfigError) else logging.INFO
+            logger.log(level, "%s: still out of service: %s", guard.name, guard.why)
             return
         except BaseException:  # of a third party's tier, or a bug: half-open, it would never be probed again
             guard.breaker.probe_failed()
@@ -273,8 +269,7 @@ class Keeper(Forking):
             for space in self._chain.spaces():
                 self._claim(guard, space)
         except ConfigError as error:
-            guard.breaker.trip()
-            told = without_tier(error, guard.name)
+            guard.trip(told := without_tier(error, guard.name))
             logger.error("%s: out of service: %s", guard.name, told, extra=transition("opened", guard.name, op="claim"))
 
     def _claim(self, guard: Guard, space: Space) -> None:
