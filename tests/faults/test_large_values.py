@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import tiered
+from tests.redis_topologies import RedisCluster
 from tests.servers import RedisServer
 from tests.waiting import eventually
-from tiered import TieredBackend
+from tiered import FileTier, RedisTier, TieredBackend
 
 pytestmark = pytest.mark.faults
 
@@ -59,3 +60,19 @@ def test_a_writer_of_what_redis_cannot_take_keeps_nobody_from_it(url: str) -> No
         for n in range(10):
             assert store.set("large", [n, LARGE]).tiers["redis"] == "queued"
         assert guard.breaker.transitions["open"] == 0
+
+
+def test_convergence_of_a_cluster_but_for_what_a_master_cannot_take(tmp_path: Path) -> None:
+    cluster = RedisCluster(masters=1)
+    try:
+        for server in cluster.masters:
+            cluster.ask(server, "CONFIG", "SET", "maxmemory", "4mb")
+        far = RedisTier(cluster.url, timeout=1, connect_timeout=1)
+        with TieredBackend([far, FileTier(tmp_path / "data")]) as store:
+            (guard,) = store._core.chain.guards
+            store.set("large", LARGE)
+            guard.trip("whatever for")
+            eventually(lambda: guard.breaker.closed and guard.refusals.all(), "the return of the cluster")
+            eventually(lambda: store.set("small", 1).tiers["redis"] == "ok", "a small write that it takes")
+    finally:
+        cluster.stop()

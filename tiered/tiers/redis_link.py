@@ -121,7 +121,7 @@ class Link:
             replies = wire.ask_many(list(commands))
         except BaseException as error:
             raise self._failure(wire, error, write) from error
-        self._give_back(wire)
+        self._lose(wire) if any(map(_is_full, replies)) else self._give_back(wire)
         return replies
 
     def at(self, name: str) -> Link:
@@ -248,12 +248,9 @@ class Link:
                 self._returned.notify()
 
     def _failure(self, wire: Wire, error: BaseException, write: bool, *, sent: bool = True) -> BaseException:
-        """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it."""
+        """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it, and that it is full."""
         if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
-            if reason_of(error) is Reason.FULL:
-                self._lose(wire)  # of a large command the server keeps the buffer with the connection: as much again
-            else:
-                self._give_back(wire)
+            self._lose(wire) if _is_full(error) else self._give_back(wire)
         else:
             self._lose(wire)
             if not isinstance(error, TimeoutError | BlockingIOError):
@@ -352,6 +349,11 @@ class Link:
     def _check_open(self, failed: type[StoreError]) -> None:
         if self._closed:
             raise failed("closed; build a new one", tier=self.name)
+
+
+def _is_full(reply: object) -> bool:
+    """Whether a server has no room. It keeps the buffer of a large command with its connection: as much again."""
+    return isinstance(reply, ResponseError) and reason_of(reply) is Reason.FULL
 
 
 def _facts(info: Any) -> dict[str, str]:
