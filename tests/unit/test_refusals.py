@@ -73,14 +73,15 @@ def test_an_entry_that_is_not_taken_keeps_no_other_out(a: Process, b: Process) -
 
 
 def test_what_was_pending_only_once_is_owed_when_it_is_set_aside(a: Process, b: Process) -> None:
-    """R12: else the breaker closes over the old value."""
+    """R9, R12: nobody has to look a second time to know it."""
     b.guard.breaker.trip()
     a.guard.breaker.trip()
     a.store.set("large", LARGE)
     assert not b.owes("large")
     b.clock.advance(60)
     b.look()
-    assert b.guard.breaker.closed and b.store.get("large") == LARGE
+    assert b.guard.breaker.closed and b.owes("large") and set_aside(b) == ["large"]
+    assert b.store.get("large") == LARGE
 
 
 def test_it_is_tried_again_after_pauses_that_double(a: Process, tries: Callable[[], int]) -> None:
