@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, TieredBackend
-from tiered.errors import NotApplied, Reason
+from tiered.errors import Ambiguous, NotApplied, Reason
 from tiered.replication.guard import Guard
 from tiered.testing.chaos import Faults, FaultyTier
 from tiered.tiers.base import Record, Tier
@@ -40,6 +40,8 @@ class Cache(FaultyTier):
         self.before_put: Hook | None = None
         self.before_probe: Hook | None = None
         self.claimed = self.notes = self.refused = 0
+        self.most = 2**40
+        """Bytes: what is more runs into a timeout, the rest of its batch with it."""
 
     def cut_off(self) -> None:
         self.faults = Faults(before=1)
@@ -59,8 +61,10 @@ class Cache(FaultyTier):
         hook, self.before_put = self.before_put, None
         if hook is not None:
             hook()
+        if sum(len(frame) for _, frame in items) > self.most:
+            raise Ambiguous("no answer in time", tier=self.name, reason=Reason.TIMEOUT)
         accepted = super().put_many(scope, items, **options)
-        self.puts += [key for key, _ in items]
+        self.puts += [key for key, _ in items if key]  # without one: whether it takes anything
         return accepted
 
     def probe(self) -> str:

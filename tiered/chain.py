@@ -26,6 +26,7 @@ from tiered.errors import (
     StoreUnavailable,
     TieredError,
     Unreadable,
+    without_tier,
 )
 from tiered.forks import Forking, register
 from tiered.observability.observed import OBSERVED
@@ -139,6 +140,7 @@ class Chain(Forking):
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats.of(RECORD_OPS)
         self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
+        self._unwritten = ("", 0)
         self.closed = False
         self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
@@ -169,6 +171,7 @@ class Chain(Forking):
             self.memory.forget_all()
         self.trust.forget()
         self.order.forget()
+        self._unwritten = ("", 0)
         for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
             stats.reset()
         for guard in self.guards:
@@ -185,6 +188,21 @@ class Chain(Forking):
         if not isinstance(self.record, Inventory):
             raise ConfigError(f"{self.record.name}: this store of record cannot list its namespaces; name one")
         return sorted(self.record.namespaces())
+
+    def not_written(self, error: StoreError, seconds: float) -> None:
+        """The record did not do a write, after so long."""
+        self.record_stats.failed("commit", error.reason, seconds)
+        if error.reason is not Reason.TOO_LARGE:  # that says nothing of other writes
+            self._unwritten = (without_tier(error, self.record.name), self._commits())
+
+    @property
+    def write_failure(self) -> str:
+        """Why the record did not do the last write that it was asked for; "" if it did."""
+        why, number = self._unwritten
+        return why if number == self._commits() else ""
+
+    def _commits(self) -> int:
+        return sum(self.record_stats.durations["commit"].counts)
 
     def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
         """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""

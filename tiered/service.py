@@ -63,15 +63,17 @@ class Service:
         }
 
     def health(self) -> dict[str, Any]:
-        """Per tier: whether it is well, its breaker, how many keys it is owed."""
+        """Per tier: whether it is well, its breaker, how many keys it is owed, and which of them it does not take."""
         report: dict[str, Any] = {}
         for tier in self.tiers:
             state = tier.health()
             report[tier.name] = {"ok": state.ok, "detail": state.detail, **state.facts}
         for guard in self.chain.guards:
-            report[guard.name] |= {"breaker": str(guard.breaker.state), "owed": len(guard.owed)}
-            if guard.refused:
-                report[guard.name] |= {"ok": False, "detail": guard.refused}
+            own, known = report[guard.name], guard.report()
+            report[guard.name] = own | known if own["ok"] else known | own
+        failure, record = self.chain.write_failure, report[self.chain.record.name]
+        if failure and record["ok"]:
+            record |= {"ok": False, "detail": f"the last write failed: {failure}"}
         return report
 
     def namespaces(self) -> list[str]:

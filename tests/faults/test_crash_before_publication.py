@@ -31,7 +31,7 @@ def test_convergence_a_process_killed_at_any_command_to_redis_is_repaired_by_the
                 store.set("k", "old")
             before = frame(raw)
             done = finish(
-                injecting(f"sendto:signal=SIGKILL:when={n}", program("publish", f"{url},{file_url(directory)}"))
+                injecting(f"write:signal=SIGKILL:when={n}", program("publish", f"{url},{file_url(directory)}"))
             )
             assert done.returncode in (0, -signal.SIGKILL), done.stderr
             with TieredBackend([FileTier(directory)]) as record:

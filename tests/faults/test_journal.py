@@ -95,7 +95,7 @@ def test_a_writer_killed_between_any_two_steps_leaves_no_old_value(
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("call", ["sendto", "pwrite64"])
+@pytest.mark.parametrize("call", ["write", "pwrite64"])
 def test_a_writer_killed_at_any_command_and_any_write_to_the_disk_is_repaired(
     open_store: Callable[..., TieredBackend],
     redis_server: RedisServer,

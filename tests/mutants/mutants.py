@@ -9,6 +9,7 @@ UNIT = (
     "tests/unit/test_keeper.py",
     "tests/unit/test_outlook.py",
     "tests/unit/test_replay.py",
+    "tests/unit/test_refusals.py",
 )
 PARTS = (
     "tests/unit/test_inflight.py",
@@ -275,6 +276,8 @@ MUTANTS = [
            "proven + self.staleness if since <= proven else since", "proven + self.staleness", PARTS),
     Mutant("R12", "debts that were not counted leave the tier in service", _R + "guard.py",
            "if self.owed.lost and self.breaker.closed:", "if False:", UNIT),
+    Mutant("R12", "what is set aside is not owed", _R + "guard.py",
+           "        self.owe(namespace, key, version_of(frame))\n        self.stats.failed(OTHER", "        self.stats.failed(OTHER", UNIT),
     Mutant("R12", "a debt whose mark is pending is settled", _R + "replay.py",
            "if (debt.namespace, debt.key) not in pending:", "if True:", UNIT),
     Mutant("R13", "the record is asked before the intent is durable", "tiered/tiers/journaled.py",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
+from tiered.cli.condition import chain_of
 from tiered.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ EXAMPLES = """examples:
   tiered repair --apply           mend it
   tiered replay                   write now what cache tiers have missed; a running bot does so by itself
 
-Exit code 0 if all agree, 1 if faults are left, 2 if it cannot run like this, 3 if a tier cannot be reached."""
+Exit code 0 if all agree, 1 if faults are left (replay: if a tier does not take something), 2 if it cannot run like this, 3 if a tier cannot be reached."""
 
 MEANS = {
     "pending": "behind, and known to be: not read there until it was replayed",
@@ -81,7 +83,10 @@ def _replay(store: Any, args: argparse.Namespace) -> int:
     else:
         for tier, number in replayed.items():
             print(f"{tier}: {number:,} replayed")
-    return OK
+    left = [(guard.name, it) for guard in chain_of(store).guards for it in guard.refusals.all()]
+    for tier, refusal in left:
+        print(f"tiered: {tier} does not take {refusal}", file=sys.stderr)
+    return PROBLEMS if left else OK
 
 
 def _watched(work: Callable[..., Report], args: argparse.Namespace, **options: bool) -> Report:

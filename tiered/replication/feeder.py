@@ -66,7 +66,7 @@ class Feeder(Forking):
                 else:
                     logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
             else:
-                done = done and not guard.owed
+                done = done and not self._replay.due(guard, guard.owed.debts())
         return done
 
     def _start(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
@@ -18,6 +18,7 @@ from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
 from tiered.replication.owed import Owed
+from tiered.replication.refusals import Refusals
 from tiered.tiers.base import CacheTier, Enumerable, Later
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ UNANSWERED: Final = _Unanswered("UNANSWERED")
 """Not a miss: the tier failed, or was not asked."""
 OWED: Final = _Unanswered("OWED")
 """The same: the tier was not asked, because the key was owed."""
+
+LARGE = 100_000
+"""Bytes of a frame above which a put may fail for its size: of its time, of the server's memory, of a limit."""
 
 Answer = bytes | None | _Unanswered
 _Result = TypeVar("_Result")
@@ -61,6 +65,7 @@ class Guard:
         self._now = clock.monotonic
         self._asked: Callable[[str, str, Later], Future[bytes | None] | None] | None = getattr(tier, "asked", None)
         self.owed = Owed(now=self._now)
+        self.refusals = Refusals(self.owed, now=self._now)
         self.stats = TierStats.of(CACHE_OPS)
         self._get_took = self.stats.durations["get"].observe
         self.identity: str | None = None
@@ -72,6 +77,8 @@ class Guard:
         self._told: set[Reason] = set()
         self.refused = ""
         """Why the tier stays out of service for good, if it does."""
+        self.why = ""
+        """Why it is out of service, or why it was the last time."""
 
     def get(self, space: Keyspace, key: str) -> Answer:
         """The frame under `key`, None for a miss, `UNANSWERED`, or `OWED`."""
@@ -169,7 +176,7 @@ class Guard:
             try:
                 results = self.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=tell)
             except Exception as error:
-                self.failed("put", error, self._now() - began)
+                self.failed("put", error, self._now() - began, largest=max(len(frame) for _, frame in items))
             else:
                 self._went_well("put", began)
                 self._count_put(items, sum(results), tell)
@@ -215,9 +222,8 @@ class Guard:
         """The tier may lack these; when debts can no longer be counted, it is taken out of service."""
         self.owed.add(namespace, versions)
         if self.owed.lost and self.breaker.closed:
-            self.breaker.trip()
-            message = "%s: more keys owed than can be counted; it will return under a new generation"
-            logger.warning(message, self.name, extra=transition("debts_lost", self.name))
+            self.trip(why := "more keys owed than can be counted; it will return under a new generation")
+            logger.warning("%s: %s", self.name, why, extra=transition("debts_lost", self.name))
 
     def owe_again(self, space: Keyspace, versions: Sequence[tuple[str, int]]) -> None:
         """Owe what was read past the tier because it was `OWED`, but not what the tier was given meanwhile.
@@ -229,12 +235,41 @@ class Guard:
         held = {key: version_of(answer) for key, answer in answers.items() if isinstance(answer, bytes)}
         self.owe_many(space.name, [(key, version) for key, version in versions if held.get(key, 0) < version])
 
+    def set_aside(self, namespace: str, item: tuple[str, bytes], error: StoreError) -> None:
+        """The tier takes other entries but not this one, which stays owed (R9, R12) and keeps it from no other key."""
+        key, frame = item
+        self.owe(namespace, key, version_of(frame))
+        self.stats.failed(OTHER, error.reason)
+        self.stats.replays_failed += 1
+        if self.refusals.add(namespace, key, frame, told := without_tier(error, self.name)):
+            message = (
+                "%s: does not take %.100r of namespace %s (%d bytes), which is answered from below until it does: %s"
+            )
+            facts = {"namespace": namespace, "error": error.reason}
+            logger.warning(
+                message, self.name, key, namespace, len(frame), told, extra=transition("set_aside", self.name, **facts)
+            )
+
+    def report(self) -> dict[str, Any]:
+        """What `health` says of it beside what the tier says of itself."""
+        refused, detail = self.refusals.report()
+        known = {"breaker": str(self.breaker.state), "owed": len(self.owed), "refused": refused}
+        if self.refused or not self.breaker.closed:
+            return known | {"ok": False, "detail": self.refused or f"out of service: {self.why}"}
+        return known | {"detail": detail} if detail else known
+
+    def trip(self, why: str) -> None:
+        """Take the tier out of service now."""
+        self.why = why
+        self.breaker.trip()
+
     def forget_parent(self) -> None:
         """In a child after a fork: the tier is met anew."""
         self.breaker.forget_parent()
         self.owed.forget()
+        self.refusals.forget()
         self.stats.reset()
-        self.identity, self.refused, self.passed_at = None, "", -inf
+        self.identity, self.refused, self.why, self.passed_at = None, "", "", -inf
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
@@ -261,14 +296,19 @@ class Guard:
         size = sum([len(frame) for _, frame in items])
         stats.written_bytes += size
 
-    def failed(self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0) -> None:
-        """Count a failure of the tier, and take it out of service when it is time."""
+    def failed(
+        self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0, largest: int = 0
+    ) -> None:
+        """Count a failure of the tier, and take it out of service when it is time.
+
+        Not for the failed put of a `largest` frame that is large: that is owed, and the keeper finds out whose fault it is.
+        """
         reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
             logger.exception("%s: %s raised %s, which is no StoreError", self.name, op, type(error).__name__)
         if reason is Reason.RESTARTED:
-            self.breaker.trip()
+            self.trip("restarted or replaced, until it was repaired")
             message = "%s: restarted or replaced; out of service until it was repaired"
             logger.warning(message, self.name, extra=transition("opened", self.name, op=op, error=reason))
         elif not reason.trips_breaker:
@@ -276,6 +316,7 @@ class Guard:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"
                 logger.warning(message, self.name, told, extra=transition("refused", self.name, op=op, error=reason))
-        elif self.breaker.failure():
+        elif largest <= LARGE and self.breaker.failure():
+            self.why = told
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))

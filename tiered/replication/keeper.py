@@ -57,7 +57,6 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[tuple[str, str], float] = {}
         self._tickets: dict[str, int] = {}
-        self._why: dict[str, str] = {}
         """What was told last of why a tier is out of service."""
         self._notes = Notes(self._chain)
 
@@ -105,7 +104,8 @@ class Keeper(Forking):
         self._chain.order.measure()
 
     def replay(self, guard: Guard) -> int:
-        """Give a tier now what it lacks; how many entries. Raises `StoreError`."""
+        """Give a tier now what it lacks, and what it did not take before; how many entries. Raises `StoreError`."""
+        guard.refusals.hurry()
         return self._replay.run(guard)
 
     # Private
@@ -131,9 +131,8 @@ class Keeper(Forking):
                 if error.tier == self._chain.record.name:
                     raise
                 guard.stats.failed("probe", error.reason)
-                guard.breaker.trip()
+                guard.trip(told := without_tier(error, guard.name))
                 message, facts = "%s: out of service from the start: %s", {"op": "probe", "error": error.reason}
-                told = without_tier(error, guard.name)
                 logger.warning(message, guard.name, told, extra=transition("opened", guard.name, **facts))
         self._watch()
         self._met = True
@@ -211,8 +210,7 @@ class Keeper(Forking):
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
         try:
-            if (guard.owed and guard.owed.debts(since)) or self._replay.told(guard):
-                self._replay.run(guard)
+            self._replay.pay(guard, since)
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)
@@ -236,15 +234,15 @@ class Keeper(Forking):
             guard.breaker.probe_failed()
             raise
         guard.breaker.close()
-        self._why.pop(guard.name, None)
+        guard.why = ""
         message = "%s: in service again, %d writes replayed"
         logger.warning(message, guard.name, replayed, extra=transition("closed", guard.name, replayed=replayed))
 
     def _tell_why(self, guard: Guard, error: Exception) -> None:
         """A probe that ends as the one before is no news."""
         told = without_tier(error, guard.name)
-        if told != self._why.get(guard.name):
-            self._why[guard.name] = told
+        if told != guard.why:
+            guard.why = told
             level = logging.ERROR if isinstance(error, ConfigError) else logging.INFO
             logger.log(level, "%s: still out of service: %s", guard.name, told)
 
@@ -297,8 +295,7 @@ class Keeper(Forking):
                 if now >= until.get((name, space.name), 0.0):
                     self._claim(guard, space)
         except ConfigError as error:
-            guard.breaker.trip()
-            told = self._why[guard.name] = without_tier(error, guard.name)
+            guard.trip(told := without_tier(error, guard.name))
             logger.error("%s: out of service: %s", guard.name, told, extra=transition("opened", guard.name, op="claim"))
 
     def _claim(self, guard: Guard, space: Space) -> None:

@@ -45,7 +45,7 @@ class Notes:
             return
         line, place = record.history()
         if guard.name in self._seen and not record.knows(self._seen[guard.name]):
-            guard.breaker.trip()
+            guard.trip(f"{record.name} was put back to an older state")
             message = "%s: out of service until it starts anew: %s was put back to an older state"
             logger.warning(message, guard.name, record.name, extra=transition("opened", guard.name, op="note"))
             return

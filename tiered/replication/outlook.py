@@ -68,6 +68,5 @@ class Outlook:
         """Another process may have found another server, or the journal's limit was passed: then start anew, too."""
         guard = self._guard
         if guard.breaker.closed and guard.identity is not None and journal.adopted(guard.name) != guard.identity:
-            guard.breaker.trip()
-            message = "%s: another process found other data there, or marks were given up"
-            logger.warning(message, guard.name, extra=transition("opened", guard.name, op="look"))
+            guard.trip(why := "another process found other data there, or marks were given up")
+            logger.warning("%s: %s", guard.name, why, extra=transition("opened", guard.name, op="look"))

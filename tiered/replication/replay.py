@@ -16,6 +16,11 @@ from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
 BATCH = 500
 ATTEMPTS = 5
 """At giving absences a version, while others write these keys."""
+SET_ASIDE = 10
+"""Entries of a batch that the tier may fail to take, at most, before that is its own failure: each may cost a timeout,
+and the keeper has to look meanwhile."""
+NOBODYS = 0
+"""A generation that no namespace ever has."""
 PATIENCE = 10.0
 """Seconds for which others hold the right to replay until one replays without: a holder that was stopped (SIGSTOP, a
 frozen container) keeps it, and no mark would ever be replayed."""
@@ -34,7 +39,8 @@ class Replay:
         """Pay what `guard` is owed; how many entries were put. Raises `StoreError` of the tier or of the record.
 
         Marks are replayed by one process of the directory at a time, unless that takes too long. A debt whose key has no
-        mark is paid: each write is marked until the tier has accepted it, or something newer.
+        mark is paid: each write is marked until the tier has accepted it, or something newer. What the tier does not take,
+        though it takes other entries, is set aside: it stays owed, and is tried again later.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
         try:
@@ -44,6 +50,18 @@ class Replay:
             guard.stats.replays_failed += count
             raise
 
+    def pay(self, guard: Guard, until: int) -> None:
+        """`run`, if there is anything to give of what was owed at ticket `until`. Raises `StoreError`."""
+        debts, journal = guard.owed.debts(until), self._chain.record.journal
+        if self.due(guard, debts):
+            self.run(guard)
+        elif debts and journal is not None:  # all of it was set aside here, and others may have had it taken
+            self._settle(guard, debts, journal)
+
+    def due(self, guard: Guard, debts: Sequence[Debt]) -> bool:
+        """Whether there is anything to give now, of `debts` or of what others told."""
+        return any(not guard.refusals.waits(it.namespace, it.key) for it in debts) or bool(self._told(guard))
+
     def _pay(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> int:
         with journal.replaying(guard.name) as mine:
             replayed = self._marks(guard, journal) if mine or self._overdue(guard.name) else 0
@@ -51,6 +69,11 @@ class Replay:
                 self._refused.pop(guard.name, None)
             journal.flush()
         replayed += self._of_other_hosts(guard)
+        self._settle(guard, debts, journal)
+        return replayed
+
+    def _settle(self, guard: Guard, debts: Sequence[Debt], journal: Journal) -> None:
+        """What is not pending any more is not owed, whoever has put it."""
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
             pending = journal.still_pending(guard.name, [(it.namespace, it.key) for it in batch])
@@ -60,7 +83,6 @@ class Replay:
             for debt in batch:
                 if (debt.namespace, debt.key) not in pending:
                     guard.owed.settle(debt)
-        return replayed
 
     def _overdue(self, tier: str) -> bool:
         now = self._chain.clock.monotonic()
@@ -74,46 +96,84 @@ class Replay:
         replayed, above = 0, 0
         while marks := journal.pending(guard.name, limit=BATCH, above=above):
             above = marks[-1].at
-            replayed += self._put(guard, ((it.namespace, it.key) for it in marks))
-            journal.confirm(marks)
+            taken = self._put(guard, ((it.namespace, it.key) for it in marks))
+            journal.confirm([it for it in marks if (it.namespace, it.key) in taken])
+            replayed += len(taken)
             if len(marks) < BATCH:
                 break
         return replayed
 
-    def told(self, guard: Guard) -> list[Notice]:
+    def _told(self, guard: Guard) -> list[Notice]:
         """What a process of some host could not put, but this one perhaps can."""
-        return [] if self._hosts is None or self._chain.record.journal is None else self._hosts.notices(guard.name)
+        if self._hosts is None or self._chain.record.journal is None:
+            return []
+        return [it for it in self._hosts.notices(guard.name) if not guard.refusals.waits(it.namespace, it.key)]
 
     def _of_other_hosts(self, guard: Guard) -> int:
         """The notices are seen before the record is read, so they say nothing newer than what is put."""
-        notices = self.told(guard)
+        notices = self._told(guard)
         if self._hosts is None or not notices:
             return 0
-        replayed = self._put(guard, (it[:2] for it in notices))
-        self._hosts.settle(guard.name, notices)
-        return replayed
+        taken = self._put(guard, (it[:2] for it in notices))
+        self._hosts.settle(guard.name, [it for it in notices if it[:2] in taken])
+        return len(taken)
 
     def _without_journal(self, guard: Guard, debts: Sequence[Debt]) -> int:
         replayed = 0
         for start in range(0, len(debts), BATCH):
             batch = debts[start : start + BATCH]
-            replayed += self._put(guard, ((it.namespace, it.key) for it in batch))
+            taken = self._put(guard, ((it.namespace, it.key) for it in batch))
             for debt in batch:
-                guard.owed.settle(debt)
+                if (debt.namespace, debt.key) in taken:
+                    guard.owed.settle(debt)
+            replayed += len(taken)
         return replayed
 
-    def _put(self, guard: Guard, keys: Iterable[tuple[str, str]]) -> int:
-        """Put the record's present entries, expired ones and absences included, and tell everybody."""
+    def _put(self, guard: Guard, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Put the record's present entries, expired ones and absences included, and tell everybody; what the tier took."""
         wanted: dict[str, list[str]] = defaultdict(list)
         for namespace, key in keys:
-            wanted[namespace].append(key)
-        for namespace, names in wanted.items():
-            since = monotonic()
-            generation, items = self._entries(guard, namespace, names)
-            if items:
-                results = guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
-                guard.stats.count_replay(items, sum(results))
-        return sum(map(len, wanted.values()))
+            if not guard.refusals.waits(namespace, key):
+                wanted[namespace].append(key)
+        return {(namespace, key) for namespace, names in wanted.items() for key in self._offer(guard, namespace, names)}
+
+    def _offer(self, guard: Guard, namespace: str, keys: list[str]) -> list[str]:
+        """`_put` in one namespace: together, and where that fails in a tier that is well, one by one."""
+        since = monotonic()
+        generation, items = self._entries(guard, namespace, keys)
+        try:
+            results = guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
+        except StoreError as error:
+            if not self._takes_others(guard, namespace):
+                raise
+            if len(keys) > 1:
+                return self._one_by_one(guard, namespace, keys, error)
+            guard.set_aside(namespace, items[0], error)
+            return []
+        guard.stats.count_replay(items, sum(results))
+        return keys
+
+    def _one_by_one(self, guard: Guard, namespace: str, keys: list[str], error: StoreError) -> list[str]:
+        taken, left = list[str](), 0
+        for key in keys:
+            one = self._offer(guard, namespace, [key])
+            taken += one
+            left += not one
+            if left > SET_ASIDE:
+                raise error
+        return taken
+
+    def _takes_others(self, guard: Guard, namespace: str) -> bool:
+        """Whether the tier takes a small entry now, which nobody reads; else it is the tier that is not well."""
+        if not guard.tier.health().ok:
+            return False
+        now = self._chain.clock.now()
+        grave = self._grave(namespace, "").seal(now)  # newer than the last: else nothing would be written
+        try:
+            guard.tier.put_many(f"{namespace}:{NOBODYS}", [("", grave)], since=monotonic())
+        except StoreError:
+            return False
+        return True
 
     def _entries(self, guard: Guard, namespace: str, keys: list[str]) -> tuple[int, list[tuple[str, bytes]]]:
         """The record's generation and what it has, with a tombstone that says since when for what it has not (R16)."""

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
-from tiered.tiers.redis_errors import Late, Restarted, store_error
+from tiered.tiers.redis_errors import Late, Restarted, reason_of, store_error
 from tiered.tiers.redis_script import BATCH, DISCARD, LATE, PUT, Put, Script, put_arguments
 from tiered.tiers.redis_together import SMALL, Together
 from tiered.tiers.redis_url import Target
@@ -134,7 +134,7 @@ class Link:
             replies = wire.ask_many(list(commands))
         except BaseException as error:
             raise self._failure(wire, error, write) from error
-        self._give_back(wire)
+        self._lose(wire) if any(map(_is_full, replies)) else self._give_back(wire)
         return replies
 
     def at(self, name: str) -> Link:
@@ -266,9 +266,9 @@ class Link:
                 self._returned.notify()
 
     def _failure(self, wire: Wire, error: BaseException, write: bool, *, sent: bool = True) -> BaseException:
-        """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it."""
+        """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it, and that it is full."""
         if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
-            self._give_back(wire)
+            self._lose(wire) if _is_full(error) else self._give_back(wire)
         else:
             self._lose(wire)
             if not isinstance(error, TimeoutError):
@@ -359,6 +359,11 @@ class Link:
     def _check_open(self, failed: type[StoreError]) -> None:
         if self._closed:
             raise failed("closed; build a new one", tier=self.name)
+
+
+def _is_full(reply: object) -> bool:
+    """Whether a server has no room. It keeps the buffer of a large command with its connection: as much again."""
+    return isinstance(reply, ResponseError) and reason_of(reply) is Reason.FULL
 
 
 def _facts(info: Any) -> dict[str, str]:

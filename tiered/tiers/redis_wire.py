@@ -9,6 +9,7 @@ debugger lets come while a server hangs.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import time
@@ -26,7 +27,12 @@ BUFFER = 65_536
 MAX_REPLY = 256 * 2**20
 """Bytes of a reply: whoever can write to Redis must not be able to fill the memory of who reads."""
 PATIENCE = 10
-"""A command that keeps going out, a reply that keeps coming: each may take this many times the timeout, and no longer."""
+"""A reply that keeps coming, and a large command until it is answered, may take this many times the timeout, and no longer."""
+LARGE = 65_536
+SLOWEST = 10_000_000
+"""Bytes of a large command that a link has to carry in a second: its time is longer by that."""
+
+MOMENT = 0.001
 
 _MORE = object()
 
@@ -76,10 +82,12 @@ class Wire:
 
     def ask_patiently(self, packed: bytes, limits: int) -> Any:
         """As `ask`, within so many time limits: for what the server is busy with for long."""
-        self.sock.settimeout(limits * self._timeout)
+        timeout, self._timeout = self._timeout, limits * self._timeout
         try:
+            self.waits(True)
             return self.ask(packed)
         finally:
+            self._timeout = timeout
             self.waits(True)
 
     def ask_many(self, packed: list[bytes]) -> list[Any]:
@@ -143,13 +151,23 @@ class Wire:
 
     def _send_plain(self, packed: bytes) -> None:
         sent = self.post(packed)
-        if sent < len(packed):
-            self._send_waiting(memoryview(packed)[sent:])
+        if sent < len(packed) or sent > LARGE:
+            self._send_waiting(packed, sent)
 
-    def _send_waiting(self, rest: bytes | memoryview) -> None:
-        """Send as the server takes it."""
-        rest, end = memoryview(rest), time.monotonic() + PATIENCE * self._timeout
-        while rest:
-            rest = rest[self.sock.send(rest[:BUFFER]) :]
-            if time.monotonic() > end:
-                raise TimeoutError("the server takes the command, but too slowly")
+    def _send_waiting(self, packed: bytes, sent: int = 0) -> None:
+        """Send the rest as the server takes it, and of a large one wait until the answer begins: that has the timeout still."""
+        left, size = memoryview(packed)[sent:], len(packed)
+        extra = min(size / SLOWEST, (PATIENCE - 1) * self._timeout) if size > LARGE else 0.0
+        end = time.monotonic() + extra + self._timeout
+        try:
+            while left:
+                self.sock.settimeout(max(end - time.monotonic(), MOMENT))
+                left = left[self.sock.send(left[:BUFFER]) :]
+                if time.monotonic() > end:
+                    raise TimeoutError("the server takes the command, but too slowly")
+        finally:
+            self.waits(True)
+        if extra:
+            answered = select.poll()
+            answered.register(self.sock, select.POLLIN)
+            answered.poll(max(0.0, end - self._timeout - time.monotonic()) * 1000)

@@ -23,6 +23,8 @@ from tests.model.protocol.state import (
 from tests.model.protocol.writes import over
 
 NONE = (0, 0)
+ALONE = ("fails", "times out")
+"""What may happen to a put while Redis takes others."""
 
 
 def steps(m: Model, w: World, i: int) -> Steps:
@@ -120,6 +122,9 @@ def _put(m: Model, w: World, i: int) -> Steps:
         if outcome != OK:
             p = after.processes[i]
             p = p._replace(keeper=IDLE, doubt=min(1, p.doubt))
+            if m.scenario.refuses and op.attempt and outcome in ALONE:
+                aside = owe(p, op.frame.version)._replace(keeper=Op("keeper", "close"))
+                yield f"{who}'s put {outcome} and is set aside", after.process(i, aside)
             p = p._replace(breaker=OPEN) if op.attempt else p
             yield f"{who}'s put {outcome}", after.process(i, p)
         else:

@@ -46,6 +46,8 @@ class Scenario:
     """The processes whose keepers look at the record at any time; the others' only within δ and at the end."""
     lazy: bool = False
     """Confirmations wait for a step of their own; else they reach the record together with the put."""
+    refuses: bool = False
+    """What Redis does not take may be set aside: the breaker closes over it."""
     forgets: bool = False
     """The record's files may be put back to an older copy."""
     promises: tuple[int, ...] = (3, 4, 7)

@@ -41,6 +41,13 @@ SCENARIOS = {
         Scenario("paid meanwhile", ({"get": 3}, {"set": 1}), {"fail": 1, "A.forget": 2}, keepers=(0,), threads=1),
         Scenario("half-open", ({"get": 2}, {"set": 1}), {"A.trip": 1, "A.forget": 1}, threads=1),
         Scenario("breaker", ({"get": 2}, {"set": 1}), {"fail": 2, "A.forget": 1}, trips=True),
+        Scenario(
+            "set aside",
+            ({"get": 2}, {"set": 1}),
+            {"fail": 1, "late": 1, "A.trip": 1, "A.forget": 1},
+            threads=1,
+            refuses=True,
+        ),
         Scenario("half-open, writing", ({"set": 1, "get": 1},), {"A.trip": 1, "A.forget": 1}),
         Scenario("stall", ({"get": 2}, {"set": 1}), {"delta": 1}),
         Scenario("intents", ({"set": 1}, {"get": 1}), {"fail": 1, "A.kill": 1}, intents=True),

@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from tiered.chain import Chain
 from tiered.cli.condition import COUNTED
 from tiered.cli.doctor.finding import Finding, advice, ok, problem
+from tiered.cli.quantities import size
 from tiered.replication.guard import Guard
 from tiered.tiers.base import Claimable, Journal
 from tiered.tiers.redis import RedisTier
 
+SAMPLE, SHOWN = 20, 3
+"""So many keys that a tier lacks are looked at, and so many named."""
+REPLAY = (
+    "a running bot writes them when the tier is well; if none runs: tiered replay. A large one that stays: docs/redis.md,"
+    " Large values"
+)
 UNDER_WAY, PAUSE = 2.0, 0.2
 """Seconds in which a running process confirms what it has just written, and between two looks."""
 
 
-def check_backlog(guard: Guard, journal: Journal) -> Finding:
+def check_backlog(chain: Chain, guard: Guard, journal: Journal) -> Finding:
     """What a tier still lacks, after a while in which what is just under way arrives. Raises `StoreError`."""
     check, until = f"{guard.name}.backlog", time.monotonic() + UNDER_WAY
     marks = journal.pending(guard.name, limit=COUNTED + 1)
@@ -28,7 +35,14 @@ def check_backlog(guard: Guard, journal: Journal) -> Finding:
         return ok(check, f"{guard.name} lacks no write")
     number = f"more than {COUNTED:,}" if len(marks) > COUNTED else f"{len(left):,}"
     text = f"{guard.name} lacks what was written to {number} {'key' if len(left) == 1 else 'keys'}"
-    return advice(check, text, "a running bot writes them when the tier is well; if none runs: tiered replay")
+    return advice(check, f"{text}: {_largest(chain, sorted(left))}", REPLAY)
+
+
+def _largest(chain: Chain, left: list[tuple[str, str]]) -> str:
+    """Of the first ones: what a tier does not take is most likely too large for it."""
+    frames = [(len(chain.record.read(*it)[1] or b""), *it) for it in left[:SAMPLE]]
+    shown = [f"{key!r:.100} in namespace {name} ({size(bytes)})" for bytes, name, key in sorted(frames, reverse=True)]
+    return ", ".join(shown[:SHOWN]) + (" …" if len(left) > SHOWN else "")
 
 
 def check_data(guard: Guard, journal: Journal, identity: str) -> Finding:
