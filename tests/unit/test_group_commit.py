@@ -167,13 +167,14 @@ def test_a_handler_may_close_the_store_in_the_middle_of_a_write(
     tmp_path: Path, handled: Callable[[Callable[[], None]], None]
 ) -> None:
     """SIGTERM comes at any time: what was begun is made, and nothing stays open."""
+    gc.collect()
     open_before = files()
     store = TieredBackend([MemoryTier(), record := FileTier(tmp_path / "closed")])
     store.set("k", 1)
     handled(store.close)
     record._writer.write(lambda session: signal.raise_signal(signal.SIGUSR1))
     gc.collect()
-    assert files() == open_before
+    assert files() <= open_before
     with pytest.raises(TieredError, match="closed"):
         store.set("k", 2)
     with TieredBackend([FileTier(tmp_path / "closed")]) as again:

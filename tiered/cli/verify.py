@@ -27,7 +27,8 @@ EXAMPLES = """examples:
   tiered repair --apply           mend it
   tiered replay                   write now what cache tiers have missed; a running bot does so by itself
 
-Exit code 0 if all agree, 1 if faults are left (replay: if a tier does not take something), 2 if it cannot run like this, 3 if a tier cannot be reached."""
+Exit code 0 if all agree, 1 if faults are left (replay: if a tier does not take something),
+2 if it cannot run like this, 3 if a tier cannot be reached."""
 
 MEANS = {
     "pending": "behind, and known to be: not read there until it was replayed",
