@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FAILURE_TOLD = 10.0
+"""Seconds for which `health` tells of a write that failed, unless one succeeds before."""
+
 FLAT_ITEM = 105
 """Bytes that a key and a value of a dict take beyond their contents, at most."""
 RECORD_CALLS = 64
@@ -140,7 +143,7 @@ class Chain(Forking):
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats.of(RECORD_OPS)
         self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
-        self._unwritten = ("", 0)
+        self._unwritten = ("", 0, -math.inf)
         self.closed = False
         self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
@@ -171,7 +174,7 @@ class Chain(Forking):
             self.memory.forget_all()
         self.trust.forget()
         self.order.forget()
-        self._unwritten = ("", 0)
+        self._unwritten = ("", 0, -math.inf)
         for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
             stats.reset()
         for guard in self.guards:
@@ -193,13 +196,17 @@ class Chain(Forking):
         """The record did not do a write, after so long."""
         self.record_stats.failed("commit", error.reason, seconds)
         if error.reason is not Reason.TOO_LARGE:  # that says nothing of other writes
-            self._unwritten = (without_tier(error, self.record.name), self._commits())
+            now = self.clock.monotonic()
+            self._unwritten = (without_tier(error, self.record.name), self._commits(), now + FAILURE_TOLD)
 
     @property
     def write_failure(self) -> str:
-        """Why the record did not do the last write that it was asked for; "" if it did."""
-        why, number = self._unwritten
-        return why if number == self._commits() else ""
+        """Why the record did not do the last write that it was asked for; "" if it did, or that was a while ago.
+
+        Nobody may send writes to a process that says for good that it cannot do them.
+        """
+        why, number, until = self._unwritten
+        return why if number == self._commits() and self.clock.monotonic() < until else ""
 
     def _commits(self) -> int:
         return sum(self.record_stats.durations["commit"].counts)

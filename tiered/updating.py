@@ -149,7 +149,10 @@ class Updates:
         draft, _, line = turn.base
         if line.broken or 0 < draft.expires_at <= self._chain.clock.now():
             return None
-        value = self._chain.codec.decode(draft.payload)  # one of its own
+        try:
+            value = self._chain.codec.decode(draft.payload)  # one of its own
+        except CodecError:
+            return None  # what never was is no damage: the record says what there is
         return _Current(NOTHING_HAS, value, draft.expires_at, draft.keep_until, turn.base)
 
     def _current(self, key: str) -> _Current:

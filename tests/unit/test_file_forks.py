@@ -250,3 +250,11 @@ def test_a_handler_that_forks_in_the_middle_of_a_write_hangs_nobody(
     assert [ended(child) for child in children] == [0]
     assert (tier.read("n", "k")[1] or b"").endswith(b"parent")
     assert put(tier, "k") > 0
+
+
+def test_a_fork_while_another_thread_asks_for_the_token_hangs_no_child(tier: FileTier) -> None:
+    with tier._token._mutex:  # of whoever is asking
+        child = os.fork()
+        if not child:
+            os._exit(0 if tier.probe() else 1)
+    assert ended(child) == 0

@@ -7,6 +7,7 @@ import pytest
 from tests.by_hand import Process, Server
 from tests.file_tier import connection
 from tests.unit.conftest import Start
+from tiered.chain import FAILURE_TOLD
 from tiered.entry import MAX_VERSION
 from tiered.errors import NotApplied
 
@@ -70,6 +71,18 @@ def test_a_record_that_does_not_take_the_last_write_is_not_well(a: Process) -> N
     connection(a.record).execute("PRAGMA max_page_count=1000000")
     a.store.set("large", LARGE)
     assert a.store.health()["file"] == state | {"ok": True, "detail": "", "bytes": a.store.health()["file"]["bytes"]}
+
+
+def test_a_write_that_failed_is_told_for_a_while(a: Process) -> None:
+    """Else a process that gets no writes because it is not well would never be well again."""
+    (pages,) = connection(a.record).execute("PRAGMA page_count").fetchone()
+    connection(a.record).execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(NotApplied):
+        a.store.set("large", LARGE)
+    a.clock.advance(FAILURE_TOLD - 0.1)
+    assert not a.store.health()["file"]["ok"]
+    a.clock.advance(0.2)
+    assert a.store.health()["file"]["ok"]
 
 
 def test_a_condition_that_does_not_hold_is_no_failure(a: Process) -> None:

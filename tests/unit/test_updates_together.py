@@ -17,7 +17,7 @@ import pytest
 from tests.clocks import HandClock
 from tests.waiting import LIMIT, eventually, started
 from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, NotApplied, TieredBackend, turns
-from tiered.errors import Ambiguous, Reason, StoreError
+from tiered.errors import Ambiguous, Corrupt, Reason, StoreError
 from tiered.steps import drive
 from tiered.tiers.base import Commit, Write
 from tiered.tiers.file_session import Session
@@ -153,6 +153,26 @@ def test_an_error_of_the_function_is_about_what_the_record_has(
                 then.result(LIMIT)
     record.shut = False
     assert store.get("n") == (1 if fails else "0")
+
+
+def test_what_cannot_be_read_and_is_never_written_is_nobodys_error(
+    store: TieredBackend, record: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, decode = store._core.chain.codec, store._core.chain.codec.decode
+
+    def fails(payload: bytes) -> Any:
+        if decode(payload) == 5:
+            raise Corrupt("on purpose")
+        return decode(payload)
+
+    with drafted(record, lambda: store.increment("n", 5)) as first:
+        monkeypatch.setattr(codec, "decode", fails)
+        with drafted(record, lambda: store.increment("n")) as then:
+            record.let_through(error=NotApplied("a full disk", tier="file"))
+            record.let_through()
+            assert then.result(LIMIT) == 1
+        with pytest.raises(NotApplied):
+            first.result(LIMIT)
 
 
 def test_each_gets_a_copy_of_its_own(store: TieredBackend, record: Gated) -> None:

@@ -292,7 +292,7 @@ class Keeper(Forking):
         now, until, name = self._chain.clock.monotonic(), self._claims_until, guard.name
         try:
             for space in self._chain.spaces():
-                if now >= until.get((name, space.name), 0.0):
+                if space.ready and now >= until.get((name, space.name), 0.0):
                     self._claim(guard, space)
         except ConfigError as error:
             guard.trip(told := without_tier(error, guard.name))

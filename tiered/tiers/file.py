@@ -289,5 +289,5 @@ class FileTier(Forking):
         self.expired = 0
         self._readers.abandon(self._writer.abandon())
         self._lock.disown()
-        self._token.close()
+        self._token.abandon()
         self._start()

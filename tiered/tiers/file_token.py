@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -35,8 +36,12 @@ class Token:
             message = f"cannot use {self._path}: {explain(error)}"
             raise StoreUnavailable(message, tier=self._name, reason=Reason.MISUSE) from error
 
+    def abandon(self) -> None:
+        """In a forked child, whose descriptor is its parent's (a lock goes with the last one), and where no lock may be believed."""
+        self._mutex = Lock()
+        self.close()
+
     def close(self) -> None:
-        """Also in a forked child, whose descriptor is its parent's: a lock goes with the last one."""
         with self._mutex:
             descriptor, self._descriptor = self._descriptor, -1
             if descriptor >= 0:
@@ -48,10 +53,13 @@ class Token:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pass  # others have it open, or somebody is just beginning to
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # others have it open, or somebody is just writing a new one
+                with suppress(BlockingIOError):  # unless he died of it
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.pwrite(descriptor, uuid.uuid4().hex.encode(), 0)
             else:
                 os.pwrite(descriptor, uuid.uuid4().hex.encode(), 0)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for one who is writing a new one
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException:
             os.close(descriptor)
             raise
