@@ -11,7 +11,6 @@ from tiered.arguments import (
     KEEP,
     Ttl,
     _Keep,
-    check_namespace,
     check_prefix,
     tier_name,
 )
@@ -88,7 +87,6 @@ class TieredBackend:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         codec, rules = forms(locals())  # every option by its name; before a journal is opened
-        namespace = check_namespace(namespace)
         if trace:
             from tiered.observability.tracing import traced
 
@@ -104,7 +102,7 @@ class TieredBackend:
             journal=journal,
             measured=read_order == "measured",
             fed=feed == "journal",
-            name=namespace if name is None else tier_name(name),
+            name=tier_name(namespace if name is None else name),
             metric_namespaces=metric_namespaces,
             serve_unproven=serve_unproven,
             clock=clock,
@@ -286,7 +284,7 @@ class TieredBackend:
     def namespace(self, name: str) -> TieredBackend:
         """Another namespace of the same chain. Closing either closes both."""
         view = object.__new__(TieredBackend)
-        view._bind(Core(self._service, check_namespace(name)))
+        view._bind(Core(self._service, name))
         return view
 
     def namespaces(self) -> list[str]:

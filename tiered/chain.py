@@ -26,9 +26,9 @@ from tiered.errors import (
     StoreUnavailable,
     TieredError,
     Unreadable,
-    without_tier,
 )
 from tiered.forks import Forking, register
+from tiered.observability.last_write import LastWrite
 from tiered.observability.observed import OBSERVED
 from tiered.observability.stats import RECORD_OPS, CoherenceStats, MemoryStats, StoreStats, TierStats
 from tiered.replication.guard import Guard
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from tiered.replication.singleflight import Load
 
 logger = logging.getLogger(__name__)
-
-FAILURE_TOLD = 10.0
-"""Seconds for which `health` tells of a write that failed, unless one succeeds before."""
 
 FLAT_ITEM = 105
 """Bytes that a key and a value of a dict take beyond their contents, at most."""
@@ -143,7 +140,7 @@ class Chain(Forking):
         self.marks = [guard.name for guard in self.guards]
         self.record_stats = TierStats.of(RECORD_OPS)
         self.memory_stats, self.coherence_stats = MemoryStats(), CoherenceStats()
-        self._unwritten = ("", 0, -math.inf)
+        self.last_write = LastWrite(self.record.name, self.record_stats, clock)
         self.closed = False
         self.max_key_bytes = min(self.record.max_key_bytes, max_key_bytes)
         self._decode_trusted: Callable[[bytes], Any] = getattr(codec, "decode_trusted", codec.decode)
@@ -174,7 +171,7 @@ class Chain(Forking):
             self.memory.forget_all()
         self.trust.forget()
         self.order.forget()
-        self._unwritten = ("", 0, -math.inf)
+        self.last_write.forget()
         for stats in (self.record_stats, self.memory_stats, self.coherence_stats):
             stats.reset()
         for guard in self.guards:
@@ -191,25 +188,6 @@ class Chain(Forking):
         if not isinstance(self.record, Inventory):
             raise ConfigError(f"{self.record.name}: this store of record cannot list its namespaces; name one")
         return sorted(self.record.namespaces())
-
-    def not_written(self, error: StoreError, seconds: float) -> None:
-        """The record did not do a write, after so long."""
-        self.record_stats.failed("commit", error.reason, seconds)
-        if error.reason is not Reason.TOO_LARGE:  # that says nothing of other writes
-            now = self.clock.monotonic()
-            self._unwritten = (without_tier(error, self.record.name), self._commits(), now + FAILURE_TOLD)
-
-    @property
-    def write_failure(self) -> str:
-        """Why the record did not do the last write that it was asked for; "" if it did, or that was a while ago.
-
-        Nobody may send writes to a process that says for good that it cannot do them.
-        """
-        why, number, until = self._unwritten
-        return why if number == self._commits() and self.clock.monotonic() < until else ""
-
-    def _commits(self) -> int:
-        return sum(self.record_stats.durations["commit"].counts)
 
     def unusable(self, error: CodecError, kind: type[StoreError] = StoreUnavailable) -> StoreError:
         """What is told, and counted, of an entry of the record that does not open; damage there is never a miss."""

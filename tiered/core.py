@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from tiered.arguments import Ttl, check_key, check_keys
+from tiered.arguments import Ttl, check_key, check_keys, check_namespace
 from tiered.clock import SYSTEM_CLOCK
 from tiered.drafting import Drafter, own
 from tiered.entry import Entry
@@ -29,7 +29,7 @@ class Core:
 
     def __init__(self, service: Service, namespace: str) -> None:
         chain = service.chain
-        self.service, self.chain, self.space = service, chain, chain.space(namespace)
+        self.service, self.chain, self.space = service, chain, chain.space(check_namespace(namespace))
         self.drafter = Drafter(chain, self.space)
         draft = self.drafter.one
         self.loads = Loads(service.loading, self.space, service.reader, draft, self.write)

@@ -71,7 +71,7 @@ class Service:
         for guard in self.chain.guards:
             own, known = report[guard.name], guard.report()
             report[guard.name] = own | known if own["ok"] else known | own
-        failure, record = self.chain.write_failure, report[self.chain.record.name]
+        failure, record = self.chain.last_write.failure(), report[self.chain.record.name]
         if failure and record["ok"]:
             record |= {"ok": False, "detail": f"the last write failed: {failure}"}
         return report

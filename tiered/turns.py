@@ -44,13 +44,15 @@ class Base(NamedTuple):
 class Turn:
     """A place in the queue of a key. A lock to wait for, and no Event: a signal handler that raises would break that."""
 
-    __slots__ = ("base", "come", "door", "passed", "tell")
+    __slots__ = ("base", "come", "door", "line", "passed", "tell")
 
     def __init__(self) -> None:
         self.come, self.passed, self.door = False, False, allocate_lock()
         self.door.acquire()
         self.base: Base | None = None
         """What to build on, in place of what the record has."""
+        self.line = Line()
+        """That of its write."""
         self.tell: Callable[[], None] | None = None
 
     def wait(self, seconds: float) -> bool:

@@ -57,7 +57,7 @@ class Updates:
             if not isinstance(limit, _Keep):
                 lifetime(limit)
         check_free(innermost.get(), self._space, key)
-        turns, turn, line, wrote = self._space.turns, Turn(), Line(), False
+        turns, turn, wrote = self._space.turns, Turn(), False
         try:
             for attempt in range(MAX_CONFLICTS):
                 if turn.passed:
@@ -65,34 +65,21 @@ class Updates:
                     turn = Turn()
                 if not turn.come:
                     yield from turns.wait(key, turn)
-                held = self._drafted(turn)
-                if held is None:
-                    held = yield Ask(partial(self._current, key))
-                try:
-                    value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
-                    kept = own(value)
-                    write = self._changed(key, kept, held, ttl, first)
-                except Exception:
-                    if held.after is None:
-                        raise
-                    turn.base = None  # what it was about may never be: only what the record has is worth an error
+                made = yield from self._made(key, fn, default, ttl, first, turn)
+                if made is None:
                     continue
-                line = held.after.line if held.after is not None else Line()
-                if self._gives:
-                    given = Given()
-                    write = write._replace(given=given)
-                    turns.pass_on(key, turn, Base(write.draft, given, line))
+                value, kept, write = made
                 if (yield Commit(partial(self._write, write, kept), write, kept, "update"))[0].version:
                     wrote = True
                     return value
-                line.broken = True
+                turn.line.broken = True
                 self._space.stats.conflicts += 1
                 if attempt > 2:
                     seconds = random() * min(0.05, 0.0002 * attempt)
                     yield Pause(partial(sleep, seconds), seconds)
         finally:
             if not wrote:
-                line.broken = True
+                turn.line.broken = True
             turns.leave(key, turn)
         message = f"{MAX_CONFLICTS} writers in a row were faster; nothing was changed"
         raise NotApplied(message, tier=self._chain.record.name, reason=Reason.BUSY)
@@ -123,6 +110,32 @@ class Updates:
             return value + by
 
         return int((yield from self.update(key, plus, 0, KEEP, first=ttl)))
+
+    def _made(
+        self, key: str, fn: Callable[[Any], Any], default: Any, ttl: Ttl | _Keep, first: Ttl, turn: Turn
+    ) -> Steps[tuple[Any, Any, Write] | None]:
+        """The new value, as `fn` returned it and as memory may hold it, and its write, on which the next one may build from here on.
+
+        None if `fn` failed at what may never be: only what the record has is worth an error.
+        """
+        held = self._drafted(turn)
+        if held is None:
+            held = yield Ask(partial(self._current, key))
+        try:
+            value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
+            kept = own(value)
+            write = self._changed(key, kept, held, ttl, first)
+        except Exception:
+            if held.after is None:
+                raise
+            turn.base = None
+            return None
+        turn.line = held.after.line if held.after is not None else Line()
+        if self._gives:
+            given = Given()
+            write = write._replace(given=given)
+            self._space.turns.pass_on(key, turn, Base(write.draft, given, turn.line))
+        return value, kept, write
 
     def _called(self, key: str, fn: Callable[[Any], Any], value: Any) -> Steps[Any]:
         """What `fn` makes of `value`."""

@@ -58,7 +58,7 @@ class Writer:
         try:
             commit = chain.record.commit(space.name, writes, marks=chain.marks, now=chain.clock.now())
         except StoreError as error:
-            chain.not_written(error, chain.clock.monotonic() - started)
+            chain.last_write.failed(error, chain.clock.monotonic() - started)
             raise
         chain.record_stats.timed("commit", chain.clock.monotonic() - started)
         return commit

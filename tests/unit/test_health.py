@@ -7,9 +7,9 @@ import pytest
 from tests.by_hand import Process, Server
 from tests.file_tier import connection
 from tests.unit.conftest import Start
-from tiered.chain import FAILURE_TOLD
 from tiered.entry import MAX_VERSION
 from tiered.errors import NotApplied
+from tiered.observability.last_write import TOLD
 
 LARGE = "x" * 1_000_000
 
@@ -79,7 +79,7 @@ def test_a_write_that_failed_is_told_for_a_while(a: Process) -> None:
     connection(a.record).execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(NotApplied):
         a.store.set("large", LARGE)
-    a.clock.advance(FAILURE_TOLD - 0.1)
+    a.clock.advance(TOLD - 0.1)
     assert not a.store.health()["file"]["ok"]
     a.clock.advance(0.2)
     assert a.store.health()["file"]["ok"]

@@ -20,7 +20,7 @@ from tiered.forks import Forking, forget, register
 from tiered.tiers import file_history
 from tiered.tiers.base import Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
-from tiered.tiers.file_expiry import Expiry
+from tiered.tiers.file_expiry import Expiry, give_back, remove
 from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
@@ -29,6 +29,9 @@ from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import Database, copy
 from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
+
+CACHE_LIFE_MS = 86_400_000
+"""What is kept as a cache lives no longer, whatever its own expiry: so what an older generation left is gone some day."""
 
 # Whoever can write to the file can put a text or a number where a frame belongs: CAST makes bytes of those, too.
 _READ = (
@@ -49,8 +52,6 @@ _SCAN = (
     " WHERE n.name = ? AND e.key {} ? ORDER BY e.key LIMIT ?"
 )
 _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY name"  # with one: a cache tier's scope
-CACHE_LIFE_MS = 86_400_000
-"""What is kept as a cache lives no longer, whatever its own expiry: so what an older generation left is gone some day."""
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
@@ -254,14 +255,16 @@ class FileTier(Forking):
 
     def expire(self, now: int, limit: int = 500) -> int:
         """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared, fewer if they are large; returns how many."""
-        removed = self._writer.write(lambda session: session.expire(now, limit), lazy=True)
+        removed = self._writer.write(lambda session: remove(session.flushed(), now, limit), lazy=True)
         self.expired += removed
         return removed
 
     def _tidy(self) -> int:
         """A small step of what time brings; how much there was to do."""
         self.journal.limit(self.max_pending)
-        return self.expire(self._clock.now()) or self._writer.write(lambda session: session.give_back(), lazy=True)
+        return self.expire(self._clock.now()) or self._writer.write(
+            lambda session: give_back(session.flushed()), lazy=True
+        )
 
     def close(self) -> None:
         if self._closed:

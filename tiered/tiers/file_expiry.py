@@ -1,10 +1,12 @@
-"""Background expiry of a file tier: a thread that removes what has expired or was cleared, in small steps."""
+"""Background expiry of a file tier: a thread that removes what has expired or was cleared, in small steps, and gives its room back."""
 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import accumulate
 from threading import Event, Lock, Thread
 
 from tiered.errors import StoreError
@@ -13,6 +15,15 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
 BREATH = 0.01
+STEP_BYTES = 1_000_000
+"""Of entries that are removed in one step: SQLite writes over what it removes, and everybody else's writes wait for that."""
+FREE_PAGES, FREE_SHARE = 1000, 4
+"""Pages without content may be so many, or one in so many; they are what the next entries go into."""
+VACUUM_PAGES = 100
+"""Given back in one step."""
+
+_EXPIRED = "SELECT space, key, coalesce(length(frame), 0) FROM entries WHERE purge_at > 0 AND purge_at <= ? LIMIT ?"
+_CLEARED = "SELECT space, key, coalesce(length(frame), 0) FROM entries WHERE space = ? LIMIT ?"
 
 
 class Expiry:
@@ -54,3 +65,31 @@ class Expiry:
             with suppress(StoreError):  # writers meet the same error and report it
                 while self._step() and not self._stop.wait(BREATH):
                     continue
+
+
+def remove(connection: sqlite3.Connection, now: int, limit: int) -> int:
+    """Remove what expired before `now` (Unix ms) or was cleared, up to `limit` entries or `STEP_BYTES`; how many.
+
+    This and `give_back` are for use inside a transaction.
+    """
+    rows = connection.execute(_EXPIRED, (now, limit)).fetchall()
+    dead = connection.execute("SELECT space FROM dead_spaces LIMIT 1").fetchone()
+    if dead and len(rows) < limit:
+        cleared = connection.execute(_CLEARED, (dead[0], limit - len(rows))).fetchall()
+        if not cleared:
+            connection.execute("DELETE FROM dead_spaces WHERE space = ?", dead)
+        rows += cleared
+    before = accumulate((size for *_, size in rows), initial=0)
+    some = [row[:2] for row, size in zip(rows, before, strict=False) if size < STEP_BYTES]
+    connection.executemany("DELETE FROM entries WHERE space = ? AND key = ?", some)
+    return len(some)
+
+
+def give_back(connection: sqlite3.Connection) -> int:
+    """Shorten the file by some of the pages that nothing is in, if they are many; how many."""
+    pages = "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
+    free, count = connection.execute(pages).fetchone()
+    surplus: int = max(0, min(VACUUM_PAGES, free - max(FREE_PAGES, count // FREE_SHARE)))
+    for _ in range(surplus):  # the module steps it once, whatever number it is given, and that is one page
+        connection.execute("PRAGMA incremental_vacuum(1)")
+    return surplus

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 from tiered.entry import expires_at_of, keep_until_of, version_of
@@ -19,12 +18,6 @@ from tiered.tiers.file_turn import in_turn
 
 CHUNK = 32
 SPACES = 1000
-STEP_BYTES = 1_000_000
-"""Of entries that are removed in one step: SQLite writes over what it removes, and everybody else's writes wait for that."""
-FREE_PAGES, FREE_SHARE = 1000, 4
-"""Pages without content may be so many, or one in so many; they are what the next entries go into."""
-VACUUM_PAGES = 100
-"""Given back in one step."""
 
 _new: Any = tuple.__new__  # a named tuple's own constructor costs twice as much
 
@@ -53,8 +46,6 @@ _DROP_CLEARED = (
     "DELETE FROM pending WHERE namespace = ?"
     " AND key <= coalesce((SELECT key FROM pending WHERE namespace = ? ORDER BY key LIMIT 1 OFFSET ?), x'')"  # a blob is above texts
 )
-_EXPIRED = "SELECT space, key, coalesce(length(frame), 0) FROM entries WHERE purge_at > 0 AND purge_at <= ? LIMIT ?"
-_CLEARED = "SELECT space, key, coalesce(length(frame), 0) FROM entries WHERE space = ? LIMIT ?"
 _DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame AS BLOB)"
 
 
@@ -117,6 +108,11 @@ class Session:
             self._execute(_PUT, 4, self._rows)
         if self._marks:
             self._execute(_MARK, 5, self._marks)
+
+    def flushed(self) -> sqlite3.Connection:
+        """The connection, for what is done in this transaction by others."""
+        self.flush()
+        return self.connection
 
     def close(self) -> None:
         self._forget()
@@ -205,7 +201,7 @@ class Session:
         self.connection.execute("DELETE FROM namespaces WHERE name = ?", (scope,))
         self._spaces.clear()
 
-    # The journal and expiry
+    # The journal
 
     def confirm(self, marks: Sequence[Mark]) -> None:
         self.flush()
@@ -233,31 +229,6 @@ class Session:
         self.bump()
         self._remember_adopted()
         return True
-
-    def expire(self, now: int, limit: int) -> int:
-        """Remove what expired before `now` or was cleared, up to `limit` entries or `STEP_BYTES`; how many."""
-        self.flush()
-        execute = self.connection.execute
-        rows = execute(_EXPIRED, (now, limit)).fetchall()
-        dead = execute("SELECT space FROM dead_spaces LIMIT 1").fetchone()
-        if dead and len(rows) < limit:
-            cleared = execute(_CLEARED, (dead[0], limit - len(rows))).fetchall()
-            if not cleared:
-                execute("DELETE FROM dead_spaces WHERE space = ?", dead)
-            rows += cleared
-        before = accumulate((size for *_, size in rows), initial=0)
-        some = [row[:2] for row, size in zip(rows, before, strict=False) if size < STEP_BYTES]
-        self.connection.executemany("DELETE FROM entries WHERE space = ? AND key = ?", some)
-        return len(some)
-
-    def give_back(self) -> int:
-        """Shorten the file by some of the pages that nothing is in, if they are many; how many."""
-        pages = "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
-        free, count = self.connection.execute(pages).fetchone()
-        surplus = min(VACUUM_PAGES, free - max(FREE_PAGES, count // FREE_SHARE))
-        for _ in range(surplus):  # the module steps it once, whatever number it is given, and that is one page
-            self.connection.execute("PRAGMA incremental_vacuum(1)")
-        return int(max(surplus, 0))
 
     # Private
 

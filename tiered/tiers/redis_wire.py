@@ -33,7 +33,7 @@ SLOWEST = 10_000_000
 """Bytes of a large command that a link has to carry in a second: its time is longer by that."""
 
 MOMENT = 0.001
-
+"""Seconds: a time limit that is over, for a socket that would take 0 for "do not wait"."""
 _MORE = object()
 
 
