@@ -64,7 +64,13 @@ class CouchbaseMock:
         self.url = f"couchbase://tests:secret@127.0.0.1:{self.port}/default"
 
     def freeze(self) -> None:
+        """Returns when all of its threads have stopped: one that goes on for a moment answers one more call."""
         self.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: all(state == "T" for state in self._states()), "that it stands still")
+
+    def _states(self) -> list[str]:
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
