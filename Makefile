@@ -71,14 +71,12 @@ bench-codecs: .venv/.ok  ## what compression, signatures and encryption cost at 
 
 bench: .venv/.ok  ## the parts and whole stores beside their peers (docs/performance.md)
 	@scripts/ensure-redis-server
-	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	@scripts/ensure-couchbase-mock
 	$(BIN)/python -m pip install --quiet -e '.[pictures]'
 	$(WITH_REDIS) $(BIN)/python -m benchmarks --json benchmarks.json --picture docs/images/performance.png
 
 bench-outage: .venv/.ok  ## Redis hung, killed, back old, flapping, under load: tiered and its peers (docs/outages.md)
 	@scripts/ensure-redis-server
-	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	$(WITH_REDIS) $(BIN)/python -m benchmarks.outage
 
 bench-metrics: .venv/.ok  ## what counting costs a hit in memory, and what a scrape costs

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import machine
-from benchmarks.figures import FIGURES
+from benchmarks.figures import FIGURES, amount, only_see_that_it_works
 
 
 def ratios() -> None:
@@ -70,7 +70,10 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join([*PARTS, "mixed"]), help="default: all")
     parser.add_argument("--json", type=Path, help="every turn of every figure")
     parser.add_argument("--picture", type=Path, help="of the load on whole stores and of the ratios (needs matplotlib)")
+    parser.add_argument("--quick", action="store_true", help="one turn of each: whether it works, not what it measures")
     options = parser.parse_args()
+    if options.quick:
+        only_see_that_it_works()
     names = options.parts.split(",")
     if unknown := set(names) - {*PARTS, "mixed"}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join([*PARTS, 'mixed'])}")
@@ -83,9 +86,11 @@ def main() -> int:
     rounds = {}
     if "mixed" in names:
         from benchmarks import mixed
+        from benchmarks.systems import installed
 
         print("\nmixed: 95 % get, 5 % set, Zipf over 20,000 keys, 2,000 in memory")
-        rounds = mixed.measure([it for it in mixed.installed() if "breaker" not in it], rounds=5, seconds=2.0)
+        systems = [it for it in installed() if "breaker" not in it]
+        rounds = mixed.measure(systems, rounds=amount(5, 1), seconds=amount(2.0, 0.3))
         print("\n".join(mixed.table(rounds)))
     if options.json:
         whole = {

@@ -24,13 +24,12 @@ from cashews import Cache
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.figures import report
+from benchmarks.figures import report, turns
 from benchmarks.machine import fsync_ms
 from benchmarks.ratios import bare, over
 from tests.servers import RedisServer
 from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, TieredBackend
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
 VALUE = "v" * 250
 HUNDRED = [f"many:{n}" for n in range(100)]
 Timed = Callable[[], Awaitable[float]]
@@ -39,7 +38,7 @@ Timed = Callable[[], Awaitable[float]]
 async def compare(name: str, asked: float | None, ours: Timed, peer: Timed, *, least: bool = False) -> None:
     """Run both in turns and print the ratio; `least`: it is to be at least what was asked."""
     await ours(), await peer()
-    report(name, asked, [(await ours(), await peer()) for _ in range(ROUNDS)], least=least)
+    report(name, asked, [(await ours(), await peer()) for _ in turns(7)], least=least)
 
 
 def tasks(call: Callable[[int], Awaitable[object]], count: int, number: int = 1) -> Timed:

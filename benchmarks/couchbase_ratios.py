@@ -20,14 +20,14 @@ from couchbase.cluster import Cluster
 from couchbase.options import ClusterOptions
 from couchbase.transcoder import RawBinaryTranscoder
 
-from benchmarks.figures import report
+from benchmarks.figures import report, turns
 from tests.couchbase_servers import REAL, CouchbaseMock, fresh
 from tiered import CouchbaseTier, MemoryTier, TieredBackend
 from tiered.entry import draft, namespace_seed
 from tiered.tiers.base import Write
 from tiered.tiers.couchbase_url import Address
 
-ROUNDS, CALLS = 21, 150
+CALLS = 150
 VALUE = b"v" * 250
 ASKED = 1.3
 
@@ -46,7 +46,7 @@ def compare(name: str, ours: Call, bare: Call, asked: float | None = ASKED) -> N
     """Run both in turns, which of them is first in turns, too, and print the ratio."""
     keys = [f"k{n}" for n in range(CALLS)]
     pairs = []
-    for turn in range(ROUNDS):
+    for turn in turns(21):
         first, second = (ours, bare) if turn % 2 else (bare, ours)
         took = (seconds(first, keys), seconds(second, keys))
         pairs.append(took if turn % 2 else took[::-1])

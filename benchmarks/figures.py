@@ -5,7 +5,28 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+Amount = TypeVar("Amount", int, float)
+
+
+_quick = False
+
+
+def only_see_that_it_works() -> None:
+    """One turn of each and small amounts from here on: what is reported then means nothing."""
+    global _quick
+    _quick = True
+
+
+def turns(usual: int) -> range:
+    """So many turns, or one if it only has to work."""
+    return range(amount(usual, 1))
+
+
+def amount(usual: Amount, quick: Amount) -> Amount:
+    """How many entries or seconds: `usual`, or `quick` if it only has to work."""
+    return quick if _quick else usual
 
 
 @dataclass(frozen=True, slots=True)

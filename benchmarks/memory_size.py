@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.figures import amount
 from tiered import FileTier, MemoryTier, TieredBackend
 
 ENTRIES = 100_000
@@ -37,7 +38,7 @@ def bytes_per_entry(count: int = ENTRIES) -> float:
 
 
 def main() -> None:
-    each = bytes_per_entry()
+    each = bytes_per_entry(amount(ENTRIES, STEP))
     print(f"{each:.0f} bytes per entry beyond key and value  asked {ASKED}  {'ok' if each <= ASKED else 'MISSED'}")
 
 

@@ -17,10 +17,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 import tiered.backend
+from benchmarks.figures import turns
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.observability.metrics import COLLECTOR, install
 
-ROUNDS = 41
 READS = 50_000
 COUNTING = "self._stats.memory_hits += 1\n"
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -48,7 +48,7 @@ def hits() -> None:
     with TieredBackend([MemoryTier()]) as store:
         store.set("key", "v" * 250)
         counted, uncounted = store.get, without_counting().__get__(store)
-        pairs = [(nanoseconds(counted), nanoseconds(uncounted)) for _ in range(ROUNDS)]
+        pairs = [(nanoseconds(counted), nanoseconds(uncounted)) for _ in turns(41)]
     least = min(a for a, _ in pairs), min(b for _, b in pairs)  # of a busy machine's rounds the best say most
     cost = least[0] - least[1]
     verdict = "ok" if cost <= 60 else "MISSED"
@@ -70,7 +70,7 @@ def scrape(directory: Path) -> None:
             ("a scrape", lambda: generate_latest(registry)),
         ):
             times = []
-            for _ in range(100):
+            for _ in turns(100):
                 start = time.perf_counter()
                 work()
                 times.append((time.perf_counter() - start) * 1000)

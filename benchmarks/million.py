@@ -21,16 +21,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.figures import report
+from benchmarks.figures import amount, report, turns
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed
 from tiered.tiers.base import Write
 
-ROUNDS = 9
 READS = 20_000
 BATCH = 1000
 SMALL, MILLION = 10_000, 1_000_000
+TURNS = 9
 ASKED_RATIO, ASKED_OPEN_MS, ASKED_RATE = 1.5, 50, 0.8
 HOT, HOT_SHARE, SETS, THREADS, CALLS = 1000, 0.7, 0.05, 4, 8_000
 CODEC = codec_for(None)
@@ -83,12 +83,12 @@ def verdict(met: bool) -> str:
     return "ok" if met else "MISSED"
 
 
-def compare_reads(million: FileTier, small: FileTier) -> None:
+def compare_reads(million: FileTier, small: FileTier, many: int) -> None:
     rng = random.Random(1)
-    big, little = Zipf(MILLION, rng), Zipf(SMALL, rng)
+    big, little = Zipf(many, rng), Zipf(SMALL, rng)
     read(million, big.draw(READS))  # both begin warm
     read(small, little.draw(READS))
-    pairs = [(read(million, big.draw(READS)), read(small, little.draw(READS))) for _ in range(ROUNDS)]
+    pairs = [(read(million, big.draw(READS)), read(small, little.draw(READS))) for _ in turns(TURNS)]
     report("read at a million entries / at ten thousand", ASKED_RATIO, pairs, scale=1)
 
 
@@ -115,7 +115,9 @@ class Load:
         return THREADS * CALLS / (time.perf_counter() - start)
 
     def hit_share(self) -> float:
-        return float(self.store.stats()["namespace"]["memory_hits"]) / ((ROUNDS + 1) * THREADS * CALLS * (1 - SETS))
+        return float(self.store.stats()["namespace"]["memory_hits"]) / (
+            (len(turns(TURNS)) + 1) * THREADS * CALLS * (1 - SETS)
+        )
 
     def _work(self, plan: list[tuple[str, bool]]) -> None:
         for it, write in plan:
@@ -125,17 +127,17 @@ class Load:
                 raise SystemExit(f"{it} is missing")
 
 
-def compare_stores(million: FileTier, small: FileTier) -> None:
-    big, little = Load(million, MILLION), Load(small, SMALL)
+def compare_stores(million: FileTier, small: FileTier, many: int) -> None:
+    big, little = Load(million, many), Load(small, SMALL)
     big.run(), little.run()  # both begin warm
-    pairs = [(big.run(), little.run()) for _ in range(ROUNDS)]
+    pairs = [(big.run(), little.run()) for _ in turns(TURNS)]
     report("calls/s at a million entries / at ten thousand", ASKED_RATE, pairs, least=True, scale=1, unit="calls/s")
     print(f"  of the gets memory answered {big.hit_share():.0%} / {little.hit_share():.0%}")
 
 
 def compare_opening(directory: Path) -> None:
     times = []
-    for _ in range(ROUNDS):
+    for _ in turns(TURNS):
         start = time.perf_counter()
         tier = FileTier(directory)
         tier.read("n", key(0))
@@ -152,12 +154,12 @@ def compare_opening(directory: Path) -> None:
 def main(where: str | None = None) -> None:
     """`where`: a directory for the files; by default where temporary ones are."""
     with tempfile.TemporaryDirectory(prefix="tiered-million-", dir=where) as name:
-        directory = Path(name)
+        directory, many = Path(name), amount(MILLION, 2 * SMALL)
         small, million = FileTier(directory / "small"), FileTier(directory / "million")
         fill(small, SMALL)
-        fill(million, MILLION)
-        compare_reads(million, small)
-        compare_stores(million, small)
+        fill(million, many)
+        compare_reads(million, small, many)
+        compare_stores(million, small, many)
         small.close()
         million.close()
         compare_opening(directory / "million")

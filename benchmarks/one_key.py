@@ -11,8 +11,8 @@ import time
 
 import diskcache
 
-from benchmarks.figures import report
-from benchmarks.ratios import ROUNDS, Timed, compare, timed
+from benchmarks.figures import report, turns
+from benchmarks.ratios import Timed, compare, timed
 from tiered import AsyncTieredBackend, FileTier, MemoryTier, TieredBackend
 
 CALLS, FEW = 960, 160
@@ -47,6 +47,6 @@ def main() -> None:
             compare("increment of one key, 16 threads, of a lone caller's", None, sixteen, lone)
             theirs = timed(lambda _: peer.incr("n"), FEW, 16)
             compare("the same, of diskcache FULL incr with 16 threads", None, sixteen, theirs)
-            pairs = [(by_tasks(store, 64, CALLS)(), by_tasks(store, 1, FEW)()) for _ in range(ROUNDS)]
+            pairs = [(by_tasks(store, 64, CALLS)(), by_tasks(store, 1, FEW)()) for _ in turns(7)]
             report("increment of one key, 64 tasks, of a lone task's", None, pairs)
         peer.close()

@@ -21,14 +21,14 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.figures import report
+from benchmarks.figures import report, turns
 from benchmarks.machine import fsync_ms
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
+from tiered.testing.contract import put
 from tiered.tiers.base import Write
 
-ROUNDS = 7
 VALUE = "v" * 250
 Timed = Callable[[], float]
 
@@ -57,7 +57,7 @@ def timed(call: Callable[[int], object], count: int, threads: int = 1) -> Timed:
 
 def compare(name: str, asked: float | None, ours: Timed, peer: Timed) -> None:
     """Run both in turns and print the ratio."""
-    report(name, asked, [(ours(), peer()) for _ in range(ROUNDS)])
+    report(name, asked, [(ours(), peer()) for _ in turns(7)])
 
 
 def over(keys: list[str], call: Callable[[str], object], threads: int = 1) -> Timed:
@@ -162,7 +162,7 @@ def redis_hit(directory: Path) -> None:
     server = RedisServer()
     try:
         tier, client = RedisTier(server.url), redis.Redis.from_url(server.url)
-        tier.put("n:1", "k", draft(namespace_seed("n"), "k", b"v" * 50, 1).seal(1))
+        put(tier, "n:1", "k", draft(namespace_seed("n"), "k", b"v" * 50, 1).seal(1))
         ours = timed(lambda _: tier.get("n:1", "k"), 3000)
         compare("Redis hit / redis.Redis.get", 0.75, ours, timed(lambda _: client.get("tiered:n:1:k"), 3000))
         tier.close()

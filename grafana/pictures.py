@@ -79,14 +79,16 @@ def place(figure: Figure, grid: GridSpec, panel: dict[str, Any], outage: Outage)
     {"stat": stat, "state-timeline": states}.get(panel["type"], lines)(axes, panel, series, outage)
 
 
+def _legend(form: str, labels: dict[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda label: labels.get(label[1], ""), form)
+
+
 def answers(target: dict[str, Any], outage: Outage) -> list[Series]:
     """What Prometheus says to a panel's query, with the legend that Grafana would show."""
     found = outage.prometheus.query_range(filled_in(target["expr"]), outage.started, outage.ended, SCRAPE)
     return [
         {
-            "name": re.sub(
-                r"\{\{(\w+)\}\}", lambda label, it=it: it["metric"].get(label[1], ""), target["legendFormat"]
-            ),  # type: ignore[misc]  # bound now
+            "name": _legend(target["legendFormat"], it["metric"]),
             "x": [float(at) - outage.started for at, _ in it["values"]],
             "y": [float(value) for _, value in it["values"]],
         }

@@ -134,5 +134,5 @@ def with_scans(tier: CouchbaseTier) -> CouchbaseTier:
         link.fetch("any")  # a closed link says so
         return iter(sorted((id for id in written if id.startswith(prefix)), key=hash))
 
-    link.mutate, link.mutate_many, link.ids = note_one, note_many, ids  # type: ignore[method-assign]
+    link.mutate, link.mutate_many, link.ids = note_one, note_many, ids  # type: ignore[method-assign, assignment]
     return tier

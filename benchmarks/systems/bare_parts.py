@@ -29,14 +29,15 @@ class Wire:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader, self._buffer = hiredis.Reader(), bytearray(65_536)
+        self._feed: Any = self._reader.feed  # takes any buffer, whatever its stub says
 
-    def ask(self, *command: str) -> Any:
+    def ask(self, *command: Any) -> Any:
         self._socket.sendall(hiredis.pack_command(command))
         while (reply := self._reader.gets()) is False:
             count = self._socket.recv_into(self._buffer)
             if not count:
                 raise ConnectionError("the server closed the connection")
-            self._reader.feed(self._buffer, 0, count)
+            self._feed(self._buffer, 0, count)
         return reply
 
 
@@ -71,8 +72,9 @@ class BareParts:
         reply = self._wire().ask("GET", key)
         if reply is None:
             return None
-        self._keep(key, value := reply.decode())
-        return value
+        text: str = reply.decode()
+        self._keep(key, text)
+        return text
 
     def set(self, key: str, value: str) -> None:
         it = Waiting((key, value.encode()))

@@ -16,11 +16,11 @@ from dogpile.cache.proxy import ProxyBackend
 from benchmarks.systems import MEMORY_ENTRIES, SOCKET_TIMEOUT
 
 
-class _Lru(ProxyBackend):
+class _Lru(ProxyBackend):  # type: ignore[misc]  # untyped here
     """The recipe of dogpile's documentation with a bounded dictionary; serialized bytes, as Redis gets them."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # dogpile does not annotate it
+        super().__init__()
         self._memory: cachetools.LRUCache[str, Any] = cachetools.LRUCache(MEMORY_ENTRIES)
         self._lock = threading.Lock()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from tiered.entry import Draft
+from tiered.forks import Forking
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -222,6 +223,10 @@ class Record(Tier, Protocol):
 
     def bump(self) -> None:
         """Give every namespace a new generation, keeping its entries: what cache tiers hold becomes invisible."""
+
+
+class BuiltIn(CacheTier, Record, Forking):
+    """What this package's tiers are that have files or connections: to a type checker, a list of them is one of tiers."""
 
 
 def generations_of(record: Record, namespaces: Sequence[str]) -> Sequence[int]:

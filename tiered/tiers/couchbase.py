@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from tiered.arguments import MAX_TTL, number, text_of, tier_name
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
-from tiered.forks import Forking, forget, register
-from tiered.tiers.base import Commit, Journal, Page, Stamp, TierHealth, Write
+from tiered.forks import forget, register
+from tiered.tiers.base import BuiltIn, Commit, Journal, Page, Stamp, TierHealth, Write
 from tiered.tiers.couchbase_cache import CouchbaseCache
 from tiered.tiers.couchbase_leases import CouchbaseLeases
 from tiered.tiers.couchbase_link import Link
@@ -28,7 +28,7 @@ MAX_PREFIX_BYTES = 64
 TIME_LIMITS = (0.001, 3600.0)
 
 
-class CouchbaseTier(Forking):
+class CouchbaseTier(BuiltIn):
     """The bucket, or the collection of one, at `url`: couchbase://user:password@host[,host]/bucket[/scope/collection].
 
     couchbases:// is TLS; `certificate` is a file with the authorities to trust. `user` and `password` are for URLs without.

@@ -16,9 +16,9 @@ from typing import Literal
 from tiered.arguments import tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.forks import Forking, forget, register
+from tiered.forks import forget, register
 from tiered.tiers import file_history
-from tiered.tiers.base import Commit, Page, TierHealth, Write
+from tiered.tiers.base import BuiltIn, Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
 from tiered.tiers.file_expiry import Expiry, give_back, remove
 from tiered.tiers.file_journal import FileJournal
@@ -55,7 +55,7 @@ _NAMESPACES = "SELECT name FROM namespaces WHERE instr(name, ':') = 0 ORDER BY n
 _COUNT = "SELECT count(*) FROM entries WHERE space = (SELECT space FROM namespaces WHERE name = ?)"
 
 
-class FileTier(Forking):
+class FileTier(BuiltIn):
     """A durable store of record in `directory`, which it makes with mode 0700.
 
     `sync="full"` survives a power cut; "normal" survives kills and may lose the last moments on power loss.

@@ -19,7 +19,7 @@ from tiered.arguments import tier_name, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.errors import NotApplied, Reason, StoreUnavailable
-from tiered.tiers.base import RETENTION_MS, Commit, Journal, Page, TierHealth, Write, Written
+from tiered.tiers.base import RETENTION_MS, CacheTier, Commit, Journal, Page, Record, TierHealth, Write, Written
 from tiered.tiers.slru import SegmentedLRU
 
 ENTRY_OVERHEAD = 400
@@ -72,7 +72,7 @@ class Partition:
         """False after a `MemoryError` or a signal's exception in the middle of a change."""
 
 
-class MemoryTier:
+class MemoryTier(CacheTier, Record):
     """A bounded, process-local tier.
 
     `max_entries` and `max_bytes` bound the entries of all its namespaces together; when one is exceeded, the largest

@@ -17,8 +17,8 @@ from tiered.arguments import MAX_TTL, number, text_of, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
-from tiered.forks import Forking, forget, register
-from tiered.tiers.base import RETENTION_MS, Commit, Journal, Later, Page, TierHealth, Write, Written
+from tiered.forks import forget, register
+from tiered.tiers.base import RETENTION_MS, BuiltIn, Commit, Journal, Later, Page, TierHealth, Write, Written
 from tiered.tiers.redis_cluster import Cluster
 from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
@@ -54,7 +54,7 @@ def life_of_a_put(timeout: float, max_ttl: float) -> float:
     return min(10 * timeout, RETENTION_MS / 2000, max_ttl / 2)
 
 
-class RedisTier(Forking):
+class RedisTier(BuiltIn):
     """Redis or Valkey at `url`, or where `client` connects to, on connections of its own.
 
     `url` is redis://, rediss:// (TLS) or unix://, redis+sentinel://, redis+cluster:// or these two with rediss; the default

@@ -61,8 +61,14 @@ async def counted(votes: int) -> int:
     return votes + 1
 
 
-def chain(directory: str) -> list[MemoryTier | RedisTier | FileTier]:
-    return [MemoryTier(max_entries=1000), RedisTier("redis://127.0.0.1:1/0"), FileTier(directory)]
+def chain(directory: str) -> TieredBackend:
+    tiers = [MemoryTier(max_entries=1000), RedisTier("redis://127.0.0.1:1/0"), FileTier(directory)]  # not annotated
+    return TieredBackend(tiers)
+
+
+def no_memory(directory: str) -> TieredBackend:
+    tiers = [RedisTier("redis://127.0.0.1:1/0"), FileTier(directory)]
+    return TieredBackend(tiers)
 
 
 def record_of_many_hosts(url: str) -> TieredBackend:
@@ -129,6 +135,6 @@ def told(error: TieredError) -> str:
 if __name__ == "__main__":
     threads()
     asyncio.run(tasks())
-    for tier in chain("./parts"):
-        tier.close()
+    chain("./parts").close()
+    no_memory("./others").close()
     print(told(NotApplied("no", tier="file")))
