@@ -4,7 +4,8 @@ An `update` reads, changes, and writes if nobody has written meanwhile. Of n tha
 commit, and the others read again: n² reads. So each waits for those before. Where the record `gives`, nobody waits for a commit: who has drafted a write passes on what it is, and the next builds on
 that. Their writes come to the record in this order, each on the condition that the one before came about.
 It is a courtesy, which ends for all of them when somebody does not get on: what makes an update atomic is the version that its
-write expects.
+write expects. Whoever lost by that comes again, and is waited for twice as long as it took: a slow function loses a few times
+beside quick ones, and no more.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tiered.tiers.base import Given
 
 GLANCE = 0.5
 """Seconds for which those behind it wait for one turn: its function may wait for one of them, or its thread or loop be gone."""
+LONGEST = 10.0
+"""Seconds for which they wait at most for one that took its time before."""
 
 
 class Line:
@@ -44,10 +47,13 @@ class Base(NamedTuple):
 class Turn:
     """A place in the queue of a key. A lock to wait for, and no Event: a signal handler that raises would break that."""
 
-    __slots__ = ("base", "come", "door", "line", "passed", "tell")
+    __slots__ = ("base", "come", "dissolved", "door", "line", "passed", "patience", "tell")
 
-    def __init__(self) -> None:
-        self.come, self.passed, self.door = False, False, allocate_lock()
+    def __init__(self, took: float = 0.0) -> None:
+        """`took`: seconds of the attempt before, if that lost because nobody waited for it any longer."""
+        self.come = self.passed = self.dissolved = False
+        self.patience = max(GLANCE, min(2 * took, LONGEST))
+        self.door = allocate_lock()
         self.door.acquire()
         self.base: Base | None = None
         """What to build on, in place of what the record has."""
@@ -96,11 +102,13 @@ class Turns:
             first: Turn | None = queue.turns[0]
             if first is turn:
                 turn.begin(queue.base)
+        waited = 0.0
         while not turn.come:
             came: bool = yield Wait(partial(turn.wait, GLANCE), GLANCE, partial(self._listen, turn))
             with self._lock:
                 before, first = first, self._first(key)
-            if not came and first is not None and first is before:
+            waited = waited + GLANCE if first is before else 0.0
+            if not came and first is not None and waited >= first.patience:
                 self._dissolve(key)
 
     def pass_on(self, key: str, turn: Turn, base: Base) -> None:
@@ -144,7 +152,10 @@ class Turns:
         """Nobody waits any longer; else each of those behind would be waited for as long."""
         with self._lock:
             queue = self._queues.pop(key, None)
-            tells = [turn.begin(None) for turn in queue.turns] if queue is not None else []
+            left = queue.turns if queue is not None else ()
+            for turn in left:
+                turn.dissolved = True
+            tells = [turn.begin(None) for turn in left]
         for tell in tells:
             if tell is not None:
                 tell()

@@ -46,6 +46,7 @@ class Updates:
     ) -> None:
         self._chain, self._space = chain, space
         self._ready, self._draft, self._write = ready, draft, write
+        self._now = chain.clock.monotonic
         self._gives = bool(getattr(chain.record, "gives", False))
 
     def update(
@@ -57,14 +58,15 @@ class Updates:
             if not isinstance(limit, _Keep):
                 lifetime(limit)
         check_free(innermost.get(), self._space, key)
-        turns, turn, wrote = self._space.turns, Turn(), False
+        turns, turn, took, wrote = self._space.turns, Turn(), 0.0, False
         try:
             for attempt in range(MAX_CONFLICTS):
-                if turn.passed:
+                if turn.passed or turn.dissolved:
                     turns.leave(key, turn)
-                    turn = Turn()
+                    turn = Turn(took)
                 if not turn.come:
                     yield from turns.wait(key, turn)
+                began = self._now()
                 made = yield from self._made(key, fn, default, ttl, first, turn)
                 if made is None:
                     continue
@@ -72,7 +74,7 @@ class Updates:
                 if (yield Commit(partial(self._write, write, kept), write, kept, "update"))[0].version:
                     wrote = True
                     return value
-                turn.line.broken = True
+                turn.line.broken, took = True, self._now() - began
                 self._space.stats.conflicts += 1
                 if attempt > 2:
                     seconds = random() * min(0.05, 0.0002 * attempt)

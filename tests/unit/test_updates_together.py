@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -333,6 +334,35 @@ def test_a_function_that_changes_a_key_where_somebody_does_not_get_on_comes_to_a
 
     assert store.update("m", change) == 1
     assert store.get("n") == 1
+
+
+def test_a_slow_function_beside_quick_ones_comes_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick ones wait for it a moment, and then for as long as it was seen to take; it lost to every one of them."""
+    monkeypatch.setattr(turns, "GLANCE", 0.01)
+    calls, over = list[int](), threading.Event()
+
+    def slow(value: int) -> int:
+        calls.append(value)
+        time.sleep(0.1)
+        return value + 1
+
+    def quick(store: TieredBackend) -> int:
+        count = 0
+        while not over.is_set():
+            store.increment("n")
+            count += 1
+        return count
+
+    with TieredBackend([MemoryTier(), FileTier(tmp_path, sync="normal")]) as store:
+        quicks = [started(lambda: quick(store)) for _ in range(3)]
+        try:
+            eventually(lambda: (store.get("n") or 0) > 20, "the quick ones")
+            started(lambda: store.update("n", slow)).result(LIMIT)
+        finally:
+            over.set()
+        counted = sum(it.result(LIMIT) for it in quicks)
+        assert store.get("n") == counted + 1
+    assert len(calls) < 20
 
 
 CHANGES: list[Callable[[TieredBackend], object]] = [

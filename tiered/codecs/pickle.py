@@ -10,7 +10,8 @@ import pickle
 from importlib import import_module
 from typing import Any
 
-from tiered.errors import Corrupt, InvalidValue, Unreadable
+from tiered.codecs.base import works_now
+from tiered.errors import CodecError, Corrupt, InvalidValue, Unreadable
 from tiered.extras import missing
 
 PROTOCOL = 5
@@ -28,6 +29,8 @@ class PickleCodec:
         try:
             return self._dumps(value)
         except Exception as error:  # whatever the `__reduce__` of a class raises
+            if works_now(self._dumps, value):
+                raise
             message = f"value cannot be pickled: a {type(value).__name__:.80} ({type(error).__name__})"
             raise InvalidValue(message) from error
 
@@ -35,11 +38,10 @@ class PickleCodec:
         """The value of `payload`, whose writer is trusted; raises `Corrupt`, or `Unreadable` without its classes."""
         try:
             return self._loads(payload)
-        except (ImportError, AttributeError) as error:
-            how = "delete nothing, give this process the module and the class that the writer has"
-            raise Unreadable(f"cannot be unpickled here: {type(error).__name__}; {how}") from error
         except Exception as error:  # whatever the `__setstate__` of a class raises
-            raise Corrupt(f"cannot be unpickled here: {type(error).__name__}") from error
+            if works_now(self._loads, payload):
+                raise
+            raise _unusable(error) from error
 
     def _dumps(self, value: Any) -> bytes:
         return pickle.dumps(value, PROTOCOL)
@@ -66,3 +68,10 @@ class DillCodec(PickleCodec):
 
     def _loads(self, payload: bytes) -> Any:
         return self._dill.loads(payload)
+
+
+def _unusable(error: Exception) -> CodecError:
+    what = f"cannot be unpickled here: {type(error).__name__}"
+    if isinstance(error, ImportError | AttributeError):
+        return Unreadable(f"{what}; delete nothing, give this process the module and the class that the writer has")
+    return Corrupt(what)

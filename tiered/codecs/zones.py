@@ -8,6 +8,7 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tiered.codecs.base import works_now
 from tiered.errors import InvalidValue
 
 _UTC = [0, 0, 0]
@@ -65,4 +66,6 @@ def _zone_by_key(key: str) -> ZoneInfo:
     try:
         return ZoneInfo(key)
     except (KeyError, OSError, ImportError) as error:  # not there; a directory; half a tzdata package
+        if works_now(ZoneInfo, key):
+            raise
         raise ValueError("a time zone that is not known here; install tzdata") from error
