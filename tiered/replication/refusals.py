@@ -41,6 +41,16 @@ class Refusals:
     def __init__(self, owed: Owed, *, now: Callable[[], float]) -> None:
         self._owed, self._now = owed, now
         self._held: dict[Where, Refusal] = {}
+        self._room = 0
+
+    def begin(self, most: int) -> None:
+        """A go in which so many may be found."""
+        self._room = most
+
+    @property
+    def enough(self) -> bool:
+        """Whether so many were found since."""
+        return self._room <= 0
 
     def add(self, namespace: str, key: str, frame: bytes, error: str) -> bool:
         """Not taken, and owed; whether that is new."""
@@ -48,6 +58,7 @@ class Refusals:
         pause = FIRST_PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
         refusal = Refusal(namespace, key, version_of(frame), len(frame), error, pause, self._now() + pause)
         self._held[namespace, key] = refusal
+        self._room -= 1
         return before is None
 
     def waits(self, namespace: str, key: str) -> bool:

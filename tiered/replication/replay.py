@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from tiered.chain import Chain
-from tiered.entry import Draft
+from tiered.entry import Draft, version_of
 from tiered.errors import Reason, StoreError, StoreUnavailable
-from tiered.replication.guard import Guard
+from tiered.replication.guard import LARGE, Guard
 from tiered.replication.owed import Debt
 from tiered.tiers.base import Absence, Hosts, Journal, Notice, Write
 
@@ -17,8 +17,8 @@ BATCH = 500
 ATTEMPTS = 5
 """At giving absences a version, while others write these keys."""
 SET_ASIDE = 10
-"""Entries of a batch that the tier may fail to take, at most, before that is its own failure: each may cost a timeout,
-and the keeper has to look meanwhile."""
+"""Entries that the tier may fail to take in one go, at most, as each may cost a timeout, and the keeper has to look meanwhile:
+large ones wait for the next, owed, and what else it does not take is its own failure."""
 NOBODYS = 0
 """A generation that no namespace ever has."""
 PATIENCE = 10.0
@@ -43,6 +43,7 @@ class Replay:
         though it takes other entries, is set aside: it stays owed, and is tried again later.
         """
         debts, journal = guard.owed.debts(), self._chain.record.journal
+        guard.refusals.begin(SET_ASIDE)
         try:
             return self._without_journal(guard, debts) if journal is None else self._pay(guard, debts, journal)
         except StoreError:
@@ -141,27 +142,34 @@ class Replay:
         """`_put` in one namespace: together, and where that fails in a tier that is well, one by one."""
         since = monotonic()
         generation, items = self._entries(guard, namespace, keys)
+        if guard.refusals.enough:
+            items = self._without_large(guard, namespace, items)
+        if not items:
+            return []
         try:
             results = guard.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=True)
         except StoreError as error:
-            if not self._takes_others(guard, namespace):
+            if guard.refusals.enough or not self._takes_others(guard, namespace):
                 raise
             if len(keys) > 1:
-                return self._one_by_one(guard, namespace, keys, error)
+                return self._one_by_one(guard, namespace, keys)
             guard.set_aside(namespace, items[0], error)
             return []
         guard.stats.count_replay(items, sum(results))
-        return keys
+        return [key for key, _ in items]
 
-    def _one_by_one(self, guard: Guard, namespace: str, keys: list[str], error: StoreError) -> list[str]:
-        taken, left = list[str](), 0
-        for key in keys:
-            one = self._offer(guard, namespace, [key])
-            taken += one
-            left += not one
-            if left > SET_ASIDE:
-                raise error
+    def _one_by_one(self, guard: Guard, namespace: str, keys: list[str]) -> list[str]:
+        taken = list[str]()
+        for number, key in enumerate(keys):
+            if guard.refusals.enough:
+                return taken + self._offer(guard, namespace, keys[number:])
+            taken += self._offer(guard, namespace, [key])
         return taken
+
+    def _without_large(self, guard: Guard, namespace: str, items: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Those that are left are owed from here on, which the tier may come back with (R12), and are next."""
+        guard.owe_many(namespace, [(key, version_of(frame)) for key, frame in items if len(frame) > LARGE])
+        return [it for it in items if len(it[1]) <= LARGE]
 
     def _takes_others(self, guard: Guard, namespace: str) -> bool:
         """Whether the tier takes a small entry now, which nobody reads; else it is the tier that is not well."""
