@@ -19,6 +19,7 @@ from tiered import RedisTier, TieredBackend
 from tiered.entry import Draft, draft, namespace_seed, tombstone, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable
 from tiered.testing.contract import put
+from tiered.tiers import redis_link
 from tiered.tiers.base import RETENTION_MS, Write
 from tiered.tiers.redis_link import BELIEF, Link
 
@@ -192,6 +193,24 @@ def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answer
         assert tier._link.ask_many([b"PING\r\n"], write=False) and tier._link._opened == 1
     finally:
         promoted.stop()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_connection_on_which_the_server_read_too_much_is_not_used_again(
+    tier: RedisTier, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """It answers, and closes it a moment later: the next caller's write would be ambiguous."""
+    too_much = b"*1\r\n$-5\r\n"
+    tier.probe()
+    tier.get(SCOPE, "k")
+    if many:
+        (reply,) = tier._link.ask_many([too_much], write=True)
+        assert "Protocol error" in str(reply)
+    else:
+        with monkeypatch.context() as patched, pytest.raises(NotApplied, match="Protocol error"):
+            patched.setattr(redis_link, "pack", lambda _: too_much)
+            tier._link.call("SET", write=True)
+    assert put(tier, SCOPE, "k", value("k").seal(1))
 
 
 def test_a_password_that_is_missing_or_wrong_is_told_and_not_shown() -> None:

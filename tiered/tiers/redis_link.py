@@ -30,6 +30,7 @@ Below it they only wait for each other (benchmarks/asyncio_ratios.py)."""
 BELIEF = 0.5
 """Seconds for which a connection is used on what its server has said of itself: a master that becomes a replica leaves
 its connections open, and answers from whatever its new master had. About 0.1 ms of every half second of use."""
+_CLOSING = "Protocol error"
 _HANDSHAKE = [pack(("INFO", "server")), pack(("INFO", "replication")), pack(("TIME",))]
 
 
@@ -134,7 +135,7 @@ class Link:
             replies = wire.ask_many(list(commands))
         except BaseException as error:
             raise self._failure(wire, error, write) from error
-        self._lose(wire) if any(map(_is_full, replies)) else self._give_back(wire)
+        self._lose(wire) if any(map(_is_last, replies)) else self._give_back(wire)
         return replies
 
     def at(self, name: str) -> Link:
@@ -266,9 +267,9 @@ class Link:
                 self._returned.notify()
 
     def _failure(self, wire: Wire, error: BaseException, write: bool, *, sent: bool = True) -> BaseException:
-        """What to raise for `error` on `wire`. A server's answer leaves the connection whole; all else ends it, and that it is full."""
+        """What to raise for `error` on `wire`. A server's answer leaves the connection whole, but for its last; all else ends it."""
         if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
-            self._lose(wire) if _is_full(error) else self._give_back(wire)
+            self._lose(wire) if _is_last(error) else self._give_back(wire)
         else:
             self._lose(wire)
             if not isinstance(error, TimeoutError):
@@ -361,9 +362,10 @@ class Link:
             raise failed("closed; build a new one", tier=self.name)
 
 
-def _is_full(reply: object) -> bool:
-    """Whether a server has no room. It keeps the buffer of a large command with its connection: as much again."""
-    return isinstance(reply, ResponseError) and reason_of(reply) is Reason.FULL
+def _is_last(reply: object) -> bool:
+    """Whether the connection is to end with it. A server that has no room keeps the buffer of a large command with its
+    connection: as much again; and it closes that on which it was told more than it reads (`proto-max-bulk-len`)."""
+    return isinstance(reply, ResponseError) and (reason_of(reply) is Reason.FULL or str(reply).startswith(_CLOSING))
 
 
 def _facts(info: Any) -> dict[str, str]:
