@@ -284,13 +284,13 @@ class Fetcher:
     def _fall_through(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
         """`_read_record` for a read that comes from cache tiers, which as a rule keep most away from there; so many at once."""
         chain = self._chain
-        if not chain.record_calls.acquire(timeout=chain.deadline):
+        if (place := chain.record_calls.acquire(timeout=chain.deadline)) is None:
             message = "too many calls wait for the store of record already; this one was not asked"
             raise StoreUnavailable(message, tier=chain.record.name, reason=Reason.BUSY)
         try:
             return self._read_record(space, keys)
         finally:
-            chain.record_calls.release()
+            chain.record_calls.release(place)
 
     def _read_record(self, space: Space, keys: list[str]) -> tuple[int, list[bytes | Absence]]:
         """The record's generation and answers."""

@@ -33,17 +33,18 @@ class Reader:
             return self._follow(space, key, flight, started) or self.read_many(space, (key,))[key]
         try:
             found = self._fetch_one(space, key, started, events)
+            with self._memory.lock:
+                # From here on nobody joins any more.
+                good = self._finish(space, key, found, events, started, flights.events == events)
+                if mine.done is not None:
+                    mine.answer = found if good else None
+                    done, mine.done = mine.done, None
+                    done.release()
         except BaseException as error:
             mine.error = error
             with self._memory.lock:
                 self._land(flights, key, mine)
             raise
-        with self._memory.lock:
-            # From here on nobody joins any more.
-            good = self._finish(space, key, found, events, started, flights.events == events)
-            if mine.done is not None:
-                mine.answer = found if good else None
-                mine.done.release()
         return found if good else self.read_many(space, (key,), caches=False)[key]
 
     async def read_awaited(self, space: Space, key: str, later: Later) -> Found | Said | None:
@@ -150,10 +151,11 @@ class Reader:
             if flight.done is None:
                 flight.done = allocate_lock()
                 flight.done.acquire()
+            done = flight.done  # the leader puts it away when it releases it
         space.stats.coalesced += 1
-        if not flight.done.acquire(timeout=2 * self._chain.deadline):
+        if not done.acquire(timeout=2 * self._chain.deadline):
             return None
-        flight.done.release()
+        done.release()
         if isinstance(flight.error, Exception):
             raise flight.error
         answer: Found | None = flight.answer

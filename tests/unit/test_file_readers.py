@@ -84,6 +84,15 @@ def test_many_threads_share_few_connections(tier: FileTier) -> None:
     assert len(tier._readers._open) <= 3
 
 
+def test_a_connection_that_nobody_has_any_more_is_not_counted(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a signal handler raises just when one was taken."""
+    monkeypatch.setattr(file_readers, "PATIENCE", 0.05)
+    taken = [tier._readers._another() for _ in range(3)]
+    assert len(tier._readers._open) == 3
+    del taken
+    assert tier.read("n", "k")[1] and len(tier._readers._open) == 1
+
+
 def test_who_waits_is_told_when_the_tier_is_closed(tier: FileTier) -> None:
     busy = Busy(tier._readers)
     read = waiting(tier)

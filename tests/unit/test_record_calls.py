@@ -56,6 +56,18 @@ def test_so_many_fall_through_a_cache_that_fails(start: Start, read: Callable[[P
     assert isinstance(error, StoreUnavailable) and error.reason is Reason.BUSY
 
 
+def test_a_place_that_is_lost_is_another_s() -> None:
+    """As when a signal handler raises just when somebody was given it."""
+    places = Places(2)
+    mine, lost = places.acquire(0.01), places.acquire(0.01)
+    assert mine and lost and not places.acquire(0.01)
+    del lost
+    another = places.acquire(0.01)
+    assert another and not places.acquire(0.01)
+    places.release(mine)
+    assert places.acquire(0.01) is mine
+
+
 def test_a_record_that_fails_between_a_miss_and_its_version_is_an_outage(start: Start) -> None:
     """One read of it, in two questions."""
     it = start(cached=False)
@@ -70,3 +82,20 @@ def test_a_record_that_fails_between_a_miss_and_its_version_is_an_outage(start: 
     slots["k"] = (slots["k"][0], 0.0, *slots["k"][2:])  # not proven any more
     for found in (it.store.lookup("k"), it.store.get("k")):
         assert getattr(found, "value", found) == "v"
+
+
+def test_who_is_interrupted_at_the_end_of_a_read_leaves_nobody_waiting(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = start(entries=0)
+    it.store.set("k", "v")
+    core = it.store._core
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(core.service.reader, "_finish", interrupted)
+        it.store.get("k")
+    assert not core.space.flights.leaders, "whoever reads it next would join that read"
+    assert it.store.get("k") == "v"

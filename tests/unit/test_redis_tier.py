@@ -190,9 +190,20 @@ def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answer
         tier._link._target.arguments["port"] = promoted.port  # as a sentinel says
         tier.probe()
         assert [tier.get(SCOPE, "k") for _ in range(4)] == [None] * 4
-        assert tier._link.ask_many([b"PING\r\n"], write=False) and tier._link._opened == 1
+        assert tier._link.ask_many([b"PING\r\n"], write=False) and len(tier._link._opened) == 1
     finally:
         promoted.stop()
+
+
+def test_a_connection_that_nobody_has_any_more_has_no_place(server: RedisServer) -> None:
+    """As when a signal handler raises just when one was taken: else the last call of so many would find all in use for ever."""
+    tier = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW, max_connections=2)
+    wires = [tier._link._lend(False) for _ in range(2)]
+    assert len(tier._link._opened) == 2
+    del wires
+    assert put(tier, SCOPE, "k", value("k").seal(1)) and len(tier._link._opened) == 1
+    tier.close()
+    assert not tier._link._opened
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from tiered.errors import ConfigError, Reason, StoreUnavailable
+from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
 
@@ -62,7 +63,7 @@ class Readers:
         self._database = database
         self._idle: deque[sqlite3.Cursor] = deque()
         """The one used last at the end, from where it is taken: those at the beginning are not needed."""
-        self._open: set[sqlite3.Cursor] = set()
+        self._open = Lent[sqlite3.Cursor]()
         self._waiting = 0
         """Added to without a call in between, so that nothing is lost between threads."""
         self._freed: SimpleQueue[None] = SimpleQueue()

@@ -16,6 +16,7 @@ import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.lent import Lent, Place
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
 from tiered.tiers.redis_errors import Late, Restarted, reason_of, store_error
@@ -44,8 +45,8 @@ class Link:
     def reset(self) -> None:
         """Start without connections: at first, and in a child after a fork."""
         self._idle: deque[Wire] = deque()
-        self._opened = self._waiting = 0
-        # Guards the two counts. Entered by itself: a signal may raise in a condition's __enter__.
+        self._opened, self._waiting = Lent[Place](), 0
+        # Guards the two. Entered by itself: a signal may raise in a condition's __enter__.
         self._places = Lock()
         self._returned = Condition(self._places)  # notified when a connection or a place comes back
         self._closed = False
@@ -68,7 +69,7 @@ class Link:
         `limits`: of time, how many it may take.
         """
         packed = pack(args)
-        if self._opened - len(self._idle) >= CROWD and len(packed) <= SMALL:
+        if len(self._opened) - len(self._idle) >= CROWD and len(packed) <= SMALL:
             try:
                 return self._together.ask(packed, write)
             except Impatient:
@@ -291,8 +292,8 @@ class Link:
                         return self._idle.pop()
                     except IndexError:
                         pass  # none is idle: there may be a place for a new one
-                    if self._opened < self._limit:
-                        self._opened += 1
+                    if len(self._opened) < self._limit:
+                        self._opened.add(place := Place())
                         break
                     if not self._returned.wait(end - time.monotonic()):
                         message = f"all {self._limit} connections of this process are in use; raise max_connections"
@@ -300,9 +301,11 @@ class Link:
             finally:
                 self._waiting -= 1
         try:
-            return self._connect()
+            wire = self._connect()
+            wire.place = place
+            return wire
         except BaseException as error:
-            self._free()
+            self._free(place)
             if not isinstance(error, (redis.RedisError, OSError, Restarted)):
                 raise
             raise store_error(error, self.name, write=write, sent=False) from error
@@ -350,11 +353,12 @@ class Link:
 
     def _lose(self, wire: Wire) -> None:
         wire.close()
-        self._free()
+        if wire.place is not None:
+            self._free(wire.place)
 
-    def _free(self) -> None:
+    def _free(self, place: Place) -> None:
         with self._places:
-            self._opened -= 1
+            self._opened.discard(place)
             self._returned.notify()
 
     def _check_open(self, failed: type[StoreError]) -> None:

@@ -21,6 +21,8 @@ import hiredis
 import redis
 from redis.exceptions import InvalidResponse
 
+from tiered.lent import Place
+
 Arg = bytes | str
 """No number: `pack_command` turns it into text, and ends the process when a signal handler raises meanwhile."""
 BUFFER = 65_536
@@ -50,7 +52,7 @@ class Wire:
 
     __slots__ = (
         *("_buffer", "_came", "_connection", "_feed", "_gets", "_most", "_recv_into", "_send", "_timeout"),
-        *("believed_until", "plain", "run", "sock"),
+        *("believed_until", "place", "plain", "run", "sock"),
     )
 
     def __init__(self, connection: Any, timeout: float, most: int = MAX_REPLY) -> None:
@@ -59,6 +61,8 @@ class Wire:
         """The server run that it leads to (interned); None before it was greeted."""
         self.believed_until = 0.0
         """Until when (monotonic) it need not be greeted again."""
+        self.place: Place | None = None
+        """That in its pool."""
         self.sock: socket.socket = connection._sock
         self.plain = not isinstance(self.sock, ssl.SSLSocket)
         """Whether `post` and `arrived` may be used."""
@@ -67,14 +71,15 @@ class Wire:
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
         )
         self._buffer, self._came = bytearray(BUFFER), 0
-        self._send = self._send_plain if self.plain else self._send_waiting
+        # Of the class: a method of its own would keep a connection that nobody has any more.
+        self._send: Callable[[Wire, bytes], None] = Wire._send_plain if self.plain else Wire._send_waiting
         self._recv_into = self.sock.recv_into
         self._gets = reader.gets
         self._feed: Any = reader.feed  # takes any buffer, whatever its stub says
 
     def ask(self, packed: bytes) -> Any:
         """Send one command and return its reply; raises the server's error, `OSError` or `redis.ConnectionError`."""
-        self._send(packed)
+        self._send(self, packed)
         reply = self.reply()
         if isinstance(reply, Exception):
             raise reply
@@ -92,7 +97,7 @@ class Wire:
 
     def ask_many(self, packed: list[bytes]) -> list[Any]:
         """Send commands at once and return their replies; a server's error is returned in its place."""
-        self._send(b"".join(packed))
+        self._send(self, b"".join(packed))
         return [self.reply() for _ in packed]
 
     def reply(self) -> Any:
