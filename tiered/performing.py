@@ -9,6 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
+from weakref import ref
 
 from tiered.core import Core
 from tiered.loading import LoopEnded
@@ -83,10 +84,12 @@ async def _on_a_thread(call: Callable[[], Any]) -> Any:
 async def _called_back(step: Wait) -> bool:
     loop = asyncio.get_running_loop()
     over = loop.create_future()
+    # The time limit keeps this task for as long as its loop lives; whoever is to tell must not keep it for longer.
+    future = ref(over)
 
     def tell() -> None:
         try:
-            loop.call_soon_threadsafe(_finish, over)
+            loop.call_soon_threadsafe(_finish, future)
         except RuntimeError:
             return  # the loop was closed, and its tasks are gone
 
@@ -99,8 +102,9 @@ async def _called_back(step: Wait) -> bool:
     return True
 
 
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
+def _finish(refer: ref[asyncio.Future[None]]) -> None:
+    future = refer()
+    if future is not None and not future.done():
         future.set_result(None)
 
 

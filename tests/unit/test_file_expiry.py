@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 
 from tests.file_tier import NOW, SEED, connection, open_tier, put
 from tiered.entry import tombstone
+from tiered.tiers import file_store
 from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_expiry import Expiry
@@ -80,3 +82,28 @@ def test_the_log_of_a_large_write_is_cut(tier: FileTier) -> None:
     for number in range(100):
         put(tier, f"k{number}", bytes(50_000))
     assert tier._path.with_name(tier._path.name + "-wal").stat().st_size <= LOG_BYTES
+
+
+def log_size(tier: FileTier) -> int:
+    return tier._path.with_name(tier._path.name + "-wal").stat().st_size
+
+
+def test_bounded_the_log_is_begun_anew_though_it_is_never_all_copied(
+    tier: FileTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As among processes that write all the time; here it is somebody who reads that keeps SQLite from it."""
+    monkeypatch.setattr(file_store, "LOG_GROWN", 1_000_000)
+    monkeypatch.setattr(file_store, "LOG_PATIENCE", 0.01)
+    put(tier, "k")
+    with tier._readers.lend() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entries").fetchall()
+        for _ in range(50):
+            put(tier, "k", os.urandom(100_000))
+        tier._tidy()
+        assert log_size(tier) > 5_000_000, "it is not taken away from whoever reads it"
+        assert len(reader.execute("SELECT * FROM entries").fetchall()) == 1
+    tier._tidy()
+    assert log_size(tier) < 1_000_000
+    found = tier.read("n", "k")[1]
+    assert found is not None and len(found) > 100_000

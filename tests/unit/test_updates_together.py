@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections import deque
@@ -415,3 +416,24 @@ def test_a_function_of_a_task_that_writes_to_its_own_key_is_told_so(store: Tiere
 
 def test_a_function_may_change_the_same_key_of_another_namespace(store: TieredBackend) -> None:
     assert store.update("n", lambda value: value + store.namespace("other").increment("n")) == 1
+
+
+def test_a_loop_that_was_closed_leaves_nobody_in_the_queue(store: TieredBackend) -> None:
+    """Closed without cancelling, as no `asyncio.run` does: who waited there for a turn is forgotten with it."""
+    loop, backend = asyncio.new_event_loop(), AsyncTieredBackend.over(store)
+
+    async def never(_: int) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def begin() -> None:
+        for _ in range(3):
+            loop.create_task(backend.update("n", never))
+        await asyncio.sleep(0.01)
+
+    loop.set_exception_handler(lambda *_: None)  # that they are pending
+    loop.run_until_complete(begin())
+    assert len(store._core.space.turns._queues["n"].turns) == 3
+    loop.close()
+    gc.collect()
+    assert not store._core.space.turns._queues

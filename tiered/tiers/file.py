@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers, rows
-from tiered.tiers.file_store import Database, copy
+from tiered.tiers.file_store import Database, copy, renew_log
 from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
 
@@ -262,6 +263,9 @@ class FileTier(BuiltIn):
     def _tidy(self) -> int:
         """A small step of what time brings; how much there was to do."""
         self.journal.limit(self.max_pending)
+        if self._database.log_has_grown():
+            with suppress(*SQLITE_ERRORS, StoreError), self._readers.lend() as connection:
+                renew_log(connection)
         return self.expire(self._clock.now()) or self._writer.write(
             lambda session: give_back(session.flushed()), lazy=True
         )

@@ -23,6 +23,11 @@ WRITER_CACHE_KIB = 8000
 LOG_BYTES = 8_000_000
 """What the log (WAL) keeps of the room that a large write took; it takes 4 MB whatever is written."""
 
+LOG_GROWN = 4 * LOG_BYTES
+"""From here on it is begun anew."""
+LOG_PATIENCE = 0.25
+"""Seconds for which that waits for those who write, and for those who read what is there."""
+
 STORE_TABLES = """
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,
@@ -129,11 +134,19 @@ class Database:
     def _has_a_strangers_log(self) -> bool:
         """Whether the log beside the file cannot be its own: a backup has none, and says so in its header."""
         try:
-            if not os.stat(self._place + b"-wal").st_size:
-                return False
-            return not has_log(self.path)
+            return bool(self._log_size()) and not has_log(self.path)
         except FileNotFoundError:
             return False
+
+    def log_has_grown(self) -> bool:
+        """Whether the log is to be begun anew."""
+        return self._log_size() > LOG_GROWN
+
+    def _log_size(self) -> int:
+        try:
+            return os.stat(self._place + b"-wal").st_size
+        except FileNotFoundError:
+            return 0
 
     def replaced(self) -> bool:
         """Whether the file that was opened first is not at its path any more: nothing written to it would be found again."""
@@ -183,6 +196,17 @@ def copy(source: sqlite3.Connection, part: Path) -> None:
         target.execute("COMMIT")
     finally:
         target.close()
+
+
+def renew_log(connection: sqlite3.Connection) -> None:
+    """Begin the log anew; raises `sqlite3.Error`.
+
+    SQLite does so when it finds everything copied and nobody reading, which among processes that write all the time is never:
+    then it grows for as long as they do. Here nobody writes meanwhile. Whoever reads for long, as a backup does, keeps it.
+    """
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of the work, while others go on
+    connection.execute(f"PRAGMA busy_timeout={int(1000 * LOG_PATIENCE)}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _create(connection: sqlite3.Connection, layout: Layout) -> None:
