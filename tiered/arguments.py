@@ -23,7 +23,7 @@ class _Keep:
 
 
 KEEP = _Keep()
-"""For `update` and `increment`: leave the expiry as it is."""
+"""For `update`: leave the expiry as it is."""
 
 
 def check_key(key: object, limit: int) -> str:

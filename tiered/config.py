@@ -64,10 +64,10 @@ def _variables() -> dict[str, str]:
     for name in given:
         if name not in (*known, *_LOGIN) and not _OTHERS.fullmatch(name):
             close = difflib.get_close_matches(name, (*known, *_LOGIN), n=1)
-            meant = (
+            told = (
                 f"did you mean TIERED_{close[0].upper()}?" if close else "variables of something else need another name"
             )
-            raise ConfigError(f"TIERED_{name.upper()} is no setting; {meant}")
+            raise ConfigError(f"TIERED_{name.upper()} is no setting; {told}")
     return {name: value for name, value in given.items() if name in known and value}
 
 

@@ -189,7 +189,7 @@ class Loads:
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
             write = write._replace(draft=write.draft._replace(keep_until=keep_until))
-        allowed = yield Ask(lambda: lease.kept() and self._unchanged(key, load, found))
+        allowed = yield Ask(lambda: lease.kept() and self._unchanged(load, found))
         if not (allowed and (yield from self._store(write, value, found))):
             space.stats.fenced += 1
             now: Found = (yield Ask(partial(self._reader.read_many, space, (key,), caches=False)))[key]
@@ -215,11 +215,11 @@ class Loads:
         finally:
             stats.load_time.observe(now() - began)
 
-    def _unchanged(self, key: str, load: Load, found: Found) -> bool:
+    def _unchanged(self, load: Load, found: Found) -> bool:
         """Whether the key was neither deleted nor cleared since the loader began; a `set` is for the record to see."""
         if load.overtaken(self._chain.record.generation(self._space.name)):
             return False
-        return not any(self._newer(guard, key, found.version) for guard in self._chain.guards)
+        return not any(self._newer(guard, load.key, found.version) for guard in self._chain.guards)
 
     def _newer(self, guard: Guard, key: str, version: int) -> bool:
         """Whether a cache tier knows of a later write or delete; also one that owes the key, and may not be read."""
