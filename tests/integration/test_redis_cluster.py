@@ -298,8 +298,8 @@ def test_what_is_put_on_any_master_is_told_and_alive_comes_after_it(cluster: Red
     subscription.beat()
     cluster_again = listener.probe()
     assert cluster_again == tier.probe()
+    listener.close()
     with pytest.raises(StoreUnavailable, match="closed"):
-        listener.close()
         listener.subscribe()
     subscription.close()
 

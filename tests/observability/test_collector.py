@@ -346,7 +346,11 @@ def test_operations_of_tasks_are_counted_as_those_of_threads(tmp_path: Path, exp
 def test_writes_that_are_fed_from_the_journal_are_not_degraded(
     tmp_path: Path, redis_url: str, exported: Exported
 ) -> None:
-    tiers = [MemoryTier(), RedisTier(redis_url), FileTier(tmp_path / "store")]
+    tiers = [
+        MemoryTier(),
+        RedisTier(redis_url, timeout=5.0),
+        FileTier(tmp_path / "store"),
+    ]  # what is late is not "applied"
     with TieredBackend(tiers, name="fed", feed="journal") as store:
         store.set("k", 1)
         assert exported.value("tiered_operations_total", cache="fed", op="set", result="ok") == 1
