@@ -134,6 +134,7 @@ class TieredBackend:
 
     @classmethod
     def _over(cls, tiers: list[Tier], settings: Mapping[str, Any]) -> TieredBackend:
+        """A backend that owns `tiers`: they are closed, too, if it cannot be made."""
         try:
             return cls(tiers, **settings)
         except BaseException:

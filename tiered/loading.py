@@ -19,7 +19,7 @@ from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
-from tiered.replication.singleflight import Copy, Load, SingleFlight, Turn
+from tiered.replication.singleflight import Copy, Load, SingleFlight, Stay
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Look, Produce, Read, Refresh, Steps, drive
 from tiered.terms import Job
@@ -102,15 +102,15 @@ class Loads:
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
-            turn, interrupt = Turn(), None
+            stay, interrupt = Stay(), None
             try:
-                load, mine = self._flights.enter(self._space, key, turn, alone=timeouts > 1)
+                load, mine = self._flights.enter(self._space, key, stay, alone=timeouts > 1)
                 if mine:
                     copy = yield from self._lead(load, job, until)
             finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
-                while turn.load is not None:
+                while stay.load is not None:
                     try:
-                        self._flights.leave(turn)
+                        self._flights.leave(stay)
                     except BaseException as error:  # a signal handler's
                         interrupt = error
             if interrupt is not None:
@@ -140,8 +140,8 @@ class Loads:
         self._space.stats.refresh_skipped += count
 
     def _refresh(self, key: str, job: Job) -> Steps[None]:
-        turn = Turn()  # in a thread of our own, which no signal handler interrupts
-        load, mine = self._flights.enter(self._space, key, turn)
+        stay = Stay()  # in a thread of our own, which no signal handler interrupts
+        load, mine = self._flights.enter(self._space, key, stay)
         if not mine:
             return
         try:
@@ -150,7 +150,7 @@ class Loads:
             self._space.stats.refresh_errors += 1
             raise
         finally:
-            self._flights.leave(turn)
+            self._flights.leave(stay)
         if load.error is not None:
             self._space.stats.refresh_errors += 1
             raise load.error

@@ -83,12 +83,6 @@ def _run(args: argparse.Namespace) -> int:
     from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue, StoreError, TieredError
 
     try:
-        if args.command == "chaos":
-            from tiered.cli.chaos import chaos
-
-            return chaos(args)
-        if args.command == "demo":
-            return _demo(args)
         code: int = args.standalone(args) if hasattr(args, "standalone") else _store_command(args)
         return code
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
@@ -253,3 +247,4 @@ def _add_demo(commands: Any, output: argparse.ArgumentParser) -> None:
     demo.add_argument("--directory", help="where the file tier lives (default: a temporary directory)")
     demo.add_argument("--redis-url", help="a Redis to use and never stop (default: REDIS_URL, else one of its own)")
     demo.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
+    demo.set_defaults(standalone=_demo)

@@ -278,24 +278,6 @@ class Guard:
         except Exception as error:
             self.failed("forget", error)
 
-    def _went_well(self, op: str, began: float) -> None:
-        self.breaker.success()
-        self.stats.timed(op, self._now() - began)
-
-    def _count_put(self, items: Sequence[tuple[str, bytes]], applied: int, tell: bool) -> None:
-        """The tier took `items`: writes, which others are told of, or promotions."""
-        stats, refused = self.stats, len(items) - applied
-        if tell:
-            stats.applied += applied
-            stats.superseded += refused
-            count = len(items)
-            stats.told += count
-        else:
-            stats.promoted += applied
-            stats.outrun += refused
-        size = sum([len(frame) for _, frame in items])
-        stats.written_bytes += size
-
     def failed(
         self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0, largest: int = 0
     ) -> None:
@@ -320,3 +302,21 @@ class Guard:
             self.why = told
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))
+
+    def _went_well(self, op: str, began: float) -> None:
+        self.breaker.success()
+        self.stats.timed(op, self._now() - began)
+
+    def _count_put(self, items: Sequence[tuple[str, bytes]], applied: int, tell: bool) -> None:
+        """The tier took `items`: writes, which others are told of, or promotions."""
+        stats, refused = self.stats, len(items) - applied
+        if tell:
+            stats.applied += applied
+            stats.superseded += refused
+            count = len(items)
+            stats.told += count
+        else:
+            stats.promoted += applied
+            stats.outrun += refused
+        size = sum([len(frame) for _, frame in items])
+        stats.written_bytes += size
