@@ -122,7 +122,11 @@ class Updates:
         """
         held = self._drafted(turn)
         if held is None:
-            held = yield Ask(partial(self._current, key))
+            try:
+                held = yield Ask(partial(self._current, key))
+            except StoreUnavailable as error:  # of the record, or too much waits already
+                message = f"nothing was changed: {without_tier(error, error.tier)}"
+                raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         try:
             value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
             kept = own(value)
@@ -172,11 +176,7 @@ class Updates:
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)
-        try:
-            _, frame = self._chain.record.read(self._space.name, key)
-        except StoreUnavailable as error:
-            message = f"nothing was changed: {without_tier(error, error.tier)}"
-            raise NotApplied(message, tier=error.tier, reason=error.reason) from error
+        _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return _Current()
         try:

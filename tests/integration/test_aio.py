@@ -502,6 +502,7 @@ def test_more_than_may_wait_is_refused_before_anything_is_written(
         for call, kind in (
             (patient.set("k", 1), NotApplied),
             (patient.clear(), NotApplied),
+            (patient.increment("k"), NotApplied),
             (patient.get("k"), StoreUnavailable),
             (patient.get_many(["k"]), StoreUnavailable),
         ):
