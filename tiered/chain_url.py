@@ -227,8 +227,8 @@ def _file(parts: SplitResult) -> _Spec:
         both = f"file:///{host}{parts.path} (absolute) or file:./{host}{parts.path} (relative)"
         right = f"file:{host}{parts.path}" if host.startswith("~") else both
         raise ConfigError(f"file://{host} names a host; write {right}")
-    if not parts.path:
-        raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
+    if not parts.path.strip("/"):  # nor "/" itself, which is what file:///$DATA is where that is not set
+        raise ConfigError("file: needs a directory of its own, as in file:///var/lib/bot or file:./data")
     options, _ = _options(parts, {"name": tier_name, "sync": str, "max_pending": count})
     directory = unquote(expanded(parts.path))
 

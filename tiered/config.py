@@ -91,6 +91,10 @@ def _load(source: Source | None) -> Mapping[str, Any]:
         return {}
     if isinstance(source, Mapping):
         return source
+    if "://" in str(source):  # it may have a password in it
+        raise ConfigError(
+            "a configuration is a TOML file or a mapping; a chain of URLs is for from_url, --url or TIERED_URL"
+        )
     try:
         table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
     except OSError as error:

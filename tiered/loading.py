@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from tiered.arguments import Ttl, check_key
+from tiered.arguments import Ttl, check_function, check_key
 from tiered.chain import Chain, Space
 from tiered.drafting import own
 from tiered.entry import version_of
@@ -87,7 +87,7 @@ class Loads:
 
     def obtain(self, key: str, job: Job, look: Callable[[str], Lookup]) -> Steps[Any]:
         """The value of `key` as it is, loaded again in the background if that is due; else `load`."""
-        key = check_key(key, self._chain.max_key_bytes)
+        key = self._checked(key, job)
         found: Lookup = yield Look(partial(look, key), key)
         if not found.found:
             return (yield from self.load(key, job))
@@ -98,7 +98,7 @@ class Loads:
 
     def load(self, key: str, job: Job) -> Steps[Any]:
         """The value of `key`: loaded here, by whoever in this or another process is loading it already, or (if allowed) stale."""
-        key = check_key(key, self._chain.max_key_bytes)
+        key = self._checked(key, job)
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
@@ -127,6 +127,10 @@ class Loads:
                 return copy()
 
     # Private
+
+    def _checked(self, key: str, job: Job) -> str:
+        check_function(job.loader, "get_or_set takes a function that makes the value")
+        return check_key(key, self._chain.max_key_bytes)
 
     def _is_due(self, ahead: int, expires_at: float | None) -> bool:
         """Whether what expires at `expires_at` (Unix seconds) does so within `ahead` ms."""

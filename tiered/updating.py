@@ -9,7 +9,7 @@ from random import random
 from time import sleep
 from typing import Any, NamedTuple
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, lifetime
+from tiered.arguments import KEEP, Ttl, _Keep, check_function, check_key, lifetime
 from tiered.chain import Chain, Space
 from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
@@ -54,6 +54,7 @@ class Updates:
     ) -> Steps[Any]:
         """The new value; `fn` is called for each attempt. `first`: the ttl of a key that is made where others keep their own."""
         key = check_key(key, self._chain.max_key_bytes)
+        check_function(fn, "update takes a function of the value")
         for limit in (ttl, first):
             if not isinstance(limit, _Keep):
                 lifetime(limit)

@@ -52,6 +52,7 @@ Exit code 0 if all were there, 1 if one was not, 2 for wrong usage, 3 if the sto
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one line on standard error."""
+    _open_closed_streams()
     args = _parser().parse_args(argv)
     args.json = getattr(args, "json", False)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -72,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"{error.filename}: {error.strerror}", PROBLEMS)
         _silence()
         return _fail(f"cannot write to standard output: {error.strerror}", PROBLEMS)
+
+
+def _open_closed_streams() -> None:
+    """Python has None for what a shell closed (`>&-`), and prints to the other stream what was for that one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _silence() -> None:

@@ -83,6 +83,8 @@ def _replay(store: Any, args: argparse.Namespace) -> int:
     else:
         for tier, number in replayed.items():
             print(f"{tier}: {number:,} replayed")
+        if not replayed:
+            print("no cache tier between memory and the store of record: nothing to replay")
     left = [(guard.name, it) for guard in chain_of(store).guards for it in guard.refusals.all()]
     for tier, refusal in left:
         print(f"tiered: {tier} does not take {refusal}", file=sys.stderr)

@@ -11,7 +11,7 @@ from copy import copy
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, StoreError, without_tier
+from tiered.errors import ConfigError, Reason, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
 from tiered.replication.guard import Guard
@@ -211,9 +211,11 @@ class Keeper(Forking):
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
         try:
             self._replay.pay(guard, since)
+            guard.denied = ""
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)
+                guard.denied = without_tier(error, guard.name) if error.reason is Reason.MISUSE else ""
             else:
                 logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
 
