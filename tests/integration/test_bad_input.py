@@ -303,3 +303,10 @@ def test_set_many_of_pairs_is_refused_in_words() -> None:
 def test_everything_can_be_imported_without_any_extra() -> None:
     program = "import sys; sys.modules['couchbase'] = None; from tiered import *; print(TieredBackend.__name__)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "TieredBackend\n"
+
+
+def test_the_couchbase_tier_without_its_extra_says_which_one_it_is() -> None:
+    program = "import sys; sys.modules['couchbase'] = None; from tiered import CouchbaseTier"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: CouchbaseTier needs the Couchbase SDK: pip install '.[couchbase]'")
