@@ -9,7 +9,7 @@ WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
 SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 15
 
 .venv/.ok: pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tiered needs Python 3.11 or later as python3"; exit 1; }

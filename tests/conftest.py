@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ PROFILE = os.environ.get("TIERED_TEST_PROFILE", "default")
 settings.register_profile("default", max_examples=100, deadline=None, print_blob=True)
 settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile(PROFILE)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited from a shell that began this with &; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -77,7 +77,12 @@ if not TYPE_CHECKING:  # or a misspelt import would be an object, and no error
 
             return FileTier
         if name == "CouchbaseTier":
-            from tiered.tiers.couchbase import CouchbaseTier
+            try:
+                from tiered.tiers.couchbase import CouchbaseTier
+            except ModuleNotFoundError as error:
+                from tiered.extras import missing
+
+                raise ImportError(str(missing("CouchbaseTier needs the Couchbase SDK", "couchbase"))) from error
 
             return CouchbaseTier
         raise AttributeError(f"module 'tiered' has no attribute {name!r}")

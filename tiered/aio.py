@@ -162,7 +162,8 @@ class AsyncTieredBackend:
     async def increment(self, key: str, by: int = 1, *, ttl: Ttl = None) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum.
 
-        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move.
+        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move. Raises
+        `InvalidValue` if something else than an int is there.
         """
         return await self._perform(self._core.updates.increment(key, by, ttl))
 
@@ -220,7 +221,7 @@ class AsyncTieredBackend:
         return self._pages(self._store.items(prefix))
 
     def namespace(self, name: str) -> AsyncTieredBackend:
-        """Another namespace of the same chain. Closing either closes both."""
+        """Another namespace of the same chain. Closing either closes both. Raises `ConfigError` for what can be no name."""
         return self.over(self._store.namespace(name))
 
     async def namespaces(self) -> list[str]:
@@ -245,7 +246,10 @@ class AsyncTieredBackend:
         return await self._on_a_thread(self._store.health)
 
     async def backup(self, path: str | Path) -> None:
-        """Write a consistent copy of the store of record to `path` while it is in use."""
+        """Write a consistent copy of the store of record to `path` while it is in use.
+
+        Raises `ConfigError` if `path` cannot be that, or where the record has a backup procedure of its own.
+        """
         await self._on_a_thread(partial(self._store.backup, path))
 
     async def verify(

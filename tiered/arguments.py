@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from tiered.errors import ConfigError, InvalidKey, InvalidTtl
+from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue
 
 Ttl = float | timedelta | None
 READ_ORDERS, FEEDS = ("declared", "measured"), ("write", "journal")
@@ -23,7 +23,7 @@ class _Keep:
 
 
 KEEP = _Keep()
-"""For `update` and `increment`: leave the expiry as it is."""
+"""For `update`: leave the expiry as it is."""
 
 
 def check_key(key: object, limit: int) -> str:
@@ -67,6 +67,12 @@ def check_prefix(prefix: object) -> str:
     except UnicodeEncodeError:
         raise InvalidKey("a prefix must be valid Unicode: it has a lone surrogate, which no key has") from None
     return text_of(prefix)
+
+
+def check_function(what: object, taker: str) -> None:
+    """Refuse `what` if it is no function but the value itself, or a coroutine; `taker` says who takes which function."""
+    if not callable(what):
+        raise InvalidValue(f"{taker}, not {type(what).__name__}")
 
 
 def check_namespace(name: object) -> str:

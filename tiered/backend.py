@@ -38,9 +38,9 @@ _Value = TypeVar("_Value")
 class TieredBackend:
     """A key-value store over a chain of tiers, fastest first; the last tier is the store of record.
 
-    Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes raise `NotApplied` or
-    `Ambiguous`, and those that read first (`update`, `touch`, `increment`) `StoreUnavailable`, too. Cache tiers that fail
-    never raise: they are skipped and repaired. `staleness` (seconds) bounds how long this process may serve from memory what
+    Thread-safe. Reads raise `StoreUnavailable` only when the store of record cannot answer; writes, also those that read
+    first, raise `NotApplied` or `Ambiguous`. Cache tiers that fail never raise: they are skipped and repaired. A `ttl` is
+    seconds or a `timedelta`, None for ever. `staleness` (seconds) bounds how long this process may serve from memory what
     another process has changed; `shared=False` says there is no other. `deadline` (seconds) bounds the time that a call
     spends on cache tiers. `get_or_set` waits at most `load_patience` seconds for another's loader; a process that dies while
     it loads keeps others away for at most `lease_ttl` seconds.
@@ -134,6 +134,7 @@ class TieredBackend:
 
     @classmethod
     def _over(cls, tiers: list[Tier], settings: Mapping[str, Any]) -> TieredBackend:
+        """A backend that owns `tiers`: they are closed, too, if it cannot be made."""
         try:
             return cls(tiers, **settings)
         except BaseException:
@@ -233,7 +234,8 @@ class TieredBackend:
     def increment(self, key: str, by: int = 1, *, ttl: Ttl = None) -> int:
         """Add `by` to the integer under `key` (0 if absent), atomically; returns the sum.
 
-        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move.
+        `ttl` is for a counter that this call makes; one that is there keeps its expiry, so a window does not move. Raises
+        `InvalidValue` if something else than an int is there.
         """
         return drive(self._core.updates.increment(key, by, ttl))
 
@@ -282,7 +284,7 @@ class TieredBackend:
         return self.keys()
 
     def namespace(self, name: str) -> TieredBackend:
-        """Another namespace of the same chain. Closing either closes both."""
+        """Another namespace of the same chain. Closing either closes both. Raises `ConfigError` for what can be no name."""
         view = object.__new__(TieredBackend)
         view._bind(Core(self._service, name))
         return view
@@ -309,7 +311,10 @@ class TieredBackend:
         return self._service.health()
 
     def backup(self, path: str | Path) -> None:
-        """Write a consistent copy of the store of record to `path` while it is in use."""
+        """Write a consistent copy of the store of record to `path` while it is in use.
+
+        Raises `ConfigError` if `path` cannot be that, or where the record has a backup procedure of its own.
+        """
         self._service.backup(path)
 
     def verify(

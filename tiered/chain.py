@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from sys import getsizeof
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,8 @@ class Chain(Forking):
         self.memory, self.guards, self.record = _arrange(tiers, clock)
         _check_patience(self.guards, deadline)
         if isinstance(self.record, LateVersions):
-            self.record.stamp = lambda name, key, frame, version: self.space(name).frames.stamp(key, frame, version)
+            frames_of = lru_cache(maxsize=1024)(partial(Frames, rules=rules))  # not its `Space`: that is of one in use
+            self.record.stamp = lambda name, key, frame, version: frames_of(name).stamp(key, frame, version)
         self.metric_namespaces = metric_namespaces
         self.fed = fed and bool(self.guards)
         self.record = self._with_marks(journal, needed=measured or fed)

@@ -104,7 +104,7 @@ def _specs(url: str) -> list[_Spec]:
     if not parts:
         raise ConfigError(f'the chain is empty; give tier URLs such as "{EXAMPLE}"')
     split = [_split(part) for part in parts]  # all schemes first: a stray comma in a password is found here
-    specs = [_spec(part, pieces) for part, pieces in zip(parts, split, strict=True)]
+    specs = [_spec(*it) for it in zip(parts, split, strict=True)]
     _check_chain(specs)
     return specs
 
@@ -224,11 +224,11 @@ def _couchbase(parts: SplitResult) -> _Spec:
 def _file(parts: SplitResult) -> _Spec:
     if parts.netloc:
         host = parts.netloc.rpartition("@")[2]
-        meant = f"file:///{host}{parts.path} (absolute) or file:./{host}{parts.path} (relative)"
-        meant = f"file:{host}{parts.path}" if host.startswith("~") else meant
-        raise ConfigError(f"file://{host} names a host; write {meant}")
-    if not parts.path:
-        raise ConfigError("file: needs a directory, as in file:///var/lib/bot or file:./data")
+        both = f"file:///{host}{parts.path} (absolute) or file:./{host}{parts.path} (relative)"
+        right = f"file:{host}{parts.path}" if host.startswith("~") else both
+        raise ConfigError(f"file://{host} names a host; write {right}")
+    if not parts.path.strip("/"):  # nor "/" itself, which is what file:///$DATA is where that is not set
+        raise ConfigError("file: needs a directory of its own, as in file:///var/lib/bot or file:./data")
     options, _ = _options(parts, {"name": tier_name, "sync": str, "max_pending": count})
     directory = unquote(expanded(parts.path))
 

@@ -64,10 +64,10 @@ def _variables() -> dict[str, str]:
     for name in given:
         if name not in (*known, *_LOGIN) and not _OTHERS.fullmatch(name):
             close = difflib.get_close_matches(name, (*known, *_LOGIN), n=1)
-            meant = (
+            told = (
                 f"did you mean TIERED_{close[0].upper()}?" if close else "variables of something else need another name"
             )
-            raise ConfigError(f"TIERED_{name.upper()} is no setting; {meant}")
+            raise ConfigError(f"TIERED_{name.upper()} is no setting; {told}")
     return {name: value for name, value in given.items() if name in known and value}
 
 
@@ -91,6 +91,10 @@ def _load(source: Source | None) -> Mapping[str, Any]:
         return {}
     if isinstance(source, Mapping):
         return source
+    if "://" in str(source):  # it may have a password in it
+        raise ConfigError(
+            "a configuration is a TOML file or a mapping; a chain of URLs is for from_url, --url or TIERED_URL"
+        )
     try:
         table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
     except OSError as error:

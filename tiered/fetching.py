@@ -43,12 +43,14 @@ class Fetcher:
     def fetch_one(self, space: Space, key: str, started: float, events: int) -> Found:
         """`fetch` of one key; as a rule it is one question, to the first cache tier or, where none is asked, to the record."""
         chain, (asked, until) = self._chain, self.first(started)
+        if until:
+            answer = asked[0].get(space, key)
+            found = self.made_of(space, key, asked, answer, started, until, events)
+            if isinstance(found, Found):
+                return found
+            return self.fetch(space, (key,), started, events, said={} if found is None else {key: found})[key]
         if asked:
-            answer = asked[0].get(space, key) if until else None
-            said = self.made_of(space, key, asked, answer, started, until, events) if until else None
-            if isinstance(said, Found):
-                return said
-            return self.fetch(space, (key,), started, events, said={} if said is None else {key: said})[key]
+            return self.fetch(space, (key,), started, events)[key]
         try:
             generation, frame = self._read_one(space, key, started)
             if generation != space.generation:
@@ -329,9 +331,7 @@ class Fetcher:
         if journal is None:
             return [NO_VERSION] * len(keys)
         generation, held = journal.absences(space.name, keys)
-        self._chain.learn(
-            space, generation
-        )  # of this snapshot: marks that are gone from it may have been given up (R8)
+        self._chain.learn(space, generation)  # of this snapshot: marks that it lacks may have been given up (R8)
         return held
 
     def _of_record(self, space: Space, key: str, held: bytes | Absence, started: float) -> Found:

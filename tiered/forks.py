@@ -19,8 +19,8 @@ class Forking:
     def before_fork(self) -> None:
         """In the parent: close what a child must not inherit, and let nobody open it until the fork is over.
 
-        A signal handler may raise here, and `os.fork` goes on all the same: it is called once more then, and the other two must
-        do with a part of it.
+        A signal handler may raise here, or in the next, and `os.fork` goes on all the same: each is called once more then, and
+        must do with a part of what came before.
         """
 
     def after_fork_in_parent(self) -> None:
@@ -31,9 +31,8 @@ class Forking:
 
 
 _members: weakref.WeakValueDictionary[int, Forking] = weakref.WeakValueDictionary()
-_one_at_a_time = (
-    RLock()
-)  # so that two forks cannot wait for each other's members; a signal handler may fork during a fork
+# So that two forks cannot wait for each other's members; a signal handler may fork during a fork.
+_one_at_a_time = RLock()
 _forking: list[Forking] = []
 
 
@@ -49,12 +48,12 @@ def _before() -> None:
     _one_at_a_time.acquire()
     # In one step: others register and forget meanwhile. First of all: who is not asked to stop begins anew all the same.
     _forking[:] = filter(None, [refer() for refer in _members.valuerefs()])
-    _each(_forking, _stop)
+    _each(_forking, lambda member: _insist(member.before_fork))
 
 
 def _after_in_parent() -> None:
     try:
-        _each(_forking, lambda member: member.after_fork_in_parent())
+        _each(_forking, lambda member: _insist(member.after_fork_in_parent))
     finally:
         _forking.clear()
         with suppress(RuntimeError):  # interrupted before it was taken
@@ -69,11 +68,11 @@ def _after_in_child() -> None:
     _each(members, lambda member: member.after_fork_in_child())
 
 
-def _stop(member: Forking) -> None:
+def _insist(step: Callable[[], None]) -> None:
     try:
-        member.before_fork()
+        step()
     except BaseException:
-        member.before_fork()  # a signal handler raised in the middle
+        step()  # a signal handler raised in the middle
         raise
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from tiered.arguments import Ttl, check_key
+from tiered.arguments import Ttl, check_function, check_key
 from tiered.chain import Chain, Space
 from tiered.drafting import own
 from tiered.entry import version_of
@@ -19,7 +19,7 @@ from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
 from tiered.replication.leases import Lease, Leases
-from tiered.replication.singleflight import Copy, Load, SingleFlight, Turn
+from tiered.replication.singleflight import Copy, Load, SingleFlight, Stay
 from tiered.results import Lookup
 from tiered.steps import Ask, Commit, Look, Produce, Read, Refresh, Steps, drive
 from tiered.terms import Job
@@ -87,7 +87,7 @@ class Loads:
 
     def obtain(self, key: str, job: Job, look: Callable[[str], Lookup]) -> Steps[Any]:
         """The value of `key` as it is, loaded again in the background if that is due; else `load`."""
-        key = check_key(key, self._chain.max_key_bytes)
+        key = self._checked(key, job)
         found: Lookup = yield Look(partial(look, key), key)
         if not found.found:
             return (yield from self.load(key, job))
@@ -98,19 +98,19 @@ class Loads:
 
     def load(self, key: str, job: Job) -> Steps[Any]:
         """The value of `key`: loaded here, by whoever in this or another process is loading it already, or (if allowed) stale."""
-        key = check_key(key, self._chain.max_key_bytes)
+        key = self._checked(key, job)
         until = self._chain.clock.monotonic() + self._loading.patience
         timeouts = 0
         while True:
-            turn, interrupt = Turn(), None
+            stay, interrupt = Stay(), None
             try:
-                load, mine = self._flights.enter(self._space, key, turn, alone=timeouts > 1)
+                load, mine = self._flights.enter(self._space, key, stay, alone=timeouts > 1)
                 if mine:
                     copy = yield from self._lead(load, job, until)
             finally:  # an interrupted one leaves neither value nor error, and one of those who wait takes over
-                while turn.load is not None:
+                while stay.load is not None:
                     try:
-                        self._flights.leave(turn)
+                        self._flights.leave(stay)
                     except BaseException as error:  # a signal handler's
                         interrupt = error
             if interrupt is not None:
@@ -128,6 +128,10 @@ class Loads:
 
     # Private
 
+    def _checked(self, key: str, job: Job) -> str:
+        check_function(job.loader, "get_or_set takes a function that makes the value")
+        return check_key(key, self._chain.max_key_bytes)
+
     def _is_due(self, ahead: int, expires_at: float | None) -> bool:
         """Whether what expires at `expires_at` (Unix seconds) does so within `ahead` ms."""
         return expires_at is not None and expires_at * 1000 - self._chain.clock.now() <= ahead
@@ -140,8 +144,8 @@ class Loads:
         self._space.stats.refresh_skipped += count
 
     def _refresh(self, key: str, job: Job) -> Steps[None]:
-        turn = Turn()  # in a thread of our own, which no signal handler interrupts
-        load, mine = self._flights.enter(self._space, key, turn)
+        stay = Stay()  # in a thread of our own, which no signal handler interrupts
+        load, mine = self._flights.enter(self._space, key, stay)
         if not mine:
             return
         try:
@@ -150,7 +154,7 @@ class Loads:
             self._space.stats.refresh_errors += 1
             raise
         finally:
-            self._flights.leave(turn)
+            self._flights.leave(stay)
         if load.error is not None:
             self._space.stats.refresh_errors += 1
             raise load.error
@@ -189,7 +193,7 @@ class Loads:
         if write.draft.expires_at:
             keep_until = write.draft.expires_at + job.stale
             write = write._replace(draft=write.draft._replace(keep_until=keep_until))
-        allowed = yield Ask(lambda: lease.kept() and self._unchanged(key, load, found))
+        allowed = yield Ask(lambda: lease.kept() and self._unchanged(load, found))
         if not (allowed and (yield from self._store(write, value, found))):
             space.stats.fenced += 1
             now: Found = (yield Ask(partial(self._reader.read_many, space, (key,), caches=False)))[key]
@@ -215,11 +219,11 @@ class Loads:
         finally:
             stats.load_time.observe(now() - began)
 
-    def _unchanged(self, key: str, load: Load, found: Found) -> bool:
+    def _unchanged(self, load: Load, found: Found) -> bool:
         """Whether the key was neither deleted nor cleared since the loader began; a `set` is for the record to see."""
         if load.overtaken(self._chain.record.generation(self._space.name)):
             return False
-        return not any(self._newer(guard, key, found.version) for guard in self._chain.guards)
+        return not any(self._newer(guard, load.key, found.version) for guard in self._chain.guards)
 
     def _newer(self, guard: Guard, key: str, version: int) -> bool:
         """Whether a cache tier knows of a later write or delete; also one that owes the key, and may not be read."""

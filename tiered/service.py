@@ -85,7 +85,9 @@ class Service:
         """Copy the store of record to `path`."""
         backup = getattr(self.chain.record, "backup", None)
         if backup is None:
-            raise ConfigError(f"{self.chain.record.name}: this store of record has a backup procedure of its own")
+            raise ConfigError(
+                f"{self.chain.record.name}: only a file tier can be backed up like this; a server has tools of its own"
+            )
         backup(path)
 
     def verify(self, space: Space, *, every: bool, examples: int, on_progress: OnProgress | None) -> Report:

@@ -8,12 +8,15 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tiered.arguments import Ttl, lifetime, ttl_seconds
+from tiered.errors import InvalidTtl
 
 
 def terms_of(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, int]:
-    """The `ttl`, `stale` and `ahead` of a `Job`, checked before any I/O; raises ValueError."""
+    """The `ttl`, `stale` and `ahead` of a `Job`, checked before any I/O; raises `InvalidTtl`."""
     try:
         return _checked(ttl, stale_ttl, refresh_ahead)
+    except InvalidTtl:  # which is a TypeError, too
+        raise
     except TypeError:  # unhashable, so certainly no time
         return _checked.__wrapped__(ttl, stale_ttl, refresh_ahead)
 
@@ -39,7 +42,7 @@ def _checked(ttl: Ttl, stale_ttl: Ttl, refresh_ahead: Ttl) -> tuple[Ttl, int, in
     lives = lifetime(ttl)
     ahead = _milliseconds(refresh_ahead)
     if ahead and (lives is None or ahead >= lives * 1000):
-        raise ValueError("refresh_ahead must be shorter than ttl, or every hit would load the value again")
+        raise InvalidTtl("refresh_ahead must be shorter than ttl, or every hit would load the value again")
     return ttl, _milliseconds(stale_ttl), ahead
 
 

@@ -9,7 +9,7 @@ from random import random
 from time import sleep
 from typing import Any, NamedTuple
 
-from tiered.arguments import KEEP, Ttl, _Keep, check_key, lifetime
+from tiered.arguments import KEEP, Ttl, _Keep, check_function, check_key, lifetime
 from tiered.chain import Chain, Space
 from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
@@ -54,6 +54,7 @@ class Updates:
     ) -> Steps[Any]:
         """The new value; `fn` is called for each attempt. `first`: the ttl of a key that is made where others keep their own."""
         key = check_key(key, self._chain.max_key_bytes)
+        check_function(fn, "update takes a function of the value")
         for limit in (ttl, first):
             if not isinstance(limit, _Keep):
                 lifetime(limit)
@@ -122,7 +123,11 @@ class Updates:
         """
         held = self._drafted(turn)
         if held is None:
-            held = yield Ask(partial(self._current, key))
+            try:
+                held = yield Ask(partial(self._current, key))
+            except StoreUnavailable as error:  # of the record, or too much waits already
+                message = f"nothing was changed: {without_tier(error, error.tier)}"
+                raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         try:
             value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
             kept = own(value)
@@ -172,11 +177,7 @@ class Updates:
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)
-        try:
-            _, frame = self._chain.record.read(self._space.name, key)
-        except StoreUnavailable as error:
-            message = f"nothing was changed: {without_tier(error, error.tier)}"
-            raise NotApplied(message, tier=error.tier, reason=error.reason) from error
+        _, frame = self._chain.record.read(self._space.name, key)
         if frame is None:
             return _Current()
         try:

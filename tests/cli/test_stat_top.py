@@ -48,6 +48,12 @@ def test_stat_sums_processes_and_says_which_are_silent(bots: Callable[[], Bot]) 
     assert "1 endpoint SILENT" in tiered("stat", "--interval", "0.3", first, silent).stdout
 
 
+@pytest.mark.parametrize("command", [["stat"], ["stat", "--json"], ["top"], ["top", "--json"]])
+def test_a_chain_of_which_no_tier_answers_is_shown_and_is_exit_code_3(command: list[str]) -> None:
+    shown = tiered(*command, url=f"memory://,redis://127.0.0.1:{free_port()}/0")
+    assert shown.returncode == 3 and ("DOWN" in shown.stdout or '"ok": false' in shown.stdout)
+
+
 def test_stat_without_an_endpoint_tells_how_the_tiers_are(url: str, redis_server: RedisServer) -> None:
     assert tiered("set", "k", "v", url=url).returncode == 0
     assert re.search(r"time +redis +file +pending +size\n[\d:]+ +ok \S+ +ok \S+ +0 ", tiered("stat", url=url).stdout)

@@ -99,7 +99,7 @@ def damaged(redis_server: RedisServer, raw: redis.Redis, tmp_path: Path) -> Iter
     stores: list[TieredBackend] = []
 
     def open_(damage: Callable[[bytes], bytes]) -> TieredBackend:
-        store = TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)])
+        store = TieredBackend([RedisTier(redis_server.url, timeout=5.0, connect_timeout=5.0), FileTier(tmp_path)])
         stores.append(store)
         store.set("k", "right")
         (name,) = raw.keys("tiered:default:*:k")

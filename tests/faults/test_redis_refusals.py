@@ -94,6 +94,11 @@ CASES: dict[str, tuple[Callable[[RedisServer], str], Reason, str]] = {
     ),
     "is out of memory": (configured("CONFIG", "SET", "maxmemory", "1"), Reason.FULL, "raise maxmemory"),
     "has no such database": (lambda it: it.url[:-1] + "99", Reason.OTHER, "choose a database that the server has"),
+    "is no sentinel": (
+        lambda it: f"redis+sentinel://127.0.0.1:{it.port}/mymaster",
+        Reason.OTHER,
+        "for one server write redis://",
+    ),
     "is nowhere": (lambda _: f"redis://127.0.0.1:{free_port()}/0", Reason.CONNECTION, "check that the server runs"),
     "speaks no TLS": (lambda it: it.url.replace("redis:", "rediss:"), Reason.TIMEOUT, "timeout="),
 }

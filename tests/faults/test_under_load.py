@@ -285,7 +285,7 @@ def test_threads_that_share_two_connections_wait_or_go_on_without_and_see_nothin
 def test_values_as_large_as_allowed_pass_through_every_tier(redis_url: str, tmp_path: Path) -> None:
     big = {f"k{number}": random.Random(number).randbytes(19 * 2**20) for number in range(3)}
     tiers = [MemoryTier(max_bytes=2**20), RedisTier(redis_url, timeout=60.0, connect_timeout=60.0), FileTier(tmp_path)]
-    with TieredBackend(tiers, deadline=120) as store:
+    with TieredBackend(tiers, deadline=120, staleness=120) as store:  # a loaded machine takes long for 57 MB
         assert {tuple(sorted(it.tiers.items())) for it in store.set_many(big).values()} == {
             (("file", "ok"), ("memory", "skipped"), ("redis", "ok"))
         }

@@ -171,7 +171,7 @@ def test_bad_arguments_are_refused_before_any_io(store: AsyncTieredBackend) -> N
                 await store.set_many(no_mapping)  # type: ignore[arg-type]
         with pytest.raises(InvalidTtl):
             await store.set("k", 1, ttl=-1)
-        with pytest.raises(ValueError, match="refresh_ahead"):
+        with pytest.raises(InvalidTtl, match="refresh_ahead"):
             await store.get_or_set("k", lambda: 1, ttl=1, refresh_ahead=2)
 
     Loop()(work())
@@ -502,6 +502,7 @@ def test_more_than_may_wait_is_refused_before_anything_is_written(
         for call, kind in (
             (patient.set("k", 1), NotApplied),
             (patient.clear(), NotApplied),
+            (patient.increment("k"), NotApplied),
             (patient.get("k"), StoreUnavailable),
             (patient.get_many(["k"]), StoreUnavailable),
         ):

@@ -15,7 +15,7 @@ import pytest
 from tests.cli.running import tiered
 from tests.servers import RedisServer
 from tests.waiting import LIMIT
-from tiered import ConfigError, TieredBackend
+from tiered import ConfigError, MemoryTier, TieredBackend
 from tiered.tiers.file_restore import restore
 
 KILLED = """
@@ -172,3 +172,11 @@ def test_backup_tells_what_it_wrote(tmp_path: Path) -> None:
     for chain, says in (("memory://", "no file tier"), ("", "no chain: give url")):
         refused = tiered("restore", str(path), url=chain)
         assert refused.returncode == 2 and says in refused.stderr
+
+
+def test_a_record_that_is_no_file_says_so() -> None:
+    with (
+        TieredBackend([MemoryTier()]) as store,
+        pytest.raises(ConfigError, match="memory: only a file tier can be backed up like this"),
+    ):
+        store.backup("copy")

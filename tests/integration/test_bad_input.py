@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -209,6 +210,26 @@ def test_only_ints_are_added_to_ints(unchanged: TieredBackend, by: Any) -> None:
         unchanged.increment("text")
 
 
+async def made() -> int:
+    raise AssertionError("nobody runs it")
+
+
+@pytest.mark.parametrize("given", ["a value", None, {"a": 1}])
+def test_what_is_no_function_is_refused_in_words(unchanged: TieredBackend, given: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"update takes a function of the value, not {type(given).__name__}"):
+        unchanged.update("there", given)
+    for options in ({}, {"ttl": 60, "refresh_ahead": 5}):
+        with pytest.raises(
+            InvalidValue, match=f"get_or_set takes a function that makes the value, not {type(given).__name__}"
+        ):
+            unchanged.get_or_set("new", given, **options)
+
+
+def test_a_coroutine_is_no_loader(unchanged: TieredBackend) -> None:
+    with closing(made()) as coroutine, pytest.raises(InvalidValue, match="makes the value, not coroutine"):
+        unchanged.get_or_set("new", coroutine)  # type: ignore[arg-type]
+
+
 # Times to live
 
 BAD_TTLS = [
@@ -249,6 +270,12 @@ def test_a_ttl_that_makes_no_sense_is_refused_and_nothing_is_written(
     assert isinstance(caught.value, TieredError) and isinstance(caught.value, ValueError)
 
 
+def test_a_refresh_that_is_always_due_is_refused_as_a_ttl(unchanged: TieredBackend) -> None:
+    for ttl in (None, 5):
+        with pytest.raises(InvalidTtl, match="refresh_ahead must be shorter than ttl"):
+            unchanged.get_or_set("new", lambda: 2, ttl, refresh_ahead=5)
+
+
 def test_an_endless_time_in_which_a_value_may_be_stale_is_refused(unchanged: TieredBackend) -> None:
     for options in ({"stale_ttl": math.inf}, {"ttl": math.inf, "refresh_ahead": math.inf}):
         with pytest.raises(ValueError, match="ttl"):
@@ -276,3 +303,10 @@ def test_set_many_of_pairs_is_refused_in_words() -> None:
 def test_everything_can_be_imported_without_any_extra() -> None:
     program = "import sys; sys.modules['couchbase'] = None; from tiered import *; print(TieredBackend.__name__)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "TieredBackend\n"
+
+
+def test_the_couchbase_tier_without_its_extra_says_which_one_it_is() -> None:
+    program = "import sys; sys.modules['couchbase'] = None; from tiered import CouchbaseTier"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: CouchbaseTier needs the Couchbase SDK: pip install '.[couchbase]'")

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def test_a_limit_is_a_number_that_the_tiers_can_count_to(tmp_path: Path) -> None
             ConfigError, match=r"max_(pending|bytes) must be a whole number of at least \d, below 2\^63"
         ):
             build()
-    FileTier(tmp_path / "data", max_pending=2**63 - 1)._tidy()
+    with closing(FileTier(tmp_path / "data", max_pending=2**63 - 1)) as tier:
+        tier._tidy()
 
 
 def test_the_longest_time_that_may_be_given_works(redis_url: str, tmp_path: Path) -> None:

@@ -261,6 +261,17 @@ def test_an_output_that_cannot_show_or_take_a_value_is_told_in_one_line(tmp_path
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_failure(tmp_path: Path, closed: str) -> None:
+    url = f"memory://,file:{tmp_path}/data"
+    assert tiered("set", "k", "v", url=url).returncode == 0
+    shell = f'"{sys.executable}" -m tiered.cli --url "{url}" "$@" {closed}'
+    for command, code in (("get k", 0), ("get absent", 1), ("ls", 0)):
+        ran = subprocess.run(["sh", "-c", shell, "sh", *command.split()], capture_output=True, text=True)
+        assert ran.returncode == code and "Traceback" not in ran.stderr
+        assert "tiered:" not in ran.stdout, "what is for standard error"
+
+
 def test_an_error_that_names_a_path_is_not_one_of_the_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,17 @@ def test_a_tier_out_of_reach_is_exit_3(tmp_path: Path) -> None:
     assert json.loads(tiered("verify", "--json", "--url", url).stdout)["tiers"][0]["error"].startswith("redis: ")
 
 
+def test_replay_of_a_chain_without_a_cache_says_that_there_is_none(tmp_path: Path) -> None:
+    url = f"memory://,file:{tmp_path}/data"
+    TieredBackend.from_url(url).close()
+    told = tiered("replay", "--url", url)
+    assert (told.returncode, told.stdout) == (
+        0,
+        "no cache tier between memory and the store of record: nothing to replay\n",
+    )
+    assert tiered("replay", "--json", "--url", url).stdout == "{}\n"
+
+
 def test_replay_tells_how_many_and_is_exit_3_when_it_cannot(redis_server: RedisServer, tmp_path: Path) -> None:
     url = f"{redis_server.url},file:{tmp_path}/data"
     with TieredBackend.from_url(url) as store:

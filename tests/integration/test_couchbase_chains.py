@@ -133,6 +133,14 @@ def test_feeding_caches_afterwards_is_refused_where_hosts_share_the_record(url: 
         )
 
 
+def test_what_a_journal_keeps_in_the_record_is_no_namespace_in_use(url: str, tmp_path: Path) -> None:
+    """Metrics show those, and caches are claimed for them."""
+    for _ in range(2):  # the second finds what the first has written
+        with TieredBackend.from_url(f"file:{tmp_path}/near,{url}", journal=str(tmp_path / "journal")) as store:
+            store.set("k", 1)
+            assert [space.name for space in store._core.chain.spaces()] == ["default"]
+
+
 def test_memory_over_couchbase(url: str) -> None:
     with TieredBackend.from_url(f"memory://,{url}") as store:
         store.set("k", {"a": (1, 2)}, ttl=60)

@@ -298,8 +298,8 @@ def test_what_is_put_on_any_master_is_told_and_alive_comes_after_it(cluster: Red
     subscription.beat()
     cluster_again = listener.probe()
     assert cluster_again == tier.probe()
+    listener.close()
     with pytest.raises(StoreUnavailable, match="closed"):
-        listener.close()
         listener.subscribe()
     subscription.close()
 
@@ -425,3 +425,19 @@ def test_doctor_looks_at_every_master(cluster: RedisCluster) -> None:
     for check in ("redis.version", "redis.eviction", "redis.clock"):
         assert len({finding.text for finding in findings if finding.check == check}) == 3, findings
     assert findings[-1].check == "redis.permissions" and findings[-1].level == "ok", findings[-1]
+
+
+def test_a_url_for_one_server_that_meets_a_cluster_says_which_url_it_is(cluster: RedisCluster) -> None:
+    (url, *_) = cluster.url.replace("redis+cluster:", "redis:").split(",")
+    with (
+        TieredBackend([RedisTier(url, timeout=SLOW, connect_timeout=SLOW)]) as store,
+        pytest.raises(StoreError, match=r"node of a Redis Cluster: write redis\+cluster://"),
+    ):
+        for key in KEYS:
+            store.set(key, 1)
+
+
+def test_a_url_for_a_cluster_that_meets_one_server_says_which_url_it_is(redis_url: str) -> None:
+    tier = RedisTier(redis_url.replace("redis:", "redis+cluster:").removesuffix("/0"))
+    assert "for one server write redis://" in tier.health().detail
+    tier.close()

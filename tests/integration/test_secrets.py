@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.servers import RedisServer, free_port
-from tiered import FileTier, MemoryTier, RedisTier, TieredBackend, TieredError
+from tiered import ConfigError, FileTier, MemoryTier, RedisTier, TieredBackend, TieredError
 from tiered.codecs.keys import new_key
 from tiered.testing.contract import put
 
@@ -94,3 +94,9 @@ def test_nothing_shows_a_password_or_a_key(
     assert len(text) > 5000 and not any(secret in text for secret in SECRETS), next(
         text[max(0, text.find(s) - 200) : text.find(s) + 100] for s in SECRETS if s in text
     )
+
+
+def test_a_chain_in_the_place_of_a_file_is_told_without_its_password() -> None:
+    with pytest.raises(ConfigError, match="from_url") as caught:
+        TieredBackend.from_config(f"memory://,redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
+    assert PASSWORD not in shown(caught.value)

@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from tests.observability.conftest import Start
 from tests.observability.exported import Exported
 from tests.prometheus import ROOT, promtool
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually, started
 from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.observability.catalog import CATALOG
 from tiered.observability.histogram import BOUNDS, Histogram
@@ -79,6 +80,20 @@ def test_a_registry_refuses_another_metric_of_these_names_and_takes_ours_once() 
     with pytest.raises(ValueError, match="Duplicated"):
         Counter("tiered_reads", "mine", registry=registry)
     assert all(not family.samples for family in COLLECTOR.describe())
+
+
+class Slow(CollectorRegistry):
+    """In the time that it takes another thread comes by."""
+
+    def register(self, collector: Any) -> None:
+        time.sleep(0.01)
+        super().register(collector)
+
+
+def test_threads_that_install_at_once_install_once() -> None:
+    registry = Slow()
+    for it in [started(lambda: install(registry)) for _ in range(4)]:
+        it.result(LIMIT)
 
 
 def test_reads_are_counted_by_what_answered(start: Start, exported: Exported) -> None:
@@ -346,7 +361,11 @@ def test_operations_of_tasks_are_counted_as_those_of_threads(tmp_path: Path, exp
 def test_writes_that_are_fed_from_the_journal_are_not_degraded(
     tmp_path: Path, redis_url: str, exported: Exported
 ) -> None:
-    tiers = [MemoryTier(), RedisTier(redis_url), FileTier(tmp_path / "store")]
+    tiers = [
+        MemoryTier(),
+        RedisTier(redis_url, timeout=5.0),
+        FileTier(tmp_path / "store"),
+    ]  # what is late is not "applied"
     with TieredBackend(tiers, name="fed", feed="journal") as store:
         store.set("k", 1)
         assert exported.value("tiered_operations_total", cache="fed", op="set", result="ok") == 1

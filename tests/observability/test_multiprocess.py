@@ -38,6 +38,39 @@ registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
 print(generate_latest(registry).decode())
 """
+INTERRUPTED = """
+import faulthandler, os, sys
+from tiered import MemoryTier, TieredBackend
+from tiered.observability.multiprocess import Flusher
+faulthandler.dump_traceback_later(60, exit=True)
+hooks = {it.__code__ for it in (Flusher.before_fork, Flusher.after_fork_in_parent)}
+
+def interrupted(at):
+    def look(frame, event, _):
+        nonlocal at
+        if frame.f_code not in hooks:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and at >= 0:
+            at -= 1
+            if at < 0:
+                raise KeyboardInterrupt
+        return look
+    sys.settrace(look)
+    pid = os.fork()
+    sys.settrace(None)
+    flusher.flush()
+    if not pid:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    return at < 0
+
+with Flusher(every=3600) as flusher, TieredBackend([MemoryTier()], name="bot"):
+    places = 0
+    while interrupted(places):
+        places += 1
+    print(places)
+"""
 
 
 def run(directory: Path, program: str, *arguments: str) -> str:
@@ -69,6 +102,10 @@ def test_processes_and_their_children_are_added_up(tmp_path: Path) -> None:
     assert list(buckets.values()) == sorted(buckets.values())
     assert value(series, "tiered_operation_duration_seconds_sum", op="set") > 0
     assert value(series, "tiered_build_info") == 1 and value(series, "tiered_limit_bytes", cache="bot") == 3 * 2**20
+
+
+def test_a_signal_handler_that_raises_anywhere_in_a_fork_leaves_no_process_waiting(tmp_path: Path) -> None:
+    assert int(run(tmp_path, INTERRUPTED)) > 10
 
 
 def test_it_says_so_where_the_variable_came_too_late() -> None:

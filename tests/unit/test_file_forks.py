@@ -182,6 +182,26 @@ def test_a_handler_that_raises_while_a_fork_waits_shuts_nothing(tier: FileTier, 
     assert started(lambda: tier.read("n", "k")).result(LIMIT)[1] is not None
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+def test_nor_does_one_that_raises_after_a_fork(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tier, "k")
+    go_on, raised = tier.after_fork_in_parent, list[int]()
+
+    def interrupted() -> None:
+        if not raised:
+            raised.append(1)
+            raise Interrupt
+        go_on()
+
+    monkeypatch.setattr(tier, "after_fork_in_parent", interrupted)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert ended(child) == 0 and raised
+    assert started(lambda: put(tier, "k")).result(LIMIT) > 0
+    assert started(lambda: tier.read("n", "k")).result(LIMIT)[1] is not None
+
+
 def test_whoever_begins_to_exist_beside_a_fork_keeps_no_child_from_beginning_anew(tier: FileTier) -> None:
     """The fork looks through all there are, and a set that grows meanwhile cannot be looked through."""
     put(tier, "k")

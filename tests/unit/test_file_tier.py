@@ -252,3 +252,13 @@ def test_a_failed_backup_leaves_nothing(tier: FileTier, tmp_path: Path, monkeypa
     with pytest.raises(StoreUnavailable, match="Input/output error"):
         tier.backup(tmp_path / "copy")
     assert not (tmp_path / "taken.part").exists() and not (tmp_path / "copy.part").exists()
+
+
+def test_who_has_the_directory_in_use_is_said_also_when_it_is_this_process(tmp_path: Path) -> None:
+    with closing(FileTier(tmp_path)), pytest.raises(ConfigError, match="in use by a store of this process; share that"):
+        FileTier(tmp_path, shared=False)
+    with (
+        closing(FileTier(tmp_path, shared=False)),
+        pytest.raises(ConfigError, match="in use by a store of this process, which asked for it alone"),
+    ):
+        FileTier(tmp_path)

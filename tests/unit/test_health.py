@@ -8,7 +8,7 @@ from tests.by_hand import Process, Server
 from tests.file_tier import connection
 from tests.unit.conftest import Start
 from tiered.entry import MAX_VERSION
-from tiered.errors import NotApplied
+from tiered.errors import NotApplied, Reason
 from tiered.observability.last_write import TOLD
 
 LARGE = "x" * 1_000_000
@@ -51,6 +51,24 @@ def test_a_cache_that_is_not_met_or_another_is_not_well(start: Start, a: Process
     assert b.store.health()["cache"]["ok"]
     a.look()
     assert "another process found other data" in a.store.health()["cache"]["detail"]
+
+
+def test_a_cache_that_refuses_what_it_is_owed_is_not_well_though_its_breaker_is_closed(
+    a: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> list[bool]:
+        raise NotApplied("this user has no permissions", tier="cache", reason=Reason.MISUSE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.cache, "put_many", denied)
+        assert a.store.set("k", "new").tiers["cache"] == "queued"
+        a.look(2)
+        state = a.store.health()["cache"]
+        assert state["breaker"] == "closed" and state["owed"] == 1
+        assert not state["ok"] and state["detail"] == "does not do what it is asked: this user has no permissions"
+    a.look(2)
+    state = a.store.health()["cache"]
+    assert state["ok"] and state["detail"] == "" and state["owed"] == 0
 
 
 def test_debts_that_are_not_counted_any_more_are_told(a: Process) -> None:

@@ -400,6 +400,15 @@ def test_the_claims_of_many_namespaces_are_renewed_as_they_were_made_and_not_all
     assert renewed[0] < 3 and renewed[-1] == 11 and all(y - x <= 1 for x, y in itertools.pairwise(renewed))
 
 
+def test_a_namespace_that_nobody_uses_here_is_not_claimed_when_a_cache_comes_back(a: Process, server: Server) -> None:
+    """Of some it is only heard, and one is a record's own, of which every store has one: the second would never come back."""
+    a.store._core.chain.space("heard-of")
+    server.claims["heard-of"] = "of another store"
+    a.guard.breaker.trip()
+    a.readmit()
+    assert a.guard.breaker.closed and server.claims["heard-of"] == "of another store"
+
+
 def test_who_adopts_a_cache_after_another_process_learns_the_generation(a: Process, b: Process, server: Server) -> None:
     """The other's adoption came between this one's look at the generations and its own adoption, which changed nothing."""
     a.store.set("k", "v1")

@@ -72,7 +72,8 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return same(list(a.items()), list(b.items()))
     if isinstance(a, (set, frozenset)):
-        return bool(a == b) and {(type(x), repr(x)) for x in a} == {(type(x), repr(x)) for x in b}
+        # Not by ==: a NaN is no member of another set.
+        return len(a) == len(b) and {(type(x), repr(x)) for x in a} == {(type(x), repr(x)) for x in b}
     if isinstance(a, (datetime, time)):
         return a == b and a.fold == b.fold and repr(a.tzinfo) == repr(b.tzinfo)
     return repr(a) == repr(b)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from tests.by_hand import Process
 from tests.unit.conftest import Start
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually, started
 from tiered.entry import MAX_VERSION
 from tiered.errors import Reason, StoreError, StoreUnavailable
+from tiered.replication import coherence
 from tiered.testing.contract import put
 from tiered.tiers.base import Told
 
@@ -76,6 +78,26 @@ def test_an_entry_of_a_subscription_that_broke_is_not_prolonged(a: Process, b: P
     assert b.store._core.chain.trust.heard == -math.inf and not b.remembers("k")
 
 
+class Listening:
+    """A tier to subscribe to that is well."""
+
+    def __init__(self) -> None:
+        self.subscriptions = 0
+
+    def subscribe(self) -> Listening:
+        self.subscriptions += 1
+        return self
+
+    def add(self, namespace: str) -> None: ...
+
+    def beat(self) -> None: ...
+
+    def receive(self) -> list[Told]:
+        return []
+
+    def close(self) -> None: ...
+
+
 class Silence:
     """A tier to subscribe to whose server has gone without a word; a second passes at each look at it."""
 
@@ -105,6 +127,31 @@ def test_a_subscription_that_says_nothing_is_given_up(b: Process) -> None:
     with pytest.raises(StoreError, match="no heartbeat"):
         coherence._listen()
     assert b.store._core.chain.trust.heard == -math.inf
+
+
+def test_one_thread_listens_however_many_calls_come_first(b: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would hear every message, and what one loses would be lost for all."""
+
+    class SlowToStart(Thread):
+        def start(self) -> None:
+            super().start()
+            arrived.wait(LIMIT)  # until the others are there, too
+
+    monkeypatch.setattr(coherence, "Thread", SlowToStart)
+    service, arrived, came = b.store._core.service, Event(), count(1)
+    listening = service.coherence._tier = Listening()
+
+    def first() -> None:
+        if next(came) == 8:
+            arrived.set()
+        service.coherence.start()
+
+    for call in [started(first) for _ in range(8)]:
+        call.result(LIMIT)
+    eventually(lambda: listening.subscriptions, "a subscription")
+    service.coherence.stop()
+    service.coherence.start()
+    assert listening.subscriptions == 1
 
 
 def test_a_message_drops_what_is_older_and_nothing_else(a: Process, b: Process) -> None:

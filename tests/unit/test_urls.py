@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiered import ConfigError
+from tiered.chain_url import record_of
 from tiered.urls import pieces
 
 
@@ -33,3 +34,10 @@ def test_pieces(url: str, scheme: str, netloc: str, path: str, query: str) -> No
 def test_brackets_that_enclose_no_address_are_refused(host: str) -> None:
     with pytest.raises(ConfigError, match="IPv6"):
         pieces(f"redis://:hunter2@{host}:6379/0")
+
+
+@pytest.mark.parametrize("url", ["file:", "file:///", "file:/", "file:////", "file:///?sync=normal"])
+def test_a_file_without_a_directory_of_its_own_is_refused(url: str) -> None:
+    """The root of the system is hardly meant: so ends `file:///$DATA` where DATA is not set, in a container as root."""
+    with pytest.raises(ConfigError, match="file: needs a directory"):
+        record_of(f"memory://,{url}")  # which builds nothing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiered.cli.series import Change
+from tiered.observability.operation import WRITE_OPS
 
-WRITES = ("set", "add", "set_many", "delete", "update")
 NAMES = ("tiered_tier_info", "tiered_tier_reads_total", "tiered_breaker_state", "tiered_reads_total")
 """Where caches and tiers are looked for: an older or a newer release may lack one of them."""
 
@@ -76,7 +76,7 @@ def _cache(change: Change, cache: str) -> CacheActivity:
         reads=reads,
         hits=_share(found, reads),
         memory=_share(memory, reads) if memories else None,
-        writes=sum(rate("tiered_operations_total", op=op, **where) for op in WRITES),
+        writes=sum(rate("tiered_operations_total", op=op, **where) for op in WRITE_OPS),
         degraded=rate("tiered_operations_total", result="degraded", **where),
         errors=rate("tiered_operations_total", result="error", **where),
         p99=change.quantile(0.99, "tiered_operation_duration_seconds", op="get", **where),

@@ -59,11 +59,8 @@ def _bench(store: Any, args: argparse.Namespace) -> int:
     if getattr(args, "namespace", None) not in (None, NAMESPACE):
         raise ConfigError(f"bench works in the namespace {NAMESPACE}, which it clears; leave --namespace out")
     hush()
-    load, results, line = (
-        Load(args.seconds, args.threads, args.keys, args.value_bytes),
-        list["Measured"](),
-        ProgressLine(),
-    )
+    load = Load(args.seconds, args.threads, args.keys, args.value_bytes)
+    results, line = list["Measured"](), ProgressLine()
     try:
         line.update("measuring", 0, None)
         for result in Bench(store, load).run():

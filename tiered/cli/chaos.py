@@ -40,9 +40,21 @@ faults:
 Exit code 0 if every promise held, 1 if one was broken, 2 if it cannot run like this, 3 if a store cannot be reached."""
 
 
+DEFAULTS: dict[str, object] = {
+    "seconds": 30.0,
+    "processes": 2,
+    "threads": 2,
+    "staleness": 1.5,
+    "longest": 5.0,
+    "faults": None,
+    "read_order": "declared",
+    "feed": "write",
+}
+
+
 def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable[[str], Any]]) -> None:
     """Register the command; `positive` makes an argument type for numbers above zero."""
-    chaos = add_command(
+    command = add_command(
         commands,
         "chaos",
         "break things on purpose and check what the store promised",
@@ -50,18 +62,19 @@ def add_chaos(commands: Any, positive: Callable[[Callable[[str], Any]], Callable
         about="Processes work on one store while faults come and go. Every call is recorded,\n"
         "and in the end the history is checked: lost writes, stale reads, resurrected keys, versions going back.",
     )
-    chaos.add_argument("--url", default=None, help="the chain to test (default: a Redis and a file of its own)")
-    chaos.add_argument("--seconds", type=positive(float), default=30.0, help="default: 30")
-    chaos.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
-    chaos.add_argument("--processes", type=positive(int), default=2, metavar="N", help="default: 2")
-    chaos.add_argument("--threads", type=positive(int), default=2, metavar="N", help="in each process; default: 2")
-    chaos.add_argument("--faults", metavar="LIST", help="separated by commas (default: all that are possible)")
-    chaos.add_argument("--staleness", type=positive(float), default=1.5, metavar="SECONDS", help="default: 1.5")
-    chaos.add_argument("--longest", type=positive(float), default=5.0, metavar="SECONDS", help="for a call; default: 5")
-    chaos.add_argument("--read-order", choices=READ_ORDERS, default="declared", help="of the stores; default: declared")
-    chaos.add_argument("--feed", choices=FEEDS, default="write", help="of the stores; default: write")
-    chaos.add_argument("--keep", metavar="DIRECTORY", help="keep the histories there, as JSON lines")
-    chaos.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+    command.add_argument("--url", default=None, help="the chain to test (default: a Redis and a file of its own)")
+    command.add_argument("--seconds", type=positive(float), help="default: 30")
+    command.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
+    command.add_argument("--processes", type=positive(int), metavar="N", help="default: 2")
+    command.add_argument("--threads", type=positive(int), metavar="N", help="in each process; default: 2")
+    command.add_argument("--faults", metavar="LIST", help="separated by commas (default: all that are possible)")
+    command.add_argument("--staleness", type=positive(float), metavar="SECONDS", help="default: 1.5")
+    command.add_argument("--longest", type=positive(float), metavar="SECONDS", help="for a call; default: 5")
+    command.add_argument("--read-order", choices=READ_ORDERS, help="of the stores; default: declared")
+    command.add_argument("--feed", choices=FEEDS, help="of the stores; default: write")
+    command.add_argument("--keep", metavar="DIRECTORY", help="keep the histories there, as JSON lines")
+    command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON on standard output")
+    command.set_defaults(standalone=chaos, **DEFAULTS)
 
 
 def chaos(args: argparse.Namespace) -> int:
@@ -149,16 +162,7 @@ def _repeat(args: argparse.Namespace) -> str:
     command = ["tiered", "chaos", "--seed", str(args.seed)]
     if args.url:
         command += ["--url", redact(args.url)]
-    defaults: dict[str, object] = {
-        "seconds": 30.0,
-        "processes": 2,
-        "threads": 2,
-        "staleness": 1.5,
-        "longest": 5.0,
-        "faults": None,
-    }
-    defaults |= {"read_order": "declared", "feed": "write"}
-    for name, default in defaults.items():
+    for name, default in DEFAULTS.items():
         if (value := getattr(args, name)) != default:
             command += ["--" + name.replace("_", "-"), value if isinstance(value, str) else f"{value:g}"]
     return shlex.join(command)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import redis
 
-from tiered.cli.demo_redis import DemoRedis
+from tiered.cli.demo_redis import DemoRedis, redis_binary
 
 
 class ChaosRedis(DemoRedis):
@@ -17,8 +15,7 @@ class ChaosRedis(DemoRedis):
     @classmethod
     def found(cls, directory: Path) -> ChaosRedis | None:
         """One with the redis-server of this machine; None if there is none."""
-        local = Path(".redis/usr/bin/redis-server")  # where `make test` unpacks one
-        binary = shutil.which("redis-server") or (str(local.resolve()) if os.access(local, os.X_OK) else None)
+        binary = redis_binary()
         return None if binary is None else cls(binary, directory)
 
     def __init__(self, binary: str, directory: Path) -> None:

@@ -14,8 +14,7 @@ def find_redis(directory: Path, url: str | None) -> tuple[DemoRedis | None, str 
     """Our own server if we could start one, the URL of the Redis to use if there is any, and where it comes from."""
     if url := url or os.environ.get("REDIS_URL"):
         return None, url, "yours"
-    local = Path(".redis/usr/bin/redis-server")
-    binary = shutil.which("redis-server") or (str(local.resolve()) if os.access(local, os.X_OK) else None)
+    binary = redis_binary()
     if binary is None:
         return None, None, "no --redis-url, no REDIS_URL and no redis-server here; install one to see it killed"
     redis = DemoRedis(binary, directory)
@@ -25,6 +24,12 @@ def find_redis(directory: Path, url: str | None) -> tuple[DemoRedis | None, str 
         redis.stop()
         return None, None, str(error)
     return redis, f"redis://127.0.0.1:{redis.port}/0", "our own"
+
+
+def redis_binary() -> str | None:
+    """The redis-server of this machine, or the one that `make test` unpacks here; None if there is none."""
+    local = Path(".redis/usr/bin/redis-server")
+    return shutil.which("redis-server") or (str(local.resolve()) if os.access(local, os.X_OK) else None)
 
 
 class DemoRedis:

@@ -31,6 +31,11 @@ class Sight:
     """Endpoints that did not answer, and why."""
     at: float = field(default_factory=time.time)
 
+    @property
+    def dark(self) -> bool:
+        """Whether no tier of a chain answers."""
+        return bool(self.tiers) and not any(tier.ok for tier in self.tiers)
+
     def as_dict(self) -> dict[str, Any]:
         shown = {name: value for name, value in asdict(self).items() if value}
         return {"at": shown.pop("at"), **shown}

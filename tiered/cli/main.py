@@ -52,6 +52,7 @@ Exit code 0 if all were there, 1 if one was not, 2 for wrong usage, 3 if the sto
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one line on standard error."""
+    _open_closed_streams()
     args = _parser().parse_args(argv)
     args.json = getattr(args, "json", False)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -74,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"cannot write to standard output: {error.strerror}", PROBLEMS)
 
 
+def _open_closed_streams() -> None:
+    """Python has None for what a shell closed (`>&-`), and prints to the other stream what was for that one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def _silence() -> None:
     """The interpreter would try again at its end to write what is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,12 +91,6 @@ def _run(args: argparse.Namespace) -> int:
     from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue, StoreError, TieredError
 
     try:
-        if args.command == "chaos":
-            from tiered.cli.chaos import chaos
-
-            return chaos(args)
-        if args.command == "demo":
-            return _demo(args)
         code: int = args.standalone(args) if hasattr(args, "standalone") else _store_command(args)
         return code
     except (ConfigError, InvalidKey, InvalidTtl, InvalidValue) as error:
@@ -253,3 +255,4 @@ def _add_demo(commands: Any, output: argparse.ArgumentParser) -> None:
     demo.add_argument("--directory", help="where the file tier lives (default: a temporary directory)")
     demo.add_argument("--redis-url", help="a Redis to use and never stop (default: REDIS_URL, else one of its own)")
     demo.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
+    demo.set_defaults(standalone=_demo)

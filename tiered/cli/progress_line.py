@@ -6,9 +6,15 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tiered.verification.progress import Progress
 
 EVERY = 0.1
 """Seconds between two rewrites."""
+_Result = TypeVar("_Result")
 
 
 class ProgressLine:
@@ -36,6 +42,20 @@ class ProgressLine:
 
     def _write(self, text: str) -> None:
         print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def watched(work: Callable[..., _Result], *, every: bool, **options: Any) -> _Result:
+    """What `work` on one namespace, or `every`, returns with these `options`; how far it is, is on the line meanwhile."""
+    line = ProgressLine()
+
+    def show(progress: Progress) -> None:
+        step = f"{progress.namespace}: {progress.step}" if every else progress.step
+        line.update(step, progress.done, progress.total)
+
+    try:
+        return work(all_namespaces=every, on_progress=show, **options)
+    finally:
+        line.clear()
 
 
 def _fitted(step: str, done: int, total: int | None, seconds: float, width: int) -> str:

@@ -7,11 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
-from tiered.cli.progress_line import ProgressLine
+from tiered.cli.progress_line import watched
 
 if TYPE_CHECKING:
     from tiered.rekeying import RekeyReport
-    from tiered.verification.progress import Progress
 
 OK, PROBLEMS = 0, 1
 
@@ -31,16 +30,7 @@ def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _rekey(store: Any, args: argparse.Namespace) -> int:
-    line = ProgressLine()
-
-    def show(progress: Progress) -> None:
-        step = f"{progress.namespace}: {progress.step}" if args.all else progress.step
-        line.update(step, progress.done, progress.total)
-
-    try:
-        report: RekeyReport = store.rekey(all_namespaces=args.all, on_progress=show)
-    finally:
-        line.clear()
+    report: RekeyReport = watched(store.rekey, every=args.all)
     print(json.dumps(report.as_dict()) if args.json else _told(report))
     return OK if report.ok else PROBLEMS
 

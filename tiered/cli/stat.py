@@ -66,11 +66,12 @@ def _stat(args: argparse.Namespace) -> int:
     from tiered.cli.feeds import feed_of, looks
 
     number = args.count or (None if live() else 1)
-    failed: StoreUnavailable | None = None
+    answered = True
     page = _Page()
     with feed_of(args) as feed:
         try:
             for sight, failed in looks(feed, args.interval, number):
+                answered = sight is not None and not sight.dark
                 if args.json:
                     shown = {"at": time.time(), "error": str(failed)} if sight is None else sight.as_dict()
                     print(json.dumps(shown), flush=True)
@@ -78,7 +79,7 @@ def _stat(args: argparse.Namespace) -> int:
                     page.print(sight, failed)
         except KeyboardInterrupt:  # the way to end it
             print()
-    return OK if failed is None else UNREACHABLE
+    return OK if answered else UNREACHABLE
 
 
 class _Page:

@@ -79,6 +79,7 @@ def add_top(commands: Any, common: argparse.ArgumentParser, positive: Callable[.
 def _top(args: argparse.Namespace) -> int:
     from tiered.cli.feeds import feed_of, looks
 
+    code = OK
     with feed_of(args) as feed:
         if live() and not args.once and not args.json:
             return _show(feed, args.interval)
@@ -86,12 +87,13 @@ def _top(args: argparse.Namespace) -> int:
             if failed is not None:
                 raise failed
             assert sight is not None  # one of the two
+            code = UNREACHABLE if sight.dark else OK
             if args.json:
                 print(json.dumps(sight.as_dict()))
             else:
                 width = shutil.get_terminal_size().columns - 1 if live() else PLAIN
                 print("\n".join(line.text for line in page(sight, width)))
-    return OK
+    return code
 
 
 def _show(feed: Feed, every: float) -> int:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
 from tiered.cli.condition import chain_of
-from tiered.cli.progress_line import ProgressLine
+from tiered.cli.progress_line import watched
 
 if TYPE_CHECKING:
-    from tiered.verification.progress import Progress
     from tiered.verification.report import Kind, Report, TierReport
 
 OK, PROBLEMS, UNREACHABLE = 0, 1, 3
@@ -70,11 +69,11 @@ def _command(commands: Any, common: argparse.ArgumentParser, name: str, text: st
 
 
 def _verify(store: Any, args: argparse.Namespace) -> int:
-    return _told(_watched(store.verify, args), args)
+    return _told(watched(store.verify, every=args.all, examples=args.examples), args)
 
 
 def _repair(store: Any, args: argparse.Namespace) -> int:
-    return _told(_watched(store.repair, args, dry_run=not args.apply), args)
+    return _told(watched(store.repair, every=args.all, examples=args.examples, dry_run=not args.apply), args)
 
 
 def _replay(store: Any, args: argparse.Namespace) -> int:
@@ -84,23 +83,12 @@ def _replay(store: Any, args: argparse.Namespace) -> int:
     else:
         for tier, number in replayed.items():
             print(f"{tier}: {number:,} replayed")
+        if not replayed:
+            print("no cache tier between memory and the store of record: nothing to replay")
     left = [(guard.name, it) for guard in chain_of(store).guards for it in guard.refusals.all()]
     for tier, refusal in left:
         print(f"tiered: {tier} does not take {refusal}", file=sys.stderr)
     return PROBLEMS if left else OK
-
-
-def _watched(work: Callable[..., Report], args: argparse.Namespace, **options: bool) -> Report:
-    line = ProgressLine()
-
-    def show(progress: Progress) -> None:
-        step = f"{progress.namespace}: {progress.step}" if args.all else progress.step
-        line.update(step, progress.done, progress.total)
-
-    try:
-        return work(all_namespaces=args.all, examples=args.examples, on_progress=show, **options)
-    finally:
-        line.clear()
 
 
 def _told(report: Report, args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tiered.arguments import truth, whole
+from tiered.arguments import choice, truth, whole
 from tiered.codecs.compression import Compression
 from tiered.codecs.keys import Keyring
 from tiered.codecs.seals import Encryption, Seal, Signature
@@ -52,8 +52,8 @@ def rules(
     if compress_above is not None:
         whole("compress_above", compress_above, 0, " bytes")
     truth("migrate", migrate)
-    if protect not in (None, *PROTECTIONS):
-        raise ConfigError(f"protect must be one of {', '.join(PROTECTIONS)}, not {protect!r:.40}")
+    if protect is not None:
+        choice("protect", protect, PROTECTIONS)
     compression = Compression(above=compress_above, max_size=max_size)
     if keys is None:
         if protect not in (None, "none") or authentic or migrate:

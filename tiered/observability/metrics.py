@@ -13,6 +13,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -70,14 +71,16 @@ class TieredCollector(Collector, Forking):
 
 COLLECTOR = TieredCollector()
 _installed: WeakSet[CollectorRegistry] = WeakSet()
+_installing = Lock()
 readings = COLLECTOR.readings
 
 
 def install(registry: CollectorRegistry = REGISTRY) -> None:
-    """Export the metrics of tiered from `registry`, too; once is enough, twice is harmless."""
-    if registry not in _installed:
-        registry.register(COLLECTOR)
-        _installed.add(registry)
+    """Export the metrics of tiered from `registry`, too; once is enough, twice is harmless. Thread-safe."""
+    with _installing:
+        if registry not in _installed:
+            registry.register(COLLECTOR)
+            _installed.add(registry)
 
 
 def asgi_app(registry: CollectorRegistry = REGISTRY) -> Callable[..., Any]:

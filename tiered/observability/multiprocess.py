@@ -7,6 +7,9 @@ as they are. The process that is scraped uses prometheus_client's `MultiProcessC
 from __future__ import annotations
 
 import logging
+from collections import deque
+from itertools import repeat
+from operator import methodcaller
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 SUMMED = {"tiered_entries", "tiered_size_bytes", "tiered_limit_bytes"}
 """Gauges of what each process has for itself; of the others, each process has its own sight of one thing."""
 _EXPORTED = {it.name: it for it in CATALOG}
+_acquired, _release = methodcaller("acquire"), methodcaller("release")
 
 
 class _Sample(NamedTuple):
@@ -53,9 +57,10 @@ class Flusher(Forking):
     def _begin(self) -> None:
         self._known: dict[_Sample, Any] = {}
         self._flushed: dict[_Sample, float] = {}
-        self._lock = (
-            Lock()
-        )  # held while files are written, and during a fork: their own lock must not be inherited held
+        # Held while files are written, and during a fork: their own lock must not be inherited held.
+        self._lock = Lock()
+        self._forking: deque[Lock] = deque()
+        """The lock, while it is held during a fork."""
         self._stop = Event()
         self._thread = Thread(target=self._run, name="tiered-metrics-flush", daemon=True)
         self._thread.start()
@@ -88,10 +93,11 @@ class Flusher(Forking):
         self.close()
 
     def before_fork(self) -> None:
-        self._lock.acquire()
+        if not self._forking:  # in one call, so that no signal handler runs when it is acquired and not known to be
+            self._forking.extend(filter(_acquired, (self._lock,)))
 
     def after_fork_in_parent(self) -> None:
-        self._lock.release()
+        deque(map(_release, map(deque.popleft, repeat(self._forking, len(self._forking)))), maxlen=0)
 
     def after_fork_in_child(self) -> None:
         if not self._closed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
 from tiered.errors import StoreError
@@ -26,7 +26,7 @@ RETRY = 0.5
 
 
 class Coherence(Forking):
-    """Listens for one chain. `start` it once; `stop` ends it."""
+    """Listens for one chain. Starts on first use; `stop` ends it. Thread-safe."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
@@ -43,11 +43,16 @@ class Coherence(Forking):
     def after_fork_in_child(self) -> None:
         """Nobody listens yet; so it is at first, too."""
         self._stop = Event()
+        self._lock = Lock()  # guards the start and the end of the thread
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """Begin to listen, if the chain has what it takes."""
-        if self._tier is not None and self._thread is None:
+        """Begin to listen, if the chain has what it takes. Idempotent."""
+        if self._tier is None or self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is not None or self._stop.is_set():
+                return
             thread = Thread(target=self._run, name="tiered-coherence", daemon=True)
             try:
                 thread.start()
@@ -57,9 +62,11 @@ class Coherence(Forking):
             self._thread, self.stats.started = thread, True
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
+        with self._lock:
+            self._stop.set()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout=5.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -79,6 +79,8 @@ class Guard:
         """Why the tier stays out of service for good, if it does."""
         self.why = ""
         """Why it is out of service, or why it was the last time."""
+        self.denied = ""
+        """Why it took nothing of what it is owed when it was last given that, though it answers: no permission, say."""
 
     def get(self, space: Keyspace, key: str) -> Answer:
         """The frame under `key`, None for a miss, `UNANSWERED`, or `OWED`."""
@@ -256,6 +258,8 @@ class Guard:
         known = {"breaker": str(self.breaker.state), "owed": len(self.owed), "refused": refused}
         if self.refused or not self.breaker.closed:
             return known | {"ok": False, "detail": self.refused or f"out of service: {self.why}"}
+        if self.denied:
+            return known | {"ok": False, "detail": f"does not do what it is asked: {self.denied}"}
         return known | {"detail": detail} if detail else known
 
     def trip(self, why: str) -> None:
@@ -269,7 +273,8 @@ class Guard:
         self.owed.forget()
         self.refusals.forget()
         self.stats.reset()
-        self.identity, self.refused, self.why, self.passed_at = None, "", "", -inf
+        self.identity, self.passed_at = None, -inf
+        self.refused = self.why = self.denied = ""
 
     def forget(self, scope: str) -> None:
         """Let the tier drop `scope`; if it does not, its entries expire by themselves."""
@@ -277,24 +282,6 @@ class Guard:
             self.tier.forget(scope)
         except Exception as error:
             self.failed("forget", error)
-
-    def _went_well(self, op: str, began: float) -> None:
-        self.breaker.success()
-        self.stats.timed(op, self._now() - began)
-
-    def _count_put(self, items: Sequence[tuple[str, bytes]], applied: int, tell: bool) -> None:
-        """The tier took `items`: writes, which others are told of, or promotions."""
-        stats, refused = self.stats, len(items) - applied
-        if tell:
-            stats.applied += applied
-            stats.superseded += refused
-            count = len(items)
-            stats.told += count
-        else:
-            stats.promoted += applied
-            stats.outrun += refused
-        size = sum([len(frame) for _, frame in items])
-        stats.written_bytes += size
 
     def failed(
         self, op: str, error: Exception, seconds: float | None = None, *, reads: int = 0, largest: int = 0
@@ -320,3 +307,21 @@ class Guard:
             self.why = told
             message = "%s: out of service after %s: %s"
             logger.warning(message, self.name, op, told, extra=transition("opened", self.name, op=op, error=reason))
+
+    def _went_well(self, op: str, began: float) -> None:
+        self.breaker.success()
+        self.stats.timed(op, self._now() - began)
+
+    def _count_put(self, items: Sequence[tuple[str, bytes]], applied: int, tell: bool) -> None:
+        """The tier took `items`: writes, which others are told of, or promotions."""
+        stats, refused = self.stats, len(items) - applied
+        if tell:
+            stats.applied += applied
+            stats.superseded += refused
+            count = len(items)
+            stats.told += count
+        else:
+            stats.promoted += applied
+            stats.outrun += refused
+        size = sum([len(frame) for _, frame in items])
+        stats.written_bytes += size

@@ -11,7 +11,7 @@ from copy import copy
 from threading import Event, Lock, Thread
 
 from tiered.chain import Chain, Space
-from tiered.errors import ConfigError, StoreError, without_tier
+from tiered.errors import ConfigError, Reason, StoreError, without_tier
 from tiered.forks import Forking, register
 from tiered.observability.events import transition
 from tiered.replication.guard import Guard
@@ -211,9 +211,11 @@ class Keeper(Forking):
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
         try:
             self._replay.pay(guard, since)
+            guard.denied = ""
         except StoreError as error:
             if error.tier == guard.name:
                 guard.failed("replay", error)
+                guard.denied = without_tier(error, guard.name) if error.reason is Reason.MISUSE else ""
             else:
                 logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
 
@@ -223,7 +225,7 @@ class Keeper(Forking):
         try:
             guard.identity = guard.tier.probe()
             self._adopt(guard)
-            for space in self._chain.spaces():
+            for space in self._in_use():
                 self._claim(guard, space)
             replayed = self._replay.run(guard)
         except (StoreError, ConfigError) as error:
@@ -291,12 +293,16 @@ class Keeper(Forking):
         """Each some time after it was made or renewed: so they are not all due in one look."""
         now, until, name = self._chain.clock.monotonic(), self._claims_until, guard.name
         try:
-            for space in self._chain.spaces():
-                if space.ready and now >= until.get((name, space.name), 0.0):
+            for space in self._in_use():
+                if now >= until.get((name, space.name), 0.0):
                     self._claim(guard, space)
         except ConfigError as error:
             guard.trip(told := without_tier(error, guard.name))
             logger.error("%s: out of service: %s", guard.name, told, extra=transition("opened", guard.name, op="claim"))
+
+    def _in_use(self) -> list[Space]:
+        """Of others it is only heard, and one is a record's own, which every store has under the same name."""
+        return [space for space in self._chain.spaces() if space.ready]
 
     def _claim(self, guard: Guard, space: Space) -> None:
         """One namespace in one cache tier is one store's: two records there would give the same versions twice."""

@@ -80,7 +80,7 @@ class Load:
         return bool(self.generation) and (self.watch.version > self._from or generation != self.generation)
 
 
-class Turn:
+class Stay:
     """The load that its caller must `leave`: known from the moment it is in the table, whatever interrupts the caller."""
 
     __slots__ = ("load", "watched")
@@ -96,10 +96,10 @@ class SingleFlight:
     def __init__(self, chain: Chain, patience: float) -> None:
         self._chain, self._patience = chain, patience
 
-    def enter(self, space: Space, key: str, turn: Turn, *, alone: bool = False) -> tuple[Load, bool]:
+    def enter(self, space: Space, key: str, stay: Stay, *, alone: bool = False) -> tuple[Load, bool]:
         """The load to wait for, or (True) a new one, which the caller must do and `leave`; `alone` asks for that.
 
-        Whenever `turn` has a load it must be left: a signal handler may raise before this has returned.
+        Whenever `stay` has a load it must be left: a signal handler may raise before this has returned.
 
         A load that a write has overtaken gives nobody who comes later a value of before that write, and one that has
         run for longer than the patience of this process is taken for hung: neither is joined.
@@ -113,24 +113,24 @@ class SingleFlight:
             young = load is not None and now - load.started < self._patience
             if load is not None and young and not alone and not load.overtaken(space.generation):
                 return load, False
-            turn.watched = True
-            turn.load = load = Load(space, key, space.flights.watch(key), now, within)
+            stay.watched = True
+            stay.load = load = Load(space, key, space.flights.watch(key), now, within)
             space.loads[key] = load
         if within is not None:
             with _waits:
                 within.waits_for.append(load)
         return load, True
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, stay: Stay) -> None:
         """The load is over, whatever came of it. Repeating it after an interrupt, wherever that came, completes it."""
-        load = turn.load
+        load = stay.load
         assert load is not None
         space, key = load.space, load.key
         with self._chain.memory.lock:
             if space.loads.get(key) is load:
                 del space.loads[key]
-            if turn.watched:
-                turn.watched = False
+            if stay.watched:
+                stay.watched = False
                 space.flights.unwatch(key, load.watch)
             load.over = True  # from here on nobody listens who has not
         if load.within is not None:
@@ -140,7 +140,7 @@ class SingleFlight:
         deque(map(_release, map(deque.popleft, repeat(load.shut, len(load.shut)))), maxlen=0)
         for tell in load.listeners:
             tell()
-        turn.load = None
+        stay.load = None
 
     def wait(self, load: Load) -> Steps[bool]:
         """Wait until `load` is over; False if it is not when patience is. Raises `RecursiveLoad` instead of waiting in a circle."""

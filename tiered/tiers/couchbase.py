@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from tiered.arguments import MAX_TTL, number, text_of, tier_name
+from tiered.arguments import MAX_TTL, choice, number, text_of, tier_name
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import forget, register
@@ -63,9 +63,7 @@ class CouchbaseTier(BuiltIn):
         if not isinstance(prefix, str) or not 0 < len(prefix.encode()) <= MAX_PREFIX_BYTES:
             raise ConfigError(f"{name}: prefix must be a str of 1 to {MAX_PREFIX_BYTES} bytes, not {prefix!r:.40}")
         prefix = text_of(prefix)
-        if durability not in get_args(Durability):
-            known = ", ".join(get_args(Durability))
-            raise ConfigError(f"{name}: durability must be one of {known}, not {durability!r:.40}")
+        choice(f"{name}: durability", durability, get_args(Durability))
         max_ms = int(number(f"{name}: max_ttl", max_ttl, 0.001, MAX_TTL, " seconds") * 1000)
         address = address_of(url, name, user=user, password=password, certificate=certificate)
         self.patience = max(timeout, connect_timeout)

@@ -174,6 +174,7 @@ class Link:
     def _run(self, ask: Callable[[Any], _Result], *, write: bool = False) -> _Result:
         """The one place where the SDK's errors become ours, and where the breaker hears of them."""
         if not self._prober.breaker.closed:
+            self._prober.watch()
             kind = NotApplied if write else StoreUnavailable
             message = "out of service: it has not answered lately, and is probed in the background"
             raise kind(message, tier=self.name, reason=Reason.CONNECTION)

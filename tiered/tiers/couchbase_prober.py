@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Lock, Thread
 
 from tiered.clock import Clock
@@ -33,7 +34,14 @@ class Prober:
         """A call failed."""
         if error.reason.trips_breaker and self.breaker.failure():
             logger.warning("%s: not asked any more until it answers a probe: %s", self._name, error)
-            self._spawn()
+            self.watch()
+
+    def watch(self) -> None:
+        """See that somebody probes. For whoever finds it out of service: the thread may have ended a moment before it was needed."""
+        with self._lock, suppress(RuntimeError):  # the process may have no more threads; the next call tries again
+            if not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
+                self._thread = Thread(target=self._run, name=f"tiered-{self._name}-probe", daemon=True)
+                self._thread.start()
 
     def answered(self) -> None:
         """A probe that somebody else made went well."""
@@ -48,12 +56,6 @@ class Prober:
         """In a child after a fork."""
         self.breaker.forget_parent()
         self._start()
-
-    def _spawn(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._run, name=f"tiered-{self._name}-probe", daemon=True)
-                self._thread.start()
 
     def _run(self) -> None:
         tries = 0

@@ -148,9 +148,9 @@ class _Commit:
                 self._decide(place, held, mutations)
             done = self._link.mutate_many(list(mutations.values())) if mutations else []
             places = [place for place, cas in zip(mutations, done, strict=True) if not cas]
-            for (place, mutation), cas in zip(mutations.items(), done, strict=True):
+            for place, cas in zip(mutations, done, strict=True):
                 if cas:
-                    self._apply(place, mutation, cas, held)
+                    self._apply(place, cas, held)
             if not places:
                 return
             blind = False
@@ -181,7 +181,7 @@ class _Commit:
         expiry = native_expiry(keep_until - self._now + RETENTION_MS) if keep_until else 0
         return Mutation(id, pack(self._start, write.key, id, write.draft.seal(0)), expiry, cas)
 
-    def _apply(self, place: int, mutation: Mutation, cas: int, held: dict[int, Held | None]) -> None:
+    def _apply(self, place: int, cas: int, held: dict[int, Held | None]) -> None:
         write, there = self._writes[place], held.get(place)
         told = write.expect is not None or write.draft.tombstone
         self._written[place] = Written(cas, write.draft.seal(cas), told and there is not None and self._alive(there))

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from tiered.arguments import tier_name, truth, whole
+from tiered.arguments import choice, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import forget, register
@@ -27,7 +27,7 @@ from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
 from tiered.tiers.file_readers import Readers, rows
-from tiered.tiers.file_store import Database, copy, renew_log
+from tiered.tiers.file_store import SYNCS, Database, copy, renew_log
 from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
 
@@ -80,8 +80,7 @@ class FileTier(BuiltIn):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.name = name = tier_name(name)
-        if sync not in ("full", "normal"):
-            raise ConfigError(f"{name}: sync must be 'full' or 'normal', not {sync!r}")
+        choice(f"{name}: sync", sync, SYNCS)
         truth(f"{name}: shared", shared)
         self.directory = path_of(directory, f"{name}: the directory")
         self._sync, self._clock, self.max_pending = sync, clock, whole(f"{name}: max_pending", max_pending, 1)

@@ -88,14 +88,19 @@ class DirectoryLock:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            file = os.fstat(descriptor)
             os.close(descriptor)
-            raise ConfigError(f"{self._name}: {self._directory} is in use by {self._holder()}") from error
+            ours = any(os.path.samestat(it, file) for it in _held.values())
+            raise ConfigError(f"{self._name}: {self._directory} is in use by {self._holder(ours)}") from error
         except OSError as error:
             os.close(descriptor)
             raise ConfigError(f"{self._name}: cannot lock {self._directory}: {explain(error)}") from error
         return descriptor
 
-    def _holder(self) -> str:
+    def _holder(self, ours: bool) -> str:
+        if ours:
+            alone = ", which asked for it alone (shared=False)" if self._shared else ""
+            return f"a store of this process{alone}; share that one, or close it before"
         if self._shared:
             return "a process that asked for it alone (shared=False); stop it or use another directory"
         if self._inherited:

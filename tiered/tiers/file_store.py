@@ -20,6 +20,7 @@ READER_CACHE_KIB = 2000
 """Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
 too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
 WRITER_CACHE_KIB = 8000
+SYNCS = ("full", "normal")
 LOG_BYTES = 8_000_000
 """What the log (WAL) keeps of the room that a large write took; it takes 4 MB whatever is written."""
 

@@ -7,14 +7,15 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from tiered.errors import Ambiguous, ConfigError, NotApplied, without_tier
+from tiered.arguments import choice
+from tiered.errors import Ambiguous, NotApplied, without_tier
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.file_errors import FileErrors
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import path_of, prepare
 from tiered.tiers.file_readers import Readers
 from tiered.tiers.file_session import Session
-from tiered.tiers.file_store import Database
+from tiered.tiers.file_store import SYNCS, Database
 from tiered.tiers.file_writer import Writer
 from tiered.tiers.intent_changes import Changes, Waiting
 from tiered.tiers.intent_writers import Writers
@@ -29,8 +30,7 @@ class IntentStore:
     """
 
     def __init__(self, directory: str | os.PathLike[str], name: str, sync: Literal["full", "normal"]) -> None:
-        if sync not in ("full", "normal"):
-            raise ConfigError(f"{name}: the journal's sync must be 'full' or 'normal', not {sync!r}")
+        choice(f"{name}: the journal's sync", sync, SYNCS)
         self.directory = path_of(directory, f"{name}: the journal's directory")
         path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=True)

@@ -59,9 +59,8 @@ class JournaledRecord:
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         if all(write.expect == 0 and write.draft.tombstone for write in writes):
-            return self._record.commit(
-                namespace, writes, now=now
-            )  # says since when nothing is there: no answer changes
+            # These only say since when nothing is there: no answer changes.
+            return self._record.commit(namespace, writes, now=now)
         intents = self._intents.begin(namespace, [write.key for write in writes])
         try:
             commit = self._record.commit(namespace, writes, now=now)

@@ -234,8 +234,7 @@ class MemoryTier(CacheTier, Record):
 
     def get_many(self, scope: str, keys: Sequence[str]) -> list[bytes | None]:
         self._check_open(StoreUnavailable)
-        part = self._partitions.get("cache:" + scope)
-        return [None] * len(keys) if part is None else [self._frame(part, key) for key in keys]
+        return self._frames("cache:" + scope, keys)
 
     def put_many(
         self, scope: str, items: Sequence[tuple[str, bytes]], *, since: float | None = None, tell: bool = False
@@ -256,7 +255,9 @@ class MemoryTier(CacheTier, Record):
 
     def discard(self, scope: str, items: Sequence[tuple[str, bytes]]) -> int:
         with self.lock:
-            part = self.partition("cache:" + scope)
+            part = self._partitions.get("cache:" + scope)
+            if part is None:
+                return 0
             held = list(key for key, frame in items if key in part.slots and part.slots[key][0] == frame)
             for key in held:
                 self.drop(part, key)
@@ -291,8 +292,7 @@ class MemoryTier(CacheTier, Record):
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         self._check_open(StoreUnavailable)
         with self.lock:
-            part = self.partition(RECORD + namespace)
-            return self._generations.get(namespace, self._bumps + 1), [self._frame(part, key) for key in keys]
+            return self._generations.get(namespace, self._bumps + 1), self._frames(RECORD + namespace, keys)
 
     def commit(self, namespace: str, writes: Sequence[Write], *, marks: Sequence[str] = (), now: int) -> Commit:
         self._check_open(NotApplied)
@@ -315,8 +315,8 @@ class MemoryTier(CacheTier, Record):
         return [it.removeprefix(RECORD) for it in self._partitions if it.startswith(RECORD)]
 
     def count(self, namespace: str) -> int:
-        with self.lock:
-            return len(self.partition(RECORD + namespace).slots)
+        part = self._partitions.get(RECORD + namespace)
+        return 0 if part is None else len(part.slots)
 
     def generation(self, namespace: str) -> int:
         self._check_open(StoreUnavailable)
@@ -376,11 +376,17 @@ class MemoryTier(CacheTier, Record):
     def _page(self, partition: str, prefix: str, cursor: str | None, limit: int) -> Page:
         self._check_open(StoreUnavailable)
         with self.lock:
-            slots = self.partition(partition).slots
+            part = self._partitions.get(partition)
+            slots = {} if part is None else part.slots
             after = (key for key in slots if key.startswith(prefix) and (cursor is None or key > cursor))
             keys = nsmallest(limit + 1, after)
             page = [(key, slots[key][0]) for key in keys[:limit]]
         return Page(page, page[-1][0] if len(keys) > limit else None)
+
+    def _frames(self, partition: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Of a partition that is not there none; asking makes no namespace."""
+        part = self._partitions.get(partition)
+        return [None] * len(keys) if part is None else [self._frame(part, key) for key in keys]
 
     def _frame(self, part: Partition, key: str) -> bytes | None:
         slot = part.slots.get(key)

@@ -60,7 +60,8 @@ class RedisTier(BuiltIn):
     `url` is redis://, rediss:// (TLS) or unix://, redis+sentinel://, redis+cluster:// or these two with rediss; the default
     is redis://localhost:6379/0. Thread-safe; connects on first use. In a cluster `max_connections` is per master.
 
-    Timeouts and `max_ttl` are seconds; `max_ttl` bounds how long a cache tier's key lives. As the store of record its
+    Timeouts and `max_ttl` are seconds; `max_ttl` bounds how long a cache tier's key lives. `prefix` begins every key, and a
+    longer reply than `max_reply_bytes` is refused. `insecure_tls` permits a URL that leaves a certificate unchecked. As the store of record its
     durability is that of the server's persistence, and entries without expiry stay.
     """
 

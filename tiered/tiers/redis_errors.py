@@ -17,12 +17,17 @@ _ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*",
 """Redis shows the beginning of a command that it does not know: a password, a key, a value. redis-py shows clients."""
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
+_ONE_SERVER = "; for one server write redis://"
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
     (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
+    (exceptions.ResponseError, "unknown command 'SENTINEL'", _ONE_SERVER),
+    (exceptions.ResponseError, "unknown command `SENTINEL`", _ONE_SERVER),  # before Redis 7
+    (exceptions.ResponseError, "This instance has cluster support disabled", _ONE_SERVER),
+    (exceptions.MovedError, "", "; this is a node of a Redis Cluster: write redis+cluster://"),
 )
 """Error, how its text begins, what to do: before what its `Reason` would say."""
 _ADVICE = {

@@ -89,11 +89,6 @@ def target(
         raise ConfigError(f"{name}: {error}") from None
 
 
-def several(scheme: str) -> bool:
-    """Whether a URL of this scheme may name several addresses, separated by commas."""
-    return scheme.endswith(("+sentinel", "+cluster"))
-
-
 def check_url(url: str, name: str, insecure_tls: bool) -> None:
     """Refuse a URL that cannot work; no message holds its password."""
     if not isinstance(url, str):
@@ -106,7 +101,7 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
     options = {option: values[0] for option, values in parse_qs(parts.query, keep_blank_values=True).items()}
     _check_options(name, parts.scheme, list(options))
     for host, port in _addresses(parts, name):
-        if not host and several(parts.scheme):
+        if not host and parts.scheme.endswith(("+sentinel", "+cluster")):
             raise ConfigError(f"{name}: every address of {parts.scheme}:// needs a host, as in host1:7000,host2:7000")
         if not 0 < port < 65_536:
             raise ConfigError(f"{name}: the port in the Redis URL must be from 1 to 65535")

@@ -46,9 +46,8 @@ class MemorySide:
     def all(self, place: Place, generation: int) -> Iterator[list[tuple[str, Copy]]]:
         """Everything that memory holds, in pages, of the moment when this began."""
         space = self._space(place)
-        keys = (
-            [] if space is None else list(space.part.slots)
-        )  # atomic, so that writers may go on; as many references as memory may have entries
+        # Atomic, so that writers may go on; as many references as memory may have entries.
+        keys = [] if space is None else list(space.part.slots)
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
             copies = self.held(place, generation, page)

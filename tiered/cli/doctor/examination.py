@@ -39,21 +39,12 @@ def examine(config: str | None, options: Mapping[str, Any]) -> Iterator[Finding]
         yield from _without_files(settings)
     else:
         tiers, rest = tiers_from_settings(config, options)
-        with _opened(tiers, rest) as store:
+        with TieredBackend._over(tiers, rest) as store:
             yield from configuration.check_chain(chain_of(store), rest.get("namespace", "default"))
             yield from _check_tiers(tiers, record=tiers[-1])
             yield from _check_entries(chain_of(store), rest)
             yield from _check_places(chain_of(store), rest)
     yield from configuration.check_secrets(settings, config, "url" in options)
-
-
-def _opened(tiers: Sequence[Tier], options: Mapping[str, Any]) -> TieredBackend:
-    try:
-        return TieredBackend(tiers, **options)
-    except BaseException:
-        for tier in tiers:
-            tier.close()
-        raise
 
 
 def _without_files(settings: Mapping[str, Any]) -> Iterator[Finding]:

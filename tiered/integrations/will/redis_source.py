@@ -50,9 +50,8 @@ class RedisSource:
         while True:
             with _translated():
                 cursor, names = self._client.scan(cursor, match=self._match, count=PAGE)
-                fresh: list[Any] = [
-                    name for name in dict.fromkeys(names) if name not in seen
-                ]  # a SCAN may name a key twice
+                # A SCAN may name a key twice.
+                fresh: list[Any] = [name for name in dict.fromkeys(names) if name not in seen]
                 found = self._page(fresh)
             seen.update(fresh)
             yield from found

@@ -63,13 +63,8 @@ class Stores:
 
 
 def _build(settings: Mapping[str, Any]) -> TieredBackend:
-    tiers, options = tiers_and_options(settings["url"], {name: it for name, it in settings.items() if name != "url"})
-    try:
-        return TieredBackend(_without_memory(tiers), **options)
-    except BaseException:
-        for tier in tiers:
-            tier.close()
-        raise
+    tiers, options = tiers_and_options(settings["url"], settings)
+    return TieredBackend._over(_without_memory(tiers), options)
 
 
 def _without_memory(tiers: list[Tier]) -> list[Tier]:

@@ -92,9 +92,8 @@ class Reads:
             yield "back", read, f"{_told(read)} nothing after {_place(seen)}, and nobody deleted it since", 0.0
         lowest = order.removals.lowest(end, max(seen, due))
         place = NOWHERE if lowest is None else lowest
-        version = (
-            0 if order.counter else read.version
-        )  # of the tombstone, or of the last write before the record said so
+        # Of the tombstone, or of the last write before the record said so.
+        version = 0 if order.counter else read.version
         if version:
             place = max(place, (version - 1, 1))
         self._seen[read.process].add(end, place if lowest is not None or version else NOWHERE)

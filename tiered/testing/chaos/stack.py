@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from tiered.chain_url import tier_urls
 from tiered.errors import ConfigError
-
-_NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Stack:
     @classmethod
     def of(cls, url: str, *, max_ttl: float) -> Stack:
         """Take `url` apart. Redis keys get `max_ttl` (seconds) unless the URL says another; raises `ConfigError`."""
-        members = [member.strip() for member in _NEXT_URL.split(url) if member.strip()]
+        members = tier_urls(url)
         places = [n for n, member in enumerate(members) if urlsplit(member).scheme == "redis"]
         if len(places) != 1:
             told = "chaos puts proxies in front of one redis:// tier (no TLS, Sentinel, Cluster or socket), and finds"
