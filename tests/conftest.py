@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.machine import REFUSED
 from tests.will.home import PYTHON
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 PROFILE = os.environ.get("TIERED_TEST_PROFILE", "default")
 
-settings.register_profile("default", max_examples=100, deadline=None, print_blob=True)
-settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+NO_CLOCK = [HealthCheck.too_slow]  # how slow a machine is, is no finding
+settings.register_profile("default", max_examples=100, deadline=None, print_blob=True, suppress_health_check=NO_CLOCK)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=NO_CLOCK)
 settings.load_profile(PROFILE)
 
 

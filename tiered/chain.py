@@ -235,7 +235,8 @@ class Chain(Forking):
         ends = INFINITE
         if expires_at:
             ends = self.clock.monotonic() + (expires_at - self.clock.now()) / 1000
-            until = min(until, ends)
+        if until >= ends:
+            until = ends  # one object: a hit then fetches none that only this entry has
         kind = type(value)
         if kind is str or kind is bytes:
             return (value, until, None, version, expires_at, since, ends, getsizeof(value) + len(key) + 49)
@@ -249,7 +250,7 @@ class Chain(Forking):
 
     def prolong(self, space: Space, key: str, slot: tuple[Any, ...]) -> bool:
         """Serve a slot for longer whose time is over, if the messages and looks since prove that it is new enough."""
-        until = min(self.trust.memory_until(slot[5]), slot[6])
+        until = min(slot[6], self.trust.memory_until(slot[5]))
         if not space.subscribed or until <= self.clock.monotonic():
             return False
         with self.memory.lock:

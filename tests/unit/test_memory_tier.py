@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tiered import MemoryTier, NotApplied, TieredBackend
+from tiered import FileTier, MemoryTier, NotApplied, TieredBackend
 from tiered.errors import Reason
 from tiered.tiers.slru import SegmentedLRU
 
@@ -153,6 +155,19 @@ def test_what_was_added_last_is_not_what_goes_next(held: int) -> None:
         policy.refill()
         assert policy.evict() != "new"
     assert policy.evict() == "new" and len(policy) == 0
+
+
+def test_a_hit_fetches_no_deadline_that_only_this_entry_has(tmp_path: Path) -> None:
+    """Where nothing bounds it but the entry's own end, or nothing at all: a sixth of a hit, where there are more keys than cache."""
+    with TieredBackend([MemoryTier()]) as alone, TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
+        for it in (alone, store):
+            it.set_many({"a": 1, "b": {"c": 2}}, ttl=0.5)  # sooner than δ
+            slots = it._core.space.part.slots
+            assert all(slot[1] is slot[6] for slot in slots.values()) and len(slots) == 2
+        alone.set("a", 1)
+        alone.set("b", {"c": 2})
+        slots = alone._core.space.part.slots
+        assert slots["a"][1] is slots["b"][1] and math.isinf(slots["a"][1])
 
 
 def test_a_namespace_that_others_have_outgrown_still_takes_what_is_written() -> None:
