@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, NotApplied, TieredBackend
 from tiered.errors import Reason
 from tiered.tiers.slru import SegmentedLRU
@@ -157,17 +158,23 @@ def test_what_was_added_last_is_not_what_goes_next(held: int) -> None:
     assert policy.evict() == "new" and len(policy) == 0
 
 
-def test_a_hit_fetches_no_deadline_that_only_this_entry_has(tmp_path: Path) -> None:
-    """Where nothing bounds it but the entry's own end, or nothing at all: a sixth of a hit, where there are more keys than cache."""
-    with TieredBackend([MemoryTier()]) as alone, TieredBackend([MemoryTier(), FileTier(tmp_path)]) as store:
-        for it in (alone, store):
-            it.set_many({"a": 1, "b": {"c": 2}}, ttl=0.5)  # sooner than δ
-            slots = it._core.space.part.slots
-            assert all(slot[1] is slot[6] for slot in slots.values()) and len(slots) == 2
-        alone.set("a", 1)
-        alone.set("b", {"c": 2})
+def test_entries_have_their_deadlines_in_common(tmp_path: Path) -> None:
+    """None of its own that a hit would have to fetch: its end, if that comes first, or the one of those before, if it is hardly earlier."""
+    clock = HandClock()
+    with TieredBackend([MemoryTier(clock=clock)], clock=clock) as alone:
+        alone.set_many({"a": 1, "b": {"c": 2}})
         slots = alone._core.space.part.slots
         assert slots["a"][1] is slots["b"][1] and math.isinf(slots["a"][1])
+    with TieredBackend([MemoryTier(clock=clock), FileTier(tmp_path, clock=clock)], clock=clock, staleness=1.5) as store:
+        slots, seen = store._core.space.part.slots, set[float]()
+        store.set("k", 1, ttl=1)
+        assert slots["k"][1] is slots["k"][6]
+        for _ in range(100):
+            clock.advance(0.001)
+            store.set("k", 1)
+            assert 1.49 < slots["k"][1] - slots["k"][5] <= 1.5
+            seen.add(slots["k"][1])
+        assert len(seen) <= 12
 
 
 def test_a_namespace_that_others_have_outgrown_still_takes_what_is_written() -> None:
