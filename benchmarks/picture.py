@@ -23,11 +23,11 @@ def draw(path: Path, figures: Sequence[Figure], rounds: Mapping[str, Sequence[Ro
     """Write a PNG to `path`."""
     asked = [figure for figure in figures if figure.asked is not None]
     height = 1.2 + 0.24 * max(len(asked), 2 * len(rounds))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, height), width_ratios=(1, 1.1))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13.5, height), width_ratios=(1, 1.1), layout="constrained")
     _stores(left, rounds)
     _ratios(right, asked)
     figure.text(0.01, 0.01, f"python -m benchmarks; {caption}", fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
@@ -46,6 +46,7 @@ def _stores(axes: Axes, rounds: Mapping[str, Sequence[Round]]) -> None:
     labels = [f"{name} ({'64 tasks' if name in TASK_SYSTEMS else '4 threads'})" for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=8)
     axes.set_xlim(right=2.1 * max((it.rate for them in rounds.values() for it in them), default=1.0))
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate / 1000:.0f}k")
     axes.set_title("Whole stores: calls a second (95 % get, 5 % set)", fontsize=10)
     axes.tick_params(axis="x", labelsize=7)
 
@@ -55,7 +56,7 @@ def _ratios(axes: Axes, figures: Sequence[Figure]) -> None:
     for place, it in enumerate(reversed(figures)):
         share = (it.asked or 1) / it.median if it.least else it.median / (it.asked or 1)
         axes.barh(place, share, color=OURS if it.verdict == "ok" else MISSED)
-        axes.text(share, place, f" {it.median:.3f}", va="center", fontsize=7)
+        axes.text(0, place, f" {it.median:.3f}", va="center", fontsize=7, color="white")
     axes.axvline(1.0, color="black", linewidth=1)
     names = [f"{it.name}, {'≥' if it.least else '≤'} {it.asked}" for it in reversed(figures)]
     axes.set_yticks(range(len(figures)), names, fontsize=7)
