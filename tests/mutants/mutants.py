@@ -197,6 +197,8 @@ MUTANTS = [
            "        return since + self.staleness\n", "        return since + 2 * self.staleness\n", (*PARTS, *UNIT)),
     Mutant("R11", "a read is joined however old", "tiered/reading.py",
            "if started - flight.started > self._joinable:", "if False:", STRESS),
+    Mutant("R11", "an entry has the deadline of a later one", "tiered/chain.py",
+           "        if last <= until < last + self._grain:\n", "        if until < last + self._grain:\n", ("tests/unit/test_memory_tier.py",)),
     Mutant("R12", "a skipped put owes nothing", _R + "guard.py",
            "        self.owe_many(namespace, [(key, version_of(frame)) for key, frame in items])\n        if tell",
            "        self.owed.paid(namespace, [(key, version_of(frame)) for key, frame in items])\n        if tell", (*UNIT, *FOUND)),
