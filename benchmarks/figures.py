@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 Amount = TypeVar("Amount", int, float)
-
-
 _quick = False
 
 

@@ -239,7 +239,7 @@ class Chain(Forking):
         ends = INFINITE
         if expires_at:
             ends = self.clock.monotonic() + (expires_at - self.clock.now()) / 1000
-        until = ends if until >= ends else self._common(until)
+        until = self._deadline(until, ends)
         kind = type(value)
         if kind is str or kind is bytes:
             return (value, until, None, version, expires_at, since, ends, getsizeof(value) + len(key) + 49)
@@ -253,17 +253,19 @@ class Chain(Forking):
 
     def prolong(self, space: Space, key: str, slot: tuple[Any, ...]) -> bool:
         """Serve a slot for longer whose time is over, if the messages and looks since prove that it is new enough."""
-        until = min(slot[6], self.trust.memory_until(slot[5]))
-        if not space.subscribed or until <= self.clock.monotonic():
+        until = self.trust.memory_until(slot[5])
+        if not space.subscribed or min(until, slot[6]) <= self.clock.monotonic():
             return False
         with self.memory.lock:
             if space.part.slots.get(key) is not slot:
                 return False
-            space.part.slots[key] = (slot[0], self._common(until), *slot[2:])
+            space.part.slots[key] = (slot[0], self._deadline(until, slot[6]), *slot[2:])
         return True
 
-    def _common(self, until: float) -> float:
-        """The deadline `until`, or the last one that was given, if that is hardly earlier: the same object."""
+    def _deadline(self, until: float, ends: float) -> float:
+        """The earlier of the two, as an object that others have, too: `ends`, or the last `until`, if that is hardly earlier."""
+        if until >= ends:
+            return ends
         last = self._last_until
         if last <= until < last + self._grain:
             return last

@@ -177,7 +177,7 @@ def test_entries_have_their_deadlines_in_common(tmp_path: Path) -> None:
         assert len(seen) <= 12
         chain = store._core.chain
         for until in (2000.0, 2000.009, 1999.999, 1990.0, 1990.005):  # of what was proven longer ago it is earlier
-            assert until - 0.01 < chain._common(until) <= until
+            assert until - 0.01 < chain._deadline(until, math.inf) <= until
 
 
 def test_a_namespace_that_others_have_outgrown_still_takes_what_is_written() -> None:

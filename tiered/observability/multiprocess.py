@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from itertools import repeat
-from operator import methodcaller
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 from tiered.arguments import number
 from tiered.errors import ConfigError
 from tiered.forks import Forking, forget, register
+from tiered.locks import acquire_into, release_all
 from tiered.observability.catalog import CATALOG, Exported
 from tiered.observability.histogram import Histogram
 from tiered.observability.metrics import readings
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 SUMMED = {"tiered_entries", "tiered_size_bytes", "tiered_limit_bytes"}
 """Gauges of what each process has for itself; of the others, each process has its own sight of one thing."""
 _EXPORTED = {it.name: it for it in CATALOG}
-_acquired, _release = methodcaller("acquire"), methodcaller("release")
 
 
 class _Sample(NamedTuple):
@@ -93,11 +91,11 @@ class Flusher(Forking):
         self.close()
 
     def before_fork(self) -> None:
-        if not self._forking:  # in one call, so that no signal handler runs when it is acquired and not known to be
-            self._forking.extend(filter(_acquired, (self._lock,)))
+        if not self._forking:
+            acquire_into(self._forking, self._lock)
 
     def after_fork_in_parent(self) -> None:
-        deque(map(_release, map(deque.popleft, repeat(self._forking, len(self._forking)))), maxlen=0)
+        release_all(self._forking)
 
     def after_fork_in_child(self) -> None:
         if not self._closed:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from itertools import repeat
-from operator import methodcaller
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.errors import RecursiveLoad
+from tiered.locks import release_all
 from tiered.replication.inflight import Watch
 from tiered.steps import Steps, Wait
 
@@ -29,7 +28,6 @@ Copy = Callable[[], Any]
 GLANCE = 1.0
 """Seconds after which one who waits looks again: another who waited, and was interrupted, may have left the door shut."""
 
-_release = methodcaller("release")
 _inside: ContextVar[Load | None] = ContextVar("tiered_load", default=None)
 """The load whose loader this is."""
 
@@ -136,8 +134,7 @@ class SingleFlight:
         if load.within is not None:
             with _waits:
                 load.within.waits_for = list(it for it in load.within.waits_for if it is not load)
-        # One call, so that no signal handler runs between the two steps, and it is not released twice.
-        deque(map(_release, map(deque.popleft, repeat(load.shut, len(load.shut)))), maxlen=0)
+        release_all(load.shut)
         for tell in load.listeners:
             tell()
         stay.load = None

@@ -263,6 +263,7 @@ class FileTier(BuiltIn):
         """A small step of what time brings; how much there was to do."""
         self.journal.limit(self.max_pending)
         if self._database.log_has_grown():
+            # What is in the way now is not there at a later step; a disk that fails, a commit tells of.
             with suppress(*SQLITE_ERRORS, StoreError), self._readers.lend() as connection:
                 renew_log(connection)
         return self.expire(self._clock.now()) or self._writer.write(
