@@ -9,7 +9,7 @@ marks prove (`Trust.proven`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -44,6 +44,16 @@ class ReadOrder:
         """In a child after a fork: as declared again, and nothing measured."""
         self.asked, self.passed, self.sample = self._guards, [], None
         self._times.clear()
+
+    def pass_by(self, space: Keyspace, key: str, asked: Sequence[Guard], now: float) -> None:
+        """Before an answer is returned: it may be newer than what the tiers have that were not `asked`.
+
+        The order may have changed since the read began.
+        """
+        self.sample = space, key
+        for guard in self._guards:
+            if guard not in asked:
+                guard.passed_at = now
 
     def measure(self) -> None:
         """Read the sample everywhere, note how long each takes, and decide anew. For one thread; raises the record's errors."""
