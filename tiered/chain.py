@@ -38,7 +38,8 @@ from tiered.replication.order import ReadOrder
 from tiered.replication.places import Places
 from tiered.replication.trust import Trust
 from tiered.tiers.base import CacheTier, Hosts, Inventory, LateVersions, Mark, Record, Tier
-from tiered.tiers.memory import MemoryTier, size_of
+from tiered.tiers.memory import MemoryTier
+from tiered.tiers.partitions import size_of
 from tiered.turns import Turns
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Chain(Forking):
     ) -> tuple[Any, ...]:
         """The memory slot of `value`, which nobody else has, read or written since `since`, and may be served `until` then.
 
-        Laid out as `tiered.tiers.memory.Slot`.
+        Laid out as `tiered.tiers.partitions.Slot`.
         """
         ends = INFINITE
         if expires_at:

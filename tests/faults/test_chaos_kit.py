@@ -42,7 +42,7 @@ from tiered.testing.chaos.workload import Workload
 from tiered.testing.contract import CacheContract, put
 from tiered.tiers import redis_link
 from tiered.tiers.file_session import Session
-from tiered.tiers.memory import Partition
+from tiered.tiers.partitions import Partition
 
 # The checker, on histories made by hand. Times are seconds; delta is 1.5.
 

@@ -127,7 +127,7 @@ MUTANTS = [
         "if held is not None and (held[3] <= version or (not version and held[5] <= started)):", "if False:", FOUND,
     ),
     Mutant(
-        "R2", "memory takes an older version", "tiered/tiers/memory.py",
+        "R2", "memory takes an older version", "tiered/tiers/partitions.py",
         "if held[3] > slot[3]:", "if False:", ("tests/unit/test_memory_tier.py", *STRESS),
     ),
     Mutant(

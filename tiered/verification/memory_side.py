@@ -8,7 +8,7 @@ from typing import Any
 
 from tiered.chain import Chain, Space
 from tiered.errors import CodecError
-from tiered.tiers.memory import Slot
+from tiered.tiers.partitions import Slot
 from tiered.verification.copies import Copy, Place
 from tiered.verification.tally import Tally
 
