@@ -12,7 +12,7 @@ import redis
 from tests.redis_topologies import PROMPT, eventually
 from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
-from tiered.tiers.redis_link import BELIEF
+from tiered.tiers.redis_pool import BELIEF
 
 pytestmark = pytest.mark.faults
 

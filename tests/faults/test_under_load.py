@@ -276,7 +276,7 @@ def test_threads_that_share_two_connections_wait_or_go_on_without_and_see_nothin
         assert errors == []
         assert store.health()["redis"]["breaker"] == "closed", "this process' own limit is not the server's failure"
         eventually(lambda: not store.health()["redis"]["owed"], "what could not be put is paid")
-        assert len(far._link._opened) <= 2
+        assert len(far._link.pool.opened) <= 2
 
 
 # Huge values

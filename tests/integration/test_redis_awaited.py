@@ -284,7 +284,7 @@ def test_what_another_run_says_is_not_believed(run: Loop, store: AsyncTieredBack
         guard.belief += 1  # while it is under way
         skipped = guard.owed.least(("default", "k1"))
         assert await task == "K1" and guard.owed.least(("default", "k1")) > skipped  # the record's; not a hit
-        link(tier).run_id = "another"
+        link(tier).pool.run_id = "another"
         assert await store.get("k2") == "K2"
         assert it.over
 

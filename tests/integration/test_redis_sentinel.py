@@ -108,7 +108,7 @@ def test_sentinels_that_hang_or_are_gone_cost_their_time_limits_only(sentinels: 
     sentinels.sentinels[2].kill()
     assert tier.get(SCOPE, "k") == frame("k")  # nobody is asked while the connection holds
     sentinels.sentinels[0].kill()
-    tier._link.forget_idle()
+    tier._link.pool.forget_idle()
     with pytest.raises(StoreUnavailable, match="No master found") as caught:
         tier.get(SCOPE, "k")
     assert caught.value.reason is Reason.CONNECTION

@@ -48,10 +48,10 @@ def test_the_addresses_of_a_cluster_are_separated_by_commas_too(url: str, seeds:
 def test_the_addresses_of_sentinels_are_separated_by_commas_too(tmp_path: Path) -> None:
     url = "redis+sentinel://:pw@a,b:26380,[::1]/mymaster/2?sentinel_password=x"
     redis, file = tiers_from_url(f"{url},file:{tmp_path}/x", shared=False)
-    sentinels = redis._link._target.owner.sentinel_manager.sentinels
+    sentinels = redis._link.pool._target.owner.sentinel_manager.sentinels
     places = [it.connection_pool.connection_kwargs for it in sentinels]
     assert [(it["host"], it["port"]) for it in places] == [("a", 26379), ("b", 26380), ("::1", 26379)]
-    assert redis._link._target.arguments["db"] == 2 and redis._link._target.arguments["password"] == "pw"
+    assert redis._link.pool._target.arguments["db"] == 2 and redis._link.pool._target.arguments["password"] == "pw"
     assert "pw" not in redact(url) and "=x" not in redact(url)
     file.close()
 

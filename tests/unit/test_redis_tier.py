@@ -21,7 +21,8 @@ from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError
 from tiered.testing.contract import put
 from tiered.tiers import redis_link
 from tiered.tiers.base import RETENTION_MS, Write
-from tiered.tiers.redis_link import BELIEF, Link
+from tiered.tiers.redis_link import Link
+from tiered.tiers.redis_pool import BELIEF
 
 SCOPE = "n:1"
 SEED = namespace_seed("n")
@@ -181,16 +182,16 @@ def test_another_run_of_the_server_is_not_believed(tier: RedisTier, server: Redi
 
 def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answers(tier: RedisTier) -> None:
     tier.probe()
-    wires = [tier._link._take(False) for _ in range(3)]
+    wires = [tier._link.pool._take(False) for _ in range(3)]
     for wire in wires:
-        tier._link._give_back(wire)
+        tier._link.pool.give_back(wire)
     put(tier, SCOPE, "k", value("k").seal(1))
     promoted = RedisServer()
     try:
-        tier._link._target.arguments["port"] = promoted.port  # as a sentinel says
+        tier._link.pool._target.arguments["port"] = promoted.port  # as a sentinel says
         tier.probe()
         assert [tier.get(SCOPE, "k") for _ in range(4)] == [None] * 4
-        assert tier._link.ask_many([b"PING\r\n"], write=False) and len(tier._link._opened) == 1
+        assert tier._link.ask_many([b"PING\r\n"], write=False) and len(tier._link.pool.opened) == 1
     finally:
         promoted.stop()
 
@@ -198,12 +199,12 @@ def test_connections_to_a_master_that_was_replaced_are_not_used_though_it_answer
 def test_a_connection_that_nobody_has_any_more_has_no_place(server: RedisServer) -> None:
     """As when a signal handler raises just when one was taken: else the last call of so many would find all in use for ever."""
     tier = RedisTier(server.url, timeout=SLOW, connect_timeout=SLOW, max_connections=2)
-    wires = [tier._link._lend(False) for _ in range(2)]
-    assert len(tier._link._opened) == 2
+    wires = [tier._link.pool.lend(False) for _ in range(2)]
+    assert len(tier._link.pool.opened) == 2
     del wires
-    assert put(tier, SCOPE, "k", value("k").seal(1)) and len(tier._link._opened) == 1
+    assert put(tier, SCOPE, "k", value("k").seal(1)) and len(tier._link.pool.opened) == 1
     tier.close()
-    assert not tier._link._opened
+    assert not tier._link.pool.opened
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -294,9 +295,9 @@ def test_a_full_pool_is_not_the_servers_failure(server: RedisServer) -> None:
 
     first = threading.Thread(target=read)
     first.start()
-    while tier._link._idle:
+    while tier._link.pool.idle:
         time.sleep(0.001)
-    tier._link._timeout = 0.01
+    tier._link.pool._timeout = 0.01
     read()
     first.join()
     server.thaw()
@@ -564,20 +565,20 @@ def test_a_server_that_does_not_come_back_is_asked_once_more_and_no_more(server:
 def test_a_connection_in_place_of_a_dead_one_has_to_say_where_it_leads(
     server: RedisServer, tier: RedisTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = tier._link
-    assert isinstance(link, Link)
-    dead, old = link._lend(False), link._lend(False)
-    link._give_back(old)
-    link._give_back(dead)
+    assert isinstance(tier._link, Link)
+    pool = tier._link.pool
+    dead, old = pool.lend(False), pool.lend(False)
+    pool.give_back(old)
+    pool.give_back(dead)
     for wire in (dead, old):
         wire.believed_until = 0.0
     dead.sock.shutdown(socket.SHUT_RDWR)
     # Another thread gives it back when all that are idle were just closed.
-    monkeypatch.setattr(link, "forget_idle", lambda: None)
-    wire = link._lend(False)
+    monkeypatch.setattr(pool, "forget_idle", lambda: None)
+    wire = pool.lend(False)
     assert wire is old and wire.believed_until > time.monotonic()
     monkeypatch.undo()
-    link._give_back(wire)
+    pool.give_back(wire)
     assert tier.get(SCOPE, "k") is None
 
 
@@ -591,7 +592,7 @@ def test_a_commit_of_many_writes_has_as_much_time_as_batches_of_them_would(
 
     def frozen_first(*args: Any, **options: Any) -> Any:
         if len(args) > 20_000:
-            for wire in tier._link._idle:
+            for wire in tier._link.pool.idle:
                 wire.believed_until = inf
             server.freeze()
             frozen.set()

@@ -281,7 +281,7 @@ class RedisTier(BuiltIn):
     def lineage(self) -> str:
         """Of the data that the server has now: another one means that they may be older than what was read before."""
         self._server.call("PING")  # on a connection that was greeted since the server started, or is now
-        return self._server.reached
+        return self._server.pool.reached
 
     def after_fork_in_child(self) -> None:
         _abandoned.extend(self._link.abandon())

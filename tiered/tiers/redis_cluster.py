@@ -199,7 +199,7 @@ class Cluster:
     def _results(self, reply: Any) -> Sequence[int]:
         if reply == LATE:
             for node in list(self._masters.nodes.values()):
-                node.link.forget_idle()  # a new connection learns the server's clock anew
+                node.link.pool.forget_idle()  # a new connection learns the server's clock anew
             raise store_error(Late(), self.name, write=True, sent=True)
         results: Sequence[int] = self._masters.good(reply, True)
         return results

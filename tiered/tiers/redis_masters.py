@@ -77,7 +77,7 @@ class Masters:
         if now < self._away:
             raise self._refusal(f"{self._failing} failed {FAILURES} times in a row", Reason.CONNECTION, write)
         if now - node.asked > IDLE:
-            node.link.forget_idle()
+            node.link.pool.forget_idle()
         try:
             replies = node.link.ask_many(commands, write=write)
         except StoreError as error:
@@ -114,7 +114,7 @@ class Masters:
         with self._changing:
             left = list(node for address, node in self.nodes.items() if nodes.get(address) is not node)
             for address, node in nodes.items():
-                node.link.run_id, node.failures = runs[address], 0
+                node.link.pool.run_id, node.failures = runs[address], 0
             self.nodes, self._table, self._away = nodes, table_of(spans, nodes), 0.0
             self.run_id = identity_of({it.node: runs[it.address] for it in spans})
         for node in left:
