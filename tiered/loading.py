@@ -15,6 +15,7 @@ from tiered.drafting import own
 from tiered.entry import version_of
 from tiered.errors import CodecError, RecursiveLoad, StoreError
 from tiered.found import Found
+from tiered.handlers import pass_on
 from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
@@ -178,6 +179,8 @@ class Loads:
         except LoopEnded:  # nobody's loader has failed: of those who wait another loads
             raise
         except Exception as error:
+            if not load.failed:  # in a loader, a time limit may be its own
+                pass_on(error)
             load.error = error
         return load.copy
 

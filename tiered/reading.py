@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tiered.chain import Chain, Space
 from tiered.entry import MAX_VERSION
-from tiered.errors import StoreError
+from tiered.errors import StoreError, TieredError
 from tiered.fetching import Fetcher
 from tiered.found import Found, Said
 from tiered.replication.inflight import Flight, InFlightTable
@@ -156,7 +156,7 @@ class Reader:
         if not done.acquire(timeout=2 * self._chain.deadline):
             return None
         done.release()
-        if isinstance(flight.error, Exception):
+        if isinstance(flight.error, TieredError):  # not what a signal handler raised, which is that caller's
             raise flight.error
         answer: Found | None = flight.answer
         return answer

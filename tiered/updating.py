@@ -14,6 +14,7 @@ from tiered.chain import Chain, Space
 from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
 from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
+from tiered.handlers import pass_on
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import NOTHING_HAS, Given, Write, Written
 from tiered.turns import Base, Line, Turn
@@ -132,7 +133,8 @@ class Updates:
             value = yield from self._called(key, fn, held.value if held.version else _fresh(default))
             kept = own(value)
             write = self._changed(key, kept, held, ttl, first)
-        except Exception:
+        except Exception as error:
+            pass_on(error)
             if held.after is None:
                 raise
             turn.base = None

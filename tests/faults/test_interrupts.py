@@ -15,9 +15,10 @@ pytestmark = pytest.mark.faults
 CALLS = 1000
 
 
+@pytest.mark.parametrize("kind", ["BaseException", "TimeoutError", "LookupError"])
 @pytest.mark.parametrize("chain", ["file", "redis and file", "redis and a journal"])
-def test_a_signal_handler_that_raises_anywhere_leaves_every_thread_and_tier_well(
-    tmp_path: Path, redis_url: str, chain: str
+def test_what_a_signal_handler_raises_anywhere_comes_to_its_caller_and_leaves_every_thread_and_tier_well(
+    tmp_path: Path, redis_url: str, chain: str, kind: str
 ) -> None:
     url = f"memory://?max_entries=5,{redis_url}?timeout=5&connect_timeout=5"
     options: dict[str, object] = {"lease_ttl": 1.0}
@@ -30,6 +31,6 @@ def test_a_signal_handler_that_raises_anywhere_leaves_every_thread_and_tier_well
             f"{url},{redis_url}?name=record&timeout=5&connect_timeout=5",
             options | {"journal": str(tmp_path)},
         )
-    result = finish(program("interrupted", url, json.dumps(options), str(CALLS)))
+    result = finish(program("interrupted", url, json.dumps(options), str(CALLS), kind))
     assert result.returncode == 0, result.stderr[-2000:]
     assert int(result.stdout) > CALLS // 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -36,15 +36,6 @@ class Codec(Protocol):
 def needs_authentication(codec: Codec) -> bool:
     """Whether `codec` may only see payloads that a key vouches for: one says so that can run what it reads."""
     return bool(getattr(codec, "needs_authentication", False))
-
-
-def works_now(work: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether `work` raises nothing this time: then what it raised before came from a signal handler, and is nobody's damage."""
-    try:
-        work(*arguments)
-    except Exception:
-        return False
-    return True
 
 
 def immutable(value: Any) -> bool:

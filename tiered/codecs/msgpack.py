@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 from msgspec.msgpack import Decoder, Encoder
 
-from tiered.codecs.base import MAX_DEPTH, works_now
+from tiered.codecs.base import MAX_DEPTH
 from tiered.codecs.containers import ATOMS, REGISTERED, pack, plain, shallow, unpack, unpack_exactly
 from tiered.codecs.refusal import refusal
 from tiered.codecs.registered import Opaque, Registered, Registry
 from tiered.codecs.scalars import RESTORERS, restore_exactly
 from tiered.errors import Corrupt, InvalidValue, Unreadable
+from tiered.handlers import pass_on
 
 _NO_INT = ATOMS - {int}
 _NOT_A_HEADER = bytes(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
@@ -73,13 +74,9 @@ class MsgpackCodec:
         except (Corrupt, MemoryError):  # said already; or what is stored is as it should be
             raise
         except Exception as error:  # also whatever the `__hash__` of a registered class raises at a forgery
-            if works_now(self._decode_and_check, payload):
-                raise
+            pass_on(error)
             raise _damaged(error) from None
         return value
-
-    def _decode_and_check(self, payload: bytes) -> None:
-        self._check(self._decode_exactly(payload), payload)
 
     def _damage(self, payload: bytes) -> Corrupt | None:
         """What is wrong with `payload` whatever objects there are in it."""
@@ -88,8 +85,7 @@ class MsgpackCodec:
         except MemoryError:
             raise
         except Exception as error:
-            if works_now(self._opaque.check, payload):
-                raise
+            pass_on(error)
             return _damaged(error)
         return None
 

@@ -10,9 +10,9 @@ import pickle
 from importlib import import_module
 from typing import Any
 
-from tiered.codecs.base import works_now
 from tiered.errors import CodecError, Corrupt, InvalidValue, Unreadable
 from tiered.extras import missing
+from tiered.handlers import pass_on
 
 PROTOCOL = 5
 
@@ -29,8 +29,7 @@ class PickleCodec:
         try:
             return self._dumps(value)
         except Exception as error:  # whatever the `__reduce__` of a class raises
-            if works_now(self._dumps, value):
-                raise
+            pass_on(error)
             message = f"value cannot be pickled: a {type(value).__name__:.80} ({type(error).__name__})"
             raise InvalidValue(message) from error
 
@@ -39,8 +38,7 @@ class PickleCodec:
         try:
             return self._loads(payload)
         except Exception as error:  # whatever the `__setstate__` of a class raises
-            if works_now(self._loads, payload):
-                raise
+            pass_on(error)
             raise _unusable(error) from error
 
     def _dumps(self, value: Any) -> bytes:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tiered.arguments import text_of
-from tiered.codecs.base import MAX_DEPTH, works_now
+from tiered.codecs.base import MAX_DEPTH
 from tiered.errors import ConfigError, InvalidValue, Unreadable
+from tiered.handlers import pass_on
 
 _NAME = re.compile(r"[\w.:-]{1,100}")
 _MISSING = object()
@@ -57,8 +58,7 @@ class Registry:
         except MemoryError:
             raise
         except Exception as error:  # Not chained: these errors may quote what is stored.
-            if works_now(entry.load, state):
-                raise
+            pass_on(error)
             how = "delete nothing, give this process the class that the writer has"
             raise Unreadable(f"its class {name!r} does not take it here ({type(error).__name__}); {how}") from None
 

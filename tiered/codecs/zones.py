@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tiered.codecs.base import works_now
 from tiered.errors import InvalidValue
+from tiered.handlers import pass_on
 
 _UTC = [0, 0, 0]
 _KEY = re.compile(r"[A-Za-z0-9_+-]{1,64}(/[A-Za-z0-9_+-]{1,64}){0,3}")
@@ -66,6 +66,5 @@ def _zone_by_key(key: str) -> ZoneInfo:
     try:
         return ZoneInfo(key)
     except (KeyError, OSError, ImportError) as error:  # not there; a directory; half a tzdata package
-        if works_now(ZoneInfo, key):
-            raise
+        pass_on(error)
         raise ValueError("a time zone that is not known here; install tzdata") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import MAX_VERSION, version_of
 from tiered.errors import Reason, StoreError, without_tier
+from tiered.handlers import pass_on
 from tiered.observability.events import transition
 from tiered.observability.stats import CACHE_OPS, OTHER, TierStats
 from tiered.replication.breaker import Breaker
@@ -56,7 +57,7 @@ class Keyspace(Protocol):
 
 
 class Guard:
-    """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing."""
+    """A remote cache tier with its breaker, its debts and its counters. Thread-safe; raises nothing of the tier's."""
 
     def __init__(self, tier: CacheTier, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.tier = tier
@@ -290,6 +291,7 @@ class Guard:
 
         Not for the failed put of a `largest` frame that is large: that is owed, and the keeper finds out whose fault it is.
         """
+        pass_on(error)
         reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):

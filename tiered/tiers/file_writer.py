@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, without_tier
+from tiered.handlers import pass_on
 from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
@@ -133,6 +134,7 @@ class Writer:
                 self._relaxed = relaxed
             session.begin()
         except (*SQLITE_ERRORS, ConfigError, OSError) as error:
+            pass_on(error)
             self._drop()
             raise self._errors.not_applied(error) from error
         return session
@@ -152,6 +154,7 @@ class Writer:
                 self._clear_marks(session)
             session.finish()
         except Exception as error:
+            pass_on(error)
             self._roll_back()
             if not isinstance(error, SQLITE_ERRORS):
                 return error

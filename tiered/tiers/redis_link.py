@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from tiered.errors import StoreError, StoreUnavailable
+from tiered.handlers import pass_on
 from tiered.tiers.combine import Impatient
 from tiered.tiers.redis_awaited import Awaited
 from tiered.tiers.redis_errors import Late, Restarted, store_error
@@ -146,6 +147,7 @@ class Link:
             wire = self.pool.open()
             return self.pool.greet(wire) if greet else "", wire.ask_many(list(commands))
         except (redis.RedisError, OSError) as error:
+            pass_on(error)
             raise store_error(error, self.name, write=False, sent=False) from error
         finally:
             if wire is not None:

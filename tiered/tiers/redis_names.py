@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from tiered.forks import Forking, register
+from tiered.handlers import pass_on
 
 THREAD = "tiered-names"
 
@@ -104,6 +105,7 @@ class _Named(redis.Connection):
             try:
                 return super()._connect()  # type: ignore[no-untyped-call]  # redis-py
             except OSError as error:
+                pass_on(error)
                 failure = error
             finally:
                 self.host = name  # whom a certificate has to name

@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from tiered.errors import NotApplied, Reason, StoreError, StoreUnavailable
+from tiered.handlers import pass_on
 from tiered.lent import Lent, Place
 from tiered.tiers.redis_errors import Restarted, reason_of, store_error
 from tiered.tiers.redis_url import Target
@@ -78,6 +79,7 @@ class Pool:
             self.lose(wire)
             if not isinstance(error, TimeoutError):
                 self.forget_idle()  # the others are as dead, or lead to a server that is no longer the master
+        pass_on(error)
         if isinstance(error, (redis.RedisError, OSError, Restarted)):
             return store_error(error, self.name, write=write, sent=sent)
         return error
@@ -204,6 +206,7 @@ class Pool:
             return wire
         except BaseException as error:
             self._free(place)
+            pass_on(error)
             if not isinstance(error, (redis.RedisError, OSError, Restarted)):
                 raise
             raise store_error(error, self.name, write=write, sent=False) from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import redis
 from redis.exceptions import ReadOnlyError
 
+from tiered.handlers import raised_by_handler
 from tiered.tiers.combine import Combiner, Impatient, Job
 from tiered.tiers.redis_errors import store_error
 from tiered.tiers.redis_wire import Wire
@@ -53,19 +54,19 @@ class Together:
         except BaseException as error:
             for job in batch:
                 job.error = Impatient()  # each finds out for itself, and at the same time
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and raised_by_handler(error) is None:
                 return
-            raise  # a signal's
+            raise
         try:
             replies = wire.ask_many([job.work.packed for job in batch])
         except BaseException as error:
-            self._fail(wire, error, False)
-            reported = error if isinstance(error, (redis.RedisError, OSError)) else redis.ConnectionError("interrupted")
+            failed = isinstance(error, (redis.RedisError, OSError)) and raised_by_handler(error) is None
             for job in batch:
-                self._failed(job, reported)
-            if reported is error:
-                return
-            raise
+                self._failed(job, error if failed else redis.ConnectionError("interrupted"))
+            self._fail(wire, error, False)
+            if not failed:
+                raise
+            return
         self._settle(wire, batch, replies)
 
     def _settle(self, wire: Wire, batch: list[Job], replies: list[object]) -> None:

@@ -1,0 +1,178 @@
+"""What a signal handler raises is told from what it came in the middle of."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clocks import HandClock
+from tests.waiting import eventually, started
+from tiered import FileTier, MemoryTier, TieredBackend
+from tiered.chain import Space
+from tiered.codecs.rules import PLAIN
+from tiered.handlers import pass_on
+from tiered.replication.guard import Guard
+from tiered.testing.contract import value
+
+
+class Late(TimeoutError):
+    """As programs raise that give themselves a time limit by SIGALRM."""
+
+
+class Handler:
+    """Every way to write one."""
+
+    def method(self, number: int, frame: Any) -> None:
+        raise Late
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.method(number, frame)
+
+
+def function(number: int, frame: Any) -> None:
+    raise Late
+
+
+def one_shot(*arguments: Any) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    function(*arguments)
+
+
+def with_more(what: str, number: int, frame: Any) -> None:
+    raise Late(what)
+
+
+HANDLERS = [function, one_shot, Handler().method, Handler(), functools.partial(with_more, "an hour")]
+
+
+@pytest.fixture
+def handled() -> Iterator[Callable[[Any], Any]]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield functools.partial(signal.signal, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupted() -> None:
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def wrapping() -> None:
+    """As redis-py does of what it knows as a socket's error."""
+    try:
+        interrupted()
+    except TimeoutError:
+        raise ConnectionError("no connection") from None
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=["function", "one shot", "method", "callable", "partial"])
+@pytest.mark.parametrize("call", [interrupted, wrapping])
+def test_it_is_raised_and_not_what_came_of_it(
+    handled: Callable[[Any], Any], handler: Any, call: Callable[[], None]
+) -> None:
+    handled(handler)
+    with pytest.raises(Late):
+        try:
+            call()
+        except Exception as error:
+            pass_on(error)
+
+
+def test_a_failure_in_the_middle_of_nothing_is_none_of_a_handlers() -> None:
+    def failing(number: int, frame: object) -> None:
+        raise OSError("a cable")
+
+    try:
+        failing(1, object())
+    except OSError as error:
+        pass_on(error)
+
+
+def test_a_failure_while_a_caller_handles_what_a_handler_raised_is_not_that(handled: Callable[[Any], Any]) -> None:
+    handled(function)
+    try:
+        wrapping()
+    except ConnectionError:
+        try:
+            raise OSError("a cable")
+        except OSError as error:
+            pass_on(error)
+            return
+    raise AssertionError("no interrupt")
+
+
+def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[[Any], Any]) -> None:
+    handled(function)
+    space, guard = Space("n", MemoryTier(), PLAIN), Guard(MemoryTier(name="cache"))
+    space.enter(1)
+    guard.tier.get = guard.tier.get_many = lambda *_: interrupted()  # type: ignore[method-assign,assignment,return-value]
+    guard.tier.put_many = lambda *_, **__: interrupted()  # type: ignore[method-assign,assignment,return-value]
+    for call in (
+        lambda: guard.get(space, "k"),
+        lambda: guard.get_many(space, ["k"]),
+        lambda: guard.put("n", 1, [("k", value("k").seal(1))], 0.0, tell=True),
+        lambda: guard.attempt("probe", interrupted),
+    ):
+        with pytest.raises(Late):
+            call()
+    assert guard.breaker.closed and not sum(guard.stats.errors.values())
+
+
+def test_who_has_joined_a_read_that_a_handler_broke_off_reads_for_himself(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled(function)
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        store.set("k", "value")
+        store._core.chain.memory.empty(store._core.space.part)
+        record, leaders = store._core.chain.record, store._core.space.flights.leaders
+        read = record.read
+
+        def broken_off(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            follower.append(started(lambda: store.get("k")))
+            eventually(lambda: leaders["k"].done is not None)
+            interrupted()
+
+        follower: list[Future[Any]] = []
+        monkeypatch.setattr(record, "read", broken_off)
+        with pytest.raises(Late):
+            store.get("k")
+        assert record.read == read and follower[0].result(60) == "value"
+
+
+def test_who_waits_for_a_load_that_a_handler_broke_off_loads_for_himself(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled(function)
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        store.set("other", "value")
+        record, follower = store._core.chain.record, list[Future[Any]]()
+        read, stats = record.read, store._core.space.stats
+
+        def broken_off(namespace: str, key: str) -> Any:
+            if "k" not in store._core.space.loads or follower:
+                return read(namespace, key)
+            follower.append(started(lambda: store.get_or_set("k", lambda: "loaded", ttl=60)))
+            eventually(lambda: stats.joined)
+            interrupted()
+
+        monkeypatch.setattr(record, "read", broken_off)
+        with pytest.raises(Late):
+            store.get_or_set("k", lambda: "not loaded", ttl=60)
+        assert follower[0].result(60) == "loaded"
+
+
+def test_a_time_limit_of_a_loader_is_its_failure_and_not_its_callers(
+    handled: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    handled(function)
+    with TieredBackend([FileTier(tmp_path)], clock=(clock := HandClock())) as store:
+        store.get_or_set("k", lambda: "old", ttl=10, stale_ttl=100)
+        clock.advance(20)
+        assert store.get_or_set("k", interrupted, ttl=10, stale_ttl=100) == "old"
