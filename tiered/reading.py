@@ -28,10 +28,10 @@ class Reader:
         """What the fastest tier below memory says of `key`; joins a read of it that is already under way."""
         flights, started = space.flights, self._now()
         events, mine = flights.events, Flight(started)
-        flight = flights.leaders.setdefault(key, mine)
-        if flight is not mine:
-            return self._follow(space, key, flight, started) or self.read_many(space, (key,))[key]
         try:
+            flight = flights.leaders.setdefault(key, mine)  # in here: an interrupt just after it must land it, too
+            if flight is not mine:
+                return self._follow(space, key, flight, started) or self.read_many(space, (key,))[key]
             found = self._fetch_one(space, key, started, events)
             with self._memory.lock:
                 # From here on nobody joins any more.

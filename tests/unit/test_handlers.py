@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.chain import Space
 from tiered.codecs.rules import PLAIN
 from tiered.handlers import pass_on
+from tiered.reading import Reader
 from tiered.replication.guard import Guard
 from tiered.testing.contract import value
 
@@ -176,3 +180,32 @@ def test_a_time_limit_of_a_loader_is_its_failure_and_not_its_callers(
         store.get_or_set("k", lambda: "old", ttl=10, stale_ttl=100)
         clock.advance(20)
         assert store.get_or_set("k", interrupted, ttl=10, stale_ttl=100) == "old"
+
+
+def test_a_read_that_is_interrupted_at_any_line_before_it_locks_keeps_nobody_waiting(tmp_path: Path) -> None:
+    code = Reader.read.__code__
+    lines, first = inspect.getsourcelines(Reader.read)
+    last = first + next(number for number, line in enumerate(lines) if "with " in line)
+
+    def interrupting(at: int) -> Callable[..., Any]:
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            if event == "line" and frame.f_lineno == at:
+                raise KeyboardInterrupt
+            return trace if frame.f_code is code else None
+
+        return trace
+
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        store.set("k", "value")
+        before, interrupted = sys.gettrace(), 0
+        for at in range(first, last):
+            store._core.chain.memory.empty(store._core.space.part)
+            sys.settrace(interrupting(at))
+            try:
+                assert store.get("k") == "value"
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                sys.settrace(before)
+            assert not store._core.space.flights.leaders, f"line {at - first}"
+        assert interrupted >= 4
