@@ -147,3 +147,18 @@ def test_a_record_that_cannot_be_asked_is_no_absent_state(redis_server: RedisSer
                     await ask(KEY)
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize("cache", ["{redis},", ""])
+def test_without_memory_another_process_sees_a_state_at_once(
+    tmp_path: Path, redis_server: RedisServer, cache: str
+) -> None:
+    url = f"{cache.format(redis=redis_server.url)}file:{tmp_path}"
+
+    async def use() -> None:
+        async with AsyncTieredBackend.from_url(url) as one, AsyncTieredBackend.from_url(url) as other:
+            for number in range(50):
+                await PAGE.TieredStorage(one).set_state(KEY, str(number))
+                assert await PAGE.TieredStorage(other).get_state(KEY) == str(number)
+
+    asyncio.run(use())

@@ -136,12 +136,27 @@ def test_what_the_record_refused_is_written_by_the_next_run_unless_there_is_newe
             while app.persistence.unsaved:  # until the store has found out that the server is back
                 app.mark_data_for_update_persistence(user_ids=8)
                 await app.update_persistence()
-            assert [it async for it in store.items("user:")] == [
-                ("user:7", {"name": "Ada"}),
-                ("user:8", {"name": "new"}),
-            ]
+            assert await app.persistence.get_user_data() == {7: {"name": "Ada"}, 8: {"name": "new"}}
             assert await app.persistence.get_conversations("form") == {(7, 7): 1}
             await app.shutdown()
+
+    asyncio.run(use())
+
+
+def test_what_is_newer_in_a_run_takes_the_place_of_what_was_refused_before(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AsyncTieredBackend.from_url(f"file:{tmp_path}") as store:
+            persistence, put = PAGE.TieredPersistence(store), []
+            persistence.unsaved["user:8"] = {"name": "old"}
+            store_it = persistence.put
+
+            async def noted(key: str, value: object) -> None:
+                put.append(key)
+                await store_it(key, value)
+
+            persistence.put = noted
+            await asyncio.gather(persistence.update_bot_data({}), persistence.update_user_data(8, {"name": "new"}))
+            assert sorted(put) == ["bot", "user:8"] and await store.get("user:8") == {"name": "new"}
 
     asyncio.run(use())
 
