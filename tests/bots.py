@@ -7,9 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from tests.waiting import LIMIT
 
 PAGE = (Path(__file__).parents[1] / "docs" / "bots.md").read_text()
 CODE: dict[str, str] = dict(re.findall(r"```python (\w+)\.py\n(.*?)```", PAGE, re.DOTALL))
@@ -43,8 +46,13 @@ class Bot:
         self.process.stdin.flush()
 
     def hear(self) -> tuple[int, str]:
+        """What it sends next; one that says nothing for `LIMIT` seconds is killed, which fails the test."""
         assert self.process.stdout
-        user, text = json.loads(self.process.stdout.readline())
+        patience = threading.Timer(LIMIT, self.process.kill)
+        patience.start()
+        line = self.process.stdout.readline()
+        patience.cancel()
+        user, text = json.loads(line)
         return user, text
 
     def terminate(self) -> int:

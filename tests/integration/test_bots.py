@@ -11,7 +11,6 @@ from tests.bots import CODE, Bot
 from tests.servers import RedisServer
 from tiered import TieredBackend
 
-LOOPS = ["asyncio", "uvloop"]
 Begin = Callable[[], Bot]
 
 
@@ -25,7 +24,7 @@ def url(tmp_path: Path, redis_server: RedisServer) -> str:
     return f"memory://,{redis_server.url},file:{tmp_path / 'data'}"
 
 
-@pytest.fixture(params=LOOPS)
+@pytest.fixture(params=["asyncio"])
 def begin(request: pytest.FixtureRequest, name: str, tmp_path: Path, url: str) -> Iterator[Begin]:
     bots: list[Bot] = []
 
@@ -43,6 +42,7 @@ def introduce(bot: Bot) -> None:
     assert bot.hear() == (7, "What is your name?")
 
 
+@pytest.mark.parametrize("begin", ["asyncio", "uvloop"], indirect=True)
 def test_a_conversation_goes_on_after_sigterm_and_while_redis_is_dead(
     begin: Begin, redis_server: RedisServer, url: str
 ) -> None:

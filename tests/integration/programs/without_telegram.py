@@ -15,9 +15,7 @@ from itertools import count
 from typing import Any
 
 import uvloop
-from aiogram.client.session.aiohttp import AiohttpSession
 from pydantic import TypeAdapter
-from telegram.request import HTTPXRequest
 
 UPDATES: list[dict[str, Any]] = []
 NUMBERS = count(1)
@@ -70,6 +68,13 @@ async def of_telegram(self: Any, url: str, method: str, request_data: Any = None
 if __name__ == "__main__":
     if "uvloop" in sys.argv[2:]:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    AiohttpSession.make_request, HTTPXRequest.do_request = of_aiogram, of_telegram  # type: ignore[method-assign]
+    if sys.argv[1].startswith("aiogram"):
+        from aiogram.client.session.aiohttp import AiohttpSession
+
+        AiohttpSession.make_request = of_aiogram  # type: ignore[method-assign]
+    else:
+        from telegram.request import HTTPXRequest
+
+        HTTPXRequest.do_request = of_telegram  # type: ignore[method-assign]
     threading.Thread(target=listen, daemon=True).start()
     runpy.run_path(sys.argv[1], run_name="__main__")
