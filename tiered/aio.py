@@ -220,6 +220,9 @@ class AsyncTieredBackend:
         """The keys that start with `prefix` and their values, from the store of record, in pages."""
         return self._pages(self._store.items(prefix))
 
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self.keys()
+
     def namespace(self, name: str) -> AsyncTieredBackend:
         """Another namespace of the same chain. Closing either closes both. Raises `ConfigError` for what can be no name."""
         return self.over(self._store.namespace(name))
