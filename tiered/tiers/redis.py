@@ -45,6 +45,7 @@ NO_RECORD = (
 
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS, _RENEW = Script("commit.lua"), Script("versions.lua"), Script("renew.lua")
+_NOTE = Script("note.lua")
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
@@ -180,13 +181,12 @@ class RedisTier(BuiltIn):
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
 
-    def note(self, line: str, place: str) -> None:
+    def note(self, line: str, place: str) -> str | None:
         life = max(self._max_px + RETENTION_MS, NOTE_MS)  # others may put for longer than this one
-        self._link.call("SET", self._note(line), place, "PX", str(life), write=True)
+        return _place(self._link.script(_NOTE, [self._note(line)], [place, str(life)], write=True))
 
     def noted(self, line: str) -> str | None:
-        place: bytes | None = self._link.call("GET", self._note(line))
-        return None if place is None else place.decode(errors="replace")
+        return _place(self._link.call("GET", self._note(line)))
 
     def health(self) -> TierHealth:
         try:
@@ -368,6 +368,10 @@ def _is_older(rest: bytes, generation: int) -> bool:
     """Whether the key of this name, without what comes before its generation, is an entry's, and older."""
     digits, colon, _ = rest.partition(b":")
     return bool(colon) and digits.isdigit() and len(digits) < 20 and int(digits) < generation
+
+
+def _place(noted: bytes | None) -> str | None:
+    return None if noted is None else noted.decode(errors="replace")
 
 
 def _text(name: bytes) -> str | None:
