@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue
 
@@ -139,6 +140,14 @@ def expanded(path: str) -> str:
     if "\0" in path:
         raise ConfigError("a path cannot have a NUL character in it")
     return os.path.expanduser(path)
+
+
+def absolute(path: str | os.PathLike[str], what: str) -> Path:
+    """`path` as it is wherever the process goes later: daemons change their directory. `ConfigError` where nobody can tell."""
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise ConfigError(f"{what} is relative, and the directory that this process is in was removed") from None
 
 
 def tier_name(name: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.strace import program
+from tests.waiting import eventually
 from tiered import FileTier, RedisTier, TieredBackend
 from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, TieredError
 
@@ -200,6 +201,44 @@ def test_honest_failure_of_writes_to_a_directory_that_was_removed_in_use(tmp_pat
         store.set("k", "kept")
     with TieredBackend([FileTier(directory)]) as store:
         assert store.get("k") == "kept"
+
+
+def test_no_stale_return_from_a_directory_that_was_replaced_in_use(tmp_path: Path) -> None:
+    """What was opened lives on without a name: others write to what is at the path now."""
+    directory = tmp_path / "store"
+    with TieredBackend([FileTier(directory)]) as store:
+        store.set("k", "v1")
+        assert store.get("k") == "v1"
+        directory.rename(tmp_path / "moved away")
+        shutil.copytree(tmp_path / "moved away", directory)
+        with TieredBackend([FileTier(directory)]) as other:
+            other.set("k", "v2")
+            eventually(lambda: _refused(store))
+            for look in (store.lookup, lambda _: list(store.items()), lambda key: store.get_many([key, "other"])):
+                with pytest.raises(StoreUnavailable, match="removed or replaced") as caught:
+                    look("k")
+            assert caught.value.reason is Reason.MISUSE
+        shutil.rmtree(directory)
+        (tmp_path / "moved away").rename(directory)
+        assert store.get("k") == "v1"
+
+
+def _refused(store: TieredBackend) -> bool:
+    try:
+        store.get("k")
+    except StoreUnavailable:
+        return True
+    return False
+
+
+def test_a_read_makes_no_database_where_one_was_removed(tmp_path: Path) -> None:
+    with closing(FileTier(tmp_path)) as tier:
+        tier.read("n", "k")
+        for path in tmp_path.glob("tiered.sqlite3*"):
+            path.unlink()
+        with pytest.raises(StoreUnavailable, match="removed or replaced"), tier._readers.lend():
+            pass
+        assert not (tmp_path / "tiered.sqlite3").exists()
 
 
 def test_honest_failure_without_the_journal_that_was_removed_in_use(tmp_path: Path, redis_url: str) -> None:
