@@ -52,6 +52,14 @@ def text_of(it: object) -> str:
     return str.__str__(it) if isinstance(it, str) else str(it)
 
 
+def size_of(text: object) -> int:
+    """The UTF-8 bytes of `text`; 0 for what is no str, or has a lone surrogate."""
+    try:
+        return len(text.encode()) if isinstance(text, str) else 0
+    except UnicodeEncodeError:
+        return 0
+
+
 def check_keys(keys: Iterable[str], limit: int) -> list[str]:
     """`keys` without repetitions, each checked; a single str is refused, since its characters are hardly what is meant."""
     if isinstance(keys, str) or not isinstance(keys, Iterable):

@@ -185,10 +185,22 @@ class Generations:
         try:
             fields: dict[str, Any] = json.loads(held.body)
             state = State(**fields, cas=held.cas)
-        except (ValueError, TypeError) as error:
+            _check(state)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             message = f"the document {self._id!r} is no generation; another program uses these keys: set prefix="
             raise StoreUnavailable(message, tier=self._link.name, reason=Reason.MISUSE) from error
         return replace(state, until=started if state.changing else started + LEASE)
+
+
+def _check(state: State) -> None:
+    """Raises `TypeError` or `AttributeError` for what was not written here."""
+    told = [number for them in state.owed.values() for keys in them.values() for number in keys.values()]
+    numbers, texts = (
+        [state.last, state.bumped, *state.cleared.values(), *told],
+        [state.store, state.changing, *state.lost],
+    )
+    if not all(type(it) is int and 0 <= it < 2**63 for it in numbers) or not all(type(it) is str for it in texts):
+        raise TypeError("a number or a text is none")
 
 
 def _body(state: State) -> bytes:
