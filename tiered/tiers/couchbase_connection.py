@@ -25,8 +25,10 @@ DURABLE = 1.5
 """Seconds; servers take no shorter limit for a write that waits for other nodes."""
 
 
-class Bytes(RawBinaryTranscoder):
+class Bytes:
     """Documents as the bytes they are: what another program wrote, as JSON say, is for the reader to refuse, and to replace."""
+
+    encode_value = staticmethod(RawBinaryTranscoder().encode_value)
 
     def decode_value(self, value: bytes, flags: int) -> bytes:
         return bytes(value)
