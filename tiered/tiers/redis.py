@@ -24,11 +24,11 @@ from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
-from tiered.tiers.redis_removals import Removals
+from tiered.tiers.redis_removals import Removals, remove_older
 from tiered.tiers.redis_script import Put, Script, batches, time_limits
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
+from tiered.tiers.redis_wire import MAX_REPLY, Arg, literal, pack
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -251,7 +251,7 @@ class RedisTier(BuiltIn):
     def namespaces(self) -> list[str]:
         """By looking through the whole database, a step at a time."""
         start, end = f"{self._prefix}:", ":versions"
-        names = (_text(name) for page in self._server.names(_literal(start) + "*" + end) for name in page)
+        names = (_text(name) for page in self._server.names(literal(start) + "*" + end) for name in page)
         found = (name[len(start) : -len(end)] for name in names if name is not None)
         return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
 
@@ -338,21 +338,17 @@ class RedisTier(BuiltIn):
         return f"{self._prefix}:{namespace}:{space}:{key}"
 
     def _page(self, start: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        following, names = self._link.scan(cursor, _literal(start + prefix) + "*", limit)
+        following, names = self._link.scan(cursor, literal(start + prefix) + "*", limit)
         texts = [text for name in names if (text := _text(name)) is not None]
         frames = self._link.fetch(texts) if texts else []
         items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
         return Page(items, following)
 
     def _remove(self, namespace: str) -> None:
-        """Unlink what clears made invisible, in small steps; what an outage leaves behind costs memory until the next."""
-        start = f"{self._prefix}:{namespace}:"
+        """Unlink what clears made invisible; what an outage leaves behind costs memory until the next."""
         try:
             now = self._number(self._server.call("GET", self._generation(namespace)), 1)
-            for names in self._server.names(_literal(start) + "*"):
-                old = [name for name in names if _is_older(name[len(start.encode()) :], now)]
-                if old:
-                    self._server.call("UNLINK", *old, write=True)
+            remove_older(self._server, f"{self._prefix}:{namespace}:", now)
         except StoreError:
             return
 
@@ -362,12 +358,6 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
         return Written(0, b"", result < 0)
     told = write.expect is not None or write.draft.tombstone
     return Written(version_of(frame), frame, told and result == 2)
-
-
-def _is_older(rest: bytes, generation: int) -> bool:
-    """Whether the key of this name, without what comes before its generation, is an entry's, and older."""
-    digits, colon, _ = rest.partition(b":")
-    return bool(colon) and digits.isdigit() and len(digits) < 20 and int(digits) < generation
 
 
 def _place(noted: bytes | None) -> str | None:
@@ -380,8 +370,3 @@ def _text(name: bytes) -> str | None:
         return name.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _literal(text: str) -> str:
-    """`text` with SCAN's pattern characters escaped."""
-    return "".join("\\" + char if char in "*?[]^\\" else char for char in text)
