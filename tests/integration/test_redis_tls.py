@@ -135,6 +135,7 @@ def test_a_server_that_does_not_speak_tls_degrades(redis_url: str) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         tier.get(SCOPE, "k")
     assert caught.value.reason in (Reason.CONNECTION, Reason.TIMEOUT)
+    assert "plain redis://" in str(caught.value)
     tier.close()
 
 
