@@ -244,6 +244,27 @@ def test_a_change_that_was_announced_by_the_dead_is_in_nobodys_way(
         other.close()
 
 
+def test_an_announcement_by_the_dead_is_withdrawn(
+    tier: CouchbaseTier, couchbase_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is one, each read and write takes more round trips: for ever, if nobody cleared anything."""
+    other = another(tier, couchbase_url)
+    try:
+
+        def be_taken_for_dead(_: float) -> None:
+            monkeypatch.setattr(couchbase_generations, "STUCK", 0.1)
+            eventually(lambda: not tier._record._generations.read().changing)
+
+        before = tier.generation("n")
+        other._record._generations._pause = be_taken_for_dead
+        with pytest.raises(NotApplied, match="took this one for dead"):
+            other.clear("n")
+        assert tier.generation("n") == before
+        assert tier._record._generations.state().until > time.monotonic(), "it is believed again"
+    finally:
+        other.close()
+
+
 def test_many_who_want_the_same_new_generation_share_one(tier: CouchbaseTier) -> None:
     first = tier.generation("n")
     threads = [Thread(target=tier.bump) for _ in range(8)]
