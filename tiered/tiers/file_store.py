@@ -185,7 +185,7 @@ class Database:
                 if self._layout.later and not connection.execute(_HAS_SESSIONS).fetchone():
                     file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
-        raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
+        raise ConfigError(f"{name}: {path} is damaged: its store id is gone; {self.errors.remedy}")
 
 
 def has_log(path: Path) -> bool:

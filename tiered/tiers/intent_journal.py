@@ -28,6 +28,7 @@ from tiered.errors import (
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
+from tiered.tiers.file_journal import marks_of
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
@@ -142,13 +143,12 @@ class IntentJournal(Forking):
 
     def intents(self) -> list[tuple[str, str]]:
         mine = self._store.writers.number if self._ready else _NO_WRITER
-        here: list[tuple[str, str]] = self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        here = self._store.read(lambda db: tables.names(db.execute(_INTENTS, (mine,))))
         return here if self.hosts is None else [*here, *(it[:2] for it in self.hosts.notices())]
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         self._catch_up()
-        rows = self._store.read(lambda db: db.execute(_PENDING, (tier, above, limit)).fetchall())
-        return [Mark(*row) for row in rows]
+        return self._store.read(lambda db: marks_of(db.execute(_PENDING, (tier, above, limit))))
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()

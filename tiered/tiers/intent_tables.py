@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from tiered.entry import MAX_VERSION
 from tiered.tiers.base import CLEARED_MARKS
+from tiered.tiers.file_errors import damaged
 from tiered.tiers.file_store import Layout
 from tiered.tiers.intent_changes import Changes
 
@@ -87,6 +88,16 @@ def tiers(connection: sqlite3.Connection) -> list[str]:
     """Those that were adopted once: every write leaves marks for them."""
     sql = "SELECT tier FROM caches WHERE tier <> ? ORDER BY tier"
     return [tier for (tier,) in connection.execute(sql, (RECORD,))]
+
+
+def names(rows: Iterable[Sequence[object]]) -> list[tuple[str, str]]:
+    """The namespaces and keys in `rows`; raises `sqlite3.Error` if one is not as it was written."""
+    found = list[tuple[str, str]]()
+    for namespace, key in rows:
+        if not (isinstance(namespace, str) and isinstance(key, str)):
+            raise damaged("an intent is not one that was written")
+        found.append((namespace, key))
+    return found
 
 
 def bind(connection: sqlite3.Connection, identity: str) -> str:

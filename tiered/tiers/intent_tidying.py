@@ -47,7 +47,7 @@ class Tidying:
         """What dead writers have announced is in doubt."""
         store = self._store
         for (writer,) in store.read(lambda db: db.execute("SELECT DISTINCT writer FROM intents").fetchall()):
-            if writer not in (tables.NOBODY, store.writers.number):
+            if type(writer) is int and writer not in (tables.NOBODY, store.writers.number):
                 with store.writers.vacant(writer) as dead:
                     if dead:
                         store.write(lambda db, writer=writer: tables.abandon_writer(db, writer), lazy=True)  # type: ignore[misc]  # bound now
