@@ -265,14 +265,33 @@ def test_an_announcement_by_the_dead_is_withdrawn(
         other.close()
 
 
+def test_no_generation_comes_twice_in_a_bucket_that_was_put_back(tier: CouchbaseTier) -> None:
+    """What a clear made invisible before, and what caches hold under it, would be there again."""
+    collection, id = tier._link._connection.collection(write=True), f"{tier._record._prefix}!generations"
+    tier.generation("n")
+    backup = tier._link.fetch(id)
+    assert backup is not None
+    given = tier.clear("n")
+    tier.commit("n", [Write("k", value("k"))], now=now())
+    collection.upsert(id, backup.body)
+    assert tier.generation("n") < given < tier.clear("n")
+    assert tier.read("n", "k")[1] is None
+
+
 def test_many_who_want_the_same_new_generation_share_one(tier: CouchbaseTier) -> None:
-    first = tier.generation("n")
+    first, pauses, pause = tier.generation("n"), list[float](), tier._record._generations._pause
+
+    def counted(seconds: float) -> None:
+        pauses.append(seconds)
+        pause(seconds)
+
+    tier._record._generations._pause = counted
     threads = [Thread(target=tier.bump) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LIMIT)
-    assert first < tier.generation("n") <= first + 3
+    assert first < tier.generation("n") and 1 <= pauses.count(couchbase_generations.WAIT) <= 3
 
 
 def test_a_write_that_is_overtaken_by_a_bump_goes_to_the_caches_of_the_new_generation(
