@@ -392,6 +392,7 @@ def test_a_tier_that_is_given_up_while_it_is_adopted_is_adopted_again(a: Process
         if len(bumps) == 1:
             since = journal._store.write(lambda db: tables.unbelieve(db, "other"))
             journal._store.write(lambda db: tables.abandon(db, "other", since, 2**62))
+            journal._store.write(lambda db: tables.unbelieve(db, "other"))  # and another process begins to adopt it
 
     shared.bump = given_up_meanwhile  # type: ignore[method-assign]
     assert journal.adopt("other", "run 1") and journal.adopted("other") == "run 1"
