@@ -84,10 +84,12 @@ class Cache(FaultyTier):
     def claim_key(self, namespace: str) -> str:
         return f"claim of {namespace}"
 
-    def note(self, line: str, place: str) -> None:
+    def note(self, line: str, place: str) -> str | None:
         super().probe()  # fails when all else does
         self.notes += 1
+        before = self.server.notes.get(line)
         self.server.notes[line] = place
+        return before
 
     def refuse(self, line: str, place: str) -> None:
         """In the place of `note`."""

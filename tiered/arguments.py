@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from tiered.errors import ConfigError, InvalidKey, InvalidTtl, InvalidValue
 
@@ -49,6 +50,14 @@ def check_key(key: object, limit: int) -> str:
 def text_of(it: object) -> str:
     """`it` as a plain str: `str` and f-strings ask a subclass, and a member of `class K(str, Enum)` says its name there."""
     return str.__str__(it) if isinstance(it, str) else str(it)
+
+
+def size_of(text: object) -> int:
+    """The UTF-8 bytes of `text`; 0 for what is no str, or has a lone surrogate."""
+    try:
+        return len(text.encode()) if isinstance(text, str) else 0
+    except UnicodeEncodeError:
+        return 0
 
 
 def check_keys(keys: Iterable[str], limit: int) -> list[str]:
@@ -139,6 +148,14 @@ def expanded(path: str) -> str:
     if "\0" in path:
         raise ConfigError("a path cannot have a NUL character in it")
     return os.path.expanduser(path)
+
+
+def absolute(path: str | os.PathLike[str], what: str) -> Path:
+    """`path` as it is wherever the process goes later: daemons change their directory. `ConfigError` where nobody can tell."""
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise ConfigError(f"{what} is relative, and the directory that this process is in was removed") from None
 
 
 def tier_name(name: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.strace import program
+from tests.waiting import eventually
 from tiered import FileTier, RedisTier, TieredBackend
 from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, TieredError
 
@@ -200,6 +201,99 @@ def test_honest_failure_of_writes_to_a_directory_that_was_removed_in_use(tmp_pat
         store.set("k", "kept")
     with TieredBackend([FileTier(directory)]) as store:
         assert store.get("k") == "kept"
+
+
+HARMS = [
+    *("UPDATE namespaces SET generation = 'x'", "UPDATE namespaces SET generation = 9223372036854775807"),
+    *(
+        "INSERT INTO pending VALUES ('redis', x'ff', 'k', 5, 1)",
+        "INSERT INTO pending VALUES ('redis', 'n', 'k', 'x', 1)",
+    ),
+]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_no_poison_from_what_caches_are_owed_and_the_generations(redis_url: str, tmp_path: Path, harm: str) -> None:
+    """A flipped bit makes a text or bytes of a number, whatever the table says of its type."""
+    tiers = [RedisTier(redis_url, prefix=str(tmp_path), timeout=5.0), FileTier(tmp_path)]
+    with TieredBackend(tiers) as store:
+        store.set("k", 1)
+    with closing(sqlite3.connect(tmp_path / "tiered.sqlite3", isolation_level=None)) as connection:
+        connection.execute(harm)
+    tiers = [RedisTier(redis_url, prefix=str(tmp_path), timeout=5.0), FileTier(tmp_path)]
+    with TieredBackend(tiers) as store:
+        for act in (lambda: store.get("k"), lambda: store.get_many(["k", "x"]), lambda: store.set("k", 2), store.clear):
+            with pytest.raises((StoreUnavailable, NotApplied), match="damaged: restore a backup"):
+                act()
+
+
+INTENTS = [
+    *("INSERT INTO intents VALUES (1, -1, 'default', x'ff')", "INSERT INTO intents VALUES (1, -1, x'ff', 'k')"),
+    "INSERT INTO marks (tier, namespace, key, version, generation) VALUES ('redis', 'default', 'k', 'x', 1)",
+]
+
+
+@pytest.mark.parametrize("harm", INTENTS)
+def test_no_poison_from_a_journal_and_what_to_do_about_it(redis_url: str, tmp_path: Path, harm: str) -> None:
+    def opened() -> TieredBackend:
+        tiers = [RedisTier(redis_url, name=name, prefix=str(tmp_path), timeout=5.0) for name in ("redis", "record")]
+        return TieredBackend(tiers, journal=tmp_path / "journal")
+
+    with opened() as store:
+        store.set("k", 1)
+    with closing(sqlite3.connect(tmp_path / "journal/tiered.sqlite3", isolation_level=None)) as connection:
+        connection.execute(harm)
+    remedy = "damaged: stop what uses this journal, and remove its directory"
+    with opened() as store:
+        for act in (lambda: store.get("k"), lambda: store.set("k", 2)):
+            with pytest.raises((StoreUnavailable, NotApplied), match=remedy):
+                act()
+    (tmp_path / "journal/tiered.sqlite3").write_bytes(b"\1" * 9000)
+    with pytest.raises(ConfigError, match="stop what uses this journal"):
+        opened()
+    shutil.rmtree(tmp_path / "journal")
+    with opened() as store:
+        assert store.get("k") == 1
+        store.set("k", 2)
+        assert store.get("k") == 2 and store.verify().converged
+
+
+def test_no_stale_return_from_a_directory_that_was_replaced_in_use(tmp_path: Path) -> None:
+    """What was opened lives on without a name: others write to what is at the path now."""
+    directory = tmp_path / "store"
+    with TieredBackend([FileTier(directory)]) as store:
+        store.set("k", "v1")
+        assert store.get("k") == "v1"
+        directory.rename(tmp_path / "moved away")
+        shutil.copytree(tmp_path / "moved away", directory)
+        with TieredBackend([FileTier(directory)]) as other:
+            other.set("k", "v2")
+            eventually(lambda: _refused(store))
+            for look in (store.lookup, lambda _: list(store.items()), lambda key: store.get_many([key, "other"])):
+                with pytest.raises(StoreUnavailable, match="removed or replaced") as caught:
+                    look("k")
+            assert caught.value.reason is Reason.MISUSE
+        shutil.rmtree(directory)
+        (tmp_path / "moved away").rename(directory)
+        assert store.get("k") == "v1"
+
+
+def _refused(store: TieredBackend) -> bool:
+    try:
+        store.get("k")
+    except StoreUnavailable:
+        return True
+    return False
+
+
+def test_a_read_makes_no_database_where_one_was_removed(tmp_path: Path) -> None:
+    with closing(FileTier(tmp_path)) as tier:
+        tier.read("n", "k")
+        for path in tmp_path.glob("tiered.sqlite3*"):
+            path.unlink()
+        with pytest.raises(StoreUnavailable, match="removed or replaced"), tier._readers.lend():
+            pass
+        assert not (tmp_path / "tiered.sqlite3").exists()
 
 
 def test_honest_failure_without_the_journal_that_was_removed_in_use(tmp_path: Path, redis_url: str) -> None:

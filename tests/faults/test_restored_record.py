@@ -131,6 +131,24 @@ def test_no_stale_return_after_a_directory_was_put_back(
         assert a.lookup("k").version > last
 
 
+def test_no_stale_return_with_a_copy_of_the_directory_beside_it(redis_server: RedisServer, tmp_path: Path) -> None:
+    """As with two machines that were cloned from one, above one Redis."""
+    with of_files(redis_server, tmp_path) as store:
+        store.set_many(OLD)
+    shutil.copytree(tmp_path / "store", tmp_path / "clone" / "store")
+    with of_files(redis_server, tmp_path) as a, of_files(redis_server, tmp_path / "clone") as c:
+        assert read(a) == read(c) == OLD
+        c.set_many({"k": "of the clone", "new": "of the clone"})
+        a.set_many({"k": "v2", "gone": "v2"})
+        a.delete("gone")
+        mine, its = {"k": "v2"}, {**OLD, "k": "of the clone", "new": "of the clone"}
+        eventually(lambda: a.stats()["tiers"]["redis"]["bumps"] and c.stats()["tiers"]["redis"]["bumps"])
+        eventually(lambda: read(a) == mine and read(c) == its)
+        with of_files(redis_server, tmp_path) as another:  # whose memory is empty
+            assert read(another) == mine
+        eventually(lambda: a.verify().converged and c.verify().converged)
+
+
 def test_convergence_with_a_redis_that_was_away_when_the_directory_was_put_back(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from tests.file_tier import connection
 from tiered import ConfigError, FileTier, MemoryTier, NotApplied, TieredBackend
+from tiered.codecs.keys import Keyring, new_key
 from tiered.errors import Reason
 from tiered.tiers.file_place import NETWORK_FILE_SYSTEMS, mounted
 
@@ -95,6 +97,58 @@ def test_a_home_directory_that_is_not_written_out_is_refused(
     assert not list(tmp_path.glob("~*"))
     with TieredBackend.from_url("file:./~/data"):
         assert (tmp_path / "~" / "data").is_dir(), "one that is called so"
+
+
+def test_a_second_name_of_the_database_is_refused_until_it_is_a_copy(tmp_path: Path) -> None:
+    """As `cp -al` makes it: each name has a log of its own, and the pages of both go into one file."""
+    with TieredBackend([FileTier(tmp_path / "data")]) as store:
+        store.set("k", "v")
+        (tmp_path / "link").mkdir()
+        os.link(tmp_path / "data/tiered.sqlite3", tmp_path / "link/tiered.sqlite3")
+        refuses(tmp_path / "link", "has a second name")
+        store.set("k", "v2")
+    refuses(tmp_path / "data", "has a second name")
+    shutil.copy(tmp_path / "link/tiered.sqlite3", tmp_path / "copy")
+    os.replace(tmp_path / "copy", tmp_path / "link/tiered.sqlite3")
+    for name in ("data", "link"):
+        with TieredBackend([FileTier(tmp_path / name)]) as store:
+            assert store.get("k") == "v2"
+
+
+def test_a_process_that_goes_elsewhere_keeps_what_it_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As daemons do, to /."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    Path("keys").write_text(new_key("k1"))
+    Path("keys").chmod(0o600)
+    ring = Keyring("file:keys")
+    tier = FileTier("./data")
+    with TieredBackend([tier], keys=ring) as store:
+        store.set("k", "v")
+        monkeypatch.chdir(elsewhere)
+        store.set("k", "v2")
+        tier._readers._close_idle()  # it opens others
+        assert store.get("k") == "v2" and store.health()["file"]["ok"]
+        assert store.get_or_set("loaded", lambda: "v") == "v"
+        store.backup("../here/backup")
+        Path(here / "keys").write_text(new_key("k2"))
+        ring.reload()
+        assert ring.ids == ["k2"]
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_relative_place_of_a_process_whose_directory_was_removed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(tmp_path / "gone")
+    try:
+        (tmp_path / "gone").rmdir()
+        refuses(Path("data"), "is relative, and the directory that this process is in was removed")
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def test_a_backup_to_a_directory_is_refused_as_that(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def tiered(*args: str, url: str | None = None, path: str | None = None) -> subpr
     return subprocess.run([sys.executable, "-m", "tiered.cli", *args], capture_output=True, text=True, env=env)
 
 
+def test_an_interrupt_while_the_commands_are_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[main.__module__], "_parser", interrupted)
+    assert main(["ls"]) == 130 and capsys.readouterr().err == "tiered: interrupted\n"
+
+
 def test_set_get_ls_del(tmp_path: Path) -> None:
     url = f"memory://,file:{tmp_path}/data"
     assert tiered("set", "user:7", '{"a": 1}', "--type", "json", "--ttl", "60", url=url).returncode == 0

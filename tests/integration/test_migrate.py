@@ -192,6 +192,14 @@ def test_wrong_places_are_exit_2_and_servers_out_of_reach_exit_3(tmp_path: Path)
     assert migrate("--url", url).returncode == 2
 
 
+def test_a_directory_that_is_not_wills_is_refused(directory: Path, tmp_path: Path) -> None:
+    (directory / ".will_settings").unlink()
+    done = migrate("will-file", str(directory), "--url", f"file:{tmp_path}/data")
+    assert done.returncode == 2 and "has no .will_settings" in done.stderr
+    with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="will") as store:
+        assert not list(store.keys())
+
+
 def test_a_file_that_may_not_be_read_ends_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))

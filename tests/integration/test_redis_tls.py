@@ -66,6 +66,16 @@ def test_a_certificate_of_the_authority_is_accepted(start: Callable[..., TlsServ
     works(f"{start().url}?ssl_ca_certs={ca}")
 
 
+def test_a_relative_path_of_a_certificate_is_one_wherever_the_process_goes(
+    start: Callable[..., TlsServer], ca: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tier = RedisTier(f"{start().url}?ssl_ca_certs={Path(ca).name}", timeout=SLOW, connect_timeout=SLOW)
+    monkeypatch.chdir("/")
+    assert tier.probe()
+    tier.close()
+
+
 def test_the_name_of_the_host_is_what_a_certificate_must_be_for(
     authority: trustme.CA, start: Callable[..., TlsServer], ca: str
 ) -> None:
@@ -125,6 +135,7 @@ def test_a_server_that_does_not_speak_tls_degrades(redis_url: str) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         tier.get(SCOPE, "k")
     assert caught.value.reason in (Reason.CONNECTION, Reason.TIMEOUT)
+    assert "plain redis://" in str(caught.value)
     tier.close()
 
 

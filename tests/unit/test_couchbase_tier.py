@@ -15,13 +15,24 @@ from typing import Any
 import pytest
 from couchbase.exceptions import MutationTokenOutdatedException
 from couchbase.kv_range_scan import PrefixScan
+from couchbase.options import UpsertOptions
 from couchbase.result import MutationToken
+from couchbase.transcoder import JSONTranscoder
 
 from tests.clocks import HandClock
 from tests.couchbase_servers import REAL, CouchbaseMock, fresh, with_scans
 from tests.faults.strace import finish, program
 from tests.waiting import eventually, started
-from tiered import CouchbaseTier, FileTier, InvalidKey, MemoryTier, NotApplied, StoreUnavailable, TieredBackend
+from tiered import (
+    ConfigError,
+    CouchbaseTier,
+    FileTier,
+    InvalidKey,
+    MemoryTier,
+    NotApplied,
+    StoreUnavailable,
+    TieredBackend,
+)
 from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed, version_of
 from tiered.errors import Reason
@@ -233,14 +244,54 @@ def test_a_change_that_was_announced_by_the_dead_is_in_nobodys_way(
         other.close()
 
 
+def test_an_announcement_by_the_dead_is_withdrawn(
+    tier: CouchbaseTier, couchbase_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is one, each read and write takes more round trips: for ever, if nobody cleared anything."""
+    other = another(tier, couchbase_url)
+    try:
+
+        def be_taken_for_dead(_: float) -> None:
+            monkeypatch.setattr(couchbase_generations, "STUCK", 0.1)
+            eventually(lambda: not tier._record._generations.read().changing)
+
+        before = tier.generation("n")
+        other._record._generations._pause = be_taken_for_dead
+        with pytest.raises(NotApplied, match="took this one for dead"):
+            other.clear("n")
+        assert tier.generation("n") == before
+        assert tier._record._generations.state().until > time.monotonic(), "it is believed again"
+    finally:
+        other.close()
+
+
+def test_no_generation_comes_twice_in_a_bucket_that_was_put_back(tier: CouchbaseTier) -> None:
+    """What a clear made invisible before, and what caches hold under it, would be there again."""
+    collection, id = tier._link._connection.collection(write=True), f"{tier._record._prefix}!generations"
+    tier.generation("n")
+    backup = tier._link.fetch(id)
+    assert backup is not None
+    given = tier.clear("n")
+    tier.commit("n", [Write("k", value("k"))], now=now())
+    collection.upsert(id, backup.body)
+    assert tier.generation("n") < given < tier.clear("n")
+    assert tier.read("n", "k")[1] is None
+
+
 def test_many_who_want_the_same_new_generation_share_one(tier: CouchbaseTier) -> None:
-    first = tier.generation("n")
+    first, pauses, pause = tier.generation("n"), list[float](), tier._record._generations._pause
+
+    def counted(seconds: float) -> None:
+        pauses.append(seconds)
+        pause(seconds)
+
+    tier._record._generations._pause = counted
     threads = [Thread(target=tier.bump) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LIMIT)
-    assert first < tier.generation("n") <= first + 3
+    assert first < tier.generation("n") and 1 <= pauses.count(couchbase_generations.WAIT) <= 3
 
 
 def test_a_write_that_is_overtaken_by_a_bump_goes_to_the_caches_of_the_new_generation(
@@ -302,6 +353,56 @@ def test_damage_in_the_record_is_an_error_and_foreign_bytes_in_a_cache_are_none(
             assert put(tier, "default:1", "k", new) and tier.get("default:1", "k") == new
         store.set("k", 2)
         assert store.get("k") == 2
+
+
+@pytest.mark.parametrize("theirs", [{"their": "document, of more bytes than a frame's header"}, "a text"])
+def test_documents_of_other_formats_are_foreign_bytes(tier: CouchbaseTier, tmp_path: Path, theirs: object) -> None:
+    """Another program's, or written by hand in the server's console: of no other key's concern, and replaced by what is written."""
+    raw, prefix = tier._link._connection.collection(write=True), tier._record._prefix
+    with TieredBackend([MemoryTier(max_entries=0), tier]) as store:
+        store.set_many({"k": 1, "other": 1})
+        for how in (lambda: store.delete("k"), lambda: store.set("k", 2)):
+            raw.upsert(f"{prefix}:default:0:k", theirs, UpsertOptions(transcoder=JSONTranscoder()))
+            with pytest.raises(StoreUnavailable, match="damaged"):
+                store.get("k")
+            assert store.get("other") == 1
+            how()
+            assert store.get("k", 2) == 2
+        raw.upsert(f"{prefix}~n:1:k", theirs, UpsertOptions(transcoder=JSONTranscoder()))
+        new = value("k").seal(2**62)
+        assert tier.get_many("n:1", ["k", "none"])[1] is None
+        assert put(tier, "n:1", "k", new) and tier.get("n:1", "k") == new
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        b'{"store":"s","last":1,"bumped":null,"cleared":{}}',
+        b'{"store":"s","last":1,"bumped":1,"cleared":[]}',
+        b'{"store":"s","last":1,"bumped":1,"cleared":{"n":"1"}}',
+        b'{"store":"s","last":1e99,"bumped":1,"cleared":{}}',
+        b'{"store":"s","last":99999999999999999999,"bumped":1,"cleared":{}}',
+        b'{"store":"s","last":1,"bumped":1,"cleared":{},"owed":{"redis":{"n":7}}}',
+        b'{"store":"s","last":1,"bumped":1,"cleared":{},"lost":[[]]}',
+    ],
+)
+def test_no_poison_from_the_document_of_the_generations(tier: CouchbaseTier, body: bytes) -> None:
+    tier._link._connection.collection(write=True).upsert(f"{tier._record._prefix}!generations", body)
+    for ask in (lambda: tier.read("n", "k"), lambda: tier.hosts.notices(), lambda: tier.generation("n")):
+        with pytest.raises(StoreUnavailable, match="is no generation; another program uses these keys"):
+            ask()
+    for change in (lambda: tier.clear("n"), lambda: tier.commit("n", [Write("k", value("k"))], now=now())):
+        with pytest.raises(NotApplied, match="is no generation"):
+            change()
+
+
+@pytest.mark.parametrize("prefix", ["", "a\0b", "\ud800", "é" * 33])
+def test_a_prefix_that_no_id_can_begin_with_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="prefix must be"):
+        CouchbaseTier("couchbase://bot:pw@127.0.0.1/chat", prefix=prefix)
 
 
 @pytest.mark.skipif(bool(REAL), reason="a real server may have the range scan")

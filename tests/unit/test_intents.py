@@ -366,6 +366,39 @@ def test_past_its_limit_a_new_generation_replaces_the_marks(start: Start, shared
     assert b.store.get_many([f"k{n}" for n in range(12)]) == {f"k{n}": "new" for n in range(12)}
 
 
+def test_a_tier_that_is_in_no_chain_any_more_costs_one_generation(start: Start, shared: Shared) -> None:
+    """Removed, or called otherwise: it was given marks, and up again and again, and all other caches started anew with it."""
+    a = start(record=shared, max_pending=10)
+    a.record.journal.adopt("gone", "run 1")
+    generations = []
+    for round_ in range(4):
+        a.store.set_many({f"k{round_}-{n}": "v" for n in range(12)})
+        a.look()
+        a.clock.advance(2)
+        a.record.journal.flush()
+        a.record.journal.flush()
+        generations.append(shared.generation("default"))
+    assert len(set(generations)) == 1 and a.record.journal.adopted("gone") is None
+    assert a.record.journal.pending("gone", limit=100) == [] and a.record.journal.adopted("cache") == "run 1"
+
+
+def test_a_tier_that_is_given_up_while_it_is_adopted_is_adopted_again(a: Process, shared: Shared) -> None:
+    """What was written between the two left no mark, and would be missing in the tier."""
+    journal, bump, bumps = a.record.journal, shared.bump, []
+
+    def given_up_meanwhile() -> None:
+        bump()
+        bumps.append(shared.generation("default"))
+        if len(bumps) == 1:
+            since = journal._store.write(lambda db: tables.unbelieve(db, "other"))
+            journal._store.write(lambda db: tables.abandon(db, "other", since, 2**62))
+            journal._store.write(lambda db: tables.unbelieve(db, "other"))  # and another process begins to adopt it
+
+    shared.bump = given_up_meanwhile  # type: ignore[method-assign]
+    assert journal.adopt("other", "run 1") and journal.adopted("other") == "run 1"
+    assert len(bumps) == 2 and bumps[0] < bumps[1]
+
+
 def test_giving_marks_up_leaves_what_is_under_way(start: Start, shared: Shared) -> None:
     """A write that ends after the new generation was begun may be missing in it."""
     a, b = start(record=shared, max_pending=10), start(record=shared, max_pending=10)

@@ -13,6 +13,7 @@ import redis
 from tests.waiting import LIMIT, eventually
 from tiered import RedisTier
 from tiered.entry import draft, namespace_seed
+from tiered.testing import contract
 from tiered.tiers.base import Write
 from tiered.tiers.redis_link import Link
 
@@ -68,6 +69,26 @@ def put(tier: RedisTier, namespace: str, *keys: str) -> None:
 
 def entries(raw: Any, namespace: str) -> set[str]:
     return {name.decode().rpartition(":")[2] for name in raw.keys(f"tiered:{namespace}:[0-9]*")}
+
+
+@pytest.mark.parametrize("role", ["record", "cache"])
+def test_nothing_of_a_store_whose_prefix_goes_on_is_removed(
+    redis_url: str, tier: RedisTier, raw: Any, role: str
+) -> None:
+    """Its namespace looks like a generation: of these, what is no frame tells it."""
+    other = RedisTier(redis_url, prefix="tiered:a", timeout=5.0)
+    put(tier, "a", "k", "versions", "store")
+    if role == "record":
+        put(other, "77", "k", "versions")
+    else:
+        other.claim("77", "somebody")
+        assert contract.put(other, "77:1", "k", draft(namespace_seed("77"), "k", b"v", 1).seal(7))
+    before = set(raw.keys("tiered:a:77:*"))
+    tier.clear("a")
+    eventually(lambda: not raw.keys("tiered:a:1:*"), "the removal")
+    eventually(lambda: not removing())
+    assert set(raw.keys("tiered:a:77:*")) == before
+    other.close()
 
 
 def test_what_was_cleared_is_removed_and_nothing_else(tier: RedisTier, raw: Any) -> None:

@@ -218,6 +218,47 @@ def test_nor_does_a_copy_of_what_it_was_put_back_to(start: Start, ended: Process
         drill_beside(start, tmp_path / "beside")
 
 
+@pytest.mark.parametrize("first", ["a", "c"])
+def test_a_copy_that_is_in_use_with_the_store_and_the_store_both_start_anew(
+    start: Start, copied: None, tmp_path: Path, first: str
+) -> None:
+    """Neither knows of the other before both have written: then each has put what the other would read."""
+    a, c = start(), start(directory=tmp_path / "copy")
+    assert a.store.get("k") == c.store.get("k") == "v1"
+    a.store.set("new", "of the store")
+    c.store.set("k", "of the copy")
+    for one in (a, c, a) if first == "a" else (c, a, c):
+        one.look()
+    assert not a.guard.breaker.closed and not c.guard.breaker.closed
+    for one in (a, c) if first == "a" else (c, a):
+        one.readmit()
+    for _ in range(3):
+        a.store.set("other", "of the store")
+        c.store.set("other", "of the copy")
+        for one in (a, c):
+            one.look()
+            one.store._core.chain.memory.forget_all()
+    keys = ["k", "new", "other"]
+    assert a.store.get_many(keys) == {"k": "v1", "new": "of the store", "other": "of the store"}
+    assert c.store.get_many(keys) == {"k": "of the copy", "other": "of the copy"}
+    assert a.guard.breaker.closed and c.guard.breaker.closed
+    assert a.store.verify().converged and c.store.verify().converged
+    assert bumps(a) == bumps(c) == 1
+
+
+def test_a_store_that_only_reads_notices_a_copy_that_wrote(start: Start, copied: None, tmp_path: Path) -> None:
+    a = start()
+    assert a.store.get("k") == "v1"
+    c = start(directory=tmp_path / "copy")
+    c.store.set("k", "of the copy")
+    c.store.close()
+    a.look()
+    assert not a.guard.breaker.closed
+    a.readmit()
+    a.store._core.chain.memory.forget_all()
+    assert a.store.get("k") == "v1" and bumps(a) == 1
+
+
 def test_nothing_is_noted_while_nothing_is_written(start: Start) -> None:
     a = start()
     a.store.set("k", "v1")

@@ -53,16 +53,21 @@ Exit code 0 if all were there, 1 if one was not, 2 for wrong usage, 3 if the sto
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one line on standard error."""
     _open_closed_streams()
-    args = _parser().parse_args(argv)
-    args.json = getattr(args, "json", False)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a key is no reason to fail
+    try:
+        args = _parser().parse_args(argv)
+        args.json = getattr(args, "json", False)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a key is no reason to fail
+        return _done(args)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _done(args: argparse.Namespace) -> int:
     try:
         code = _run(args)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
     except BrokenPipeError:  # `tiered ls | head`
         _silence()
         return OK

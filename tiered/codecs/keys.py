@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple, TextIO
 
-from tiered.arguments import expanded, text_of
+from tiered.arguments import absolute, expanded, text_of
 from tiered.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ def _reader(source: Source) -> Callable[[], Material]:
     if kind == "env" and where:
         return lambda: _from_environment(where)
     if kind == "file" and where:
-        return lambda: _from_file(Path(expanded(where)))
+        path = absolute(expanded(where), "keys")
+        return lambda: _from_file(path)
     # The value is not shown: somebody may have given the key itself.
     raise ConfigError("keys: give env:NAME or file:PATH, a mapping of ids to 32 bytes, or a callable")
 

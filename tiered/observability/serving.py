@@ -12,7 +12,6 @@ import os
 import socket
 import ssl
 from contextlib import suppress
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import BoundedSemaphore, Thread
 from time import monotonic
@@ -22,7 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import REGISTRY
 
-from tiered.arguments import number, whole
+from tiered.arguments import absolute, number, whole
 from tiered.errors import ConfigError
 from tiered.forks import Forking, forget, register
 from tiered.observability.targets import TargetFile
@@ -193,7 +192,7 @@ def serve_metrics(
     if tls is None and not _is_loopback(addr):
         logger.warning("metrics are served on %s without TLS: whoever reaches it can read them", addr)
     install(registry)
-    target = None if targets is None else TargetFile(Path(targets))
+    target = None if targets is None else TargetFile(absolute(targets, "targets"))
     try:
         server = _Server((addr, port), tls=tls, timeout=timeout)
     except (OSError, OverflowError) as error:

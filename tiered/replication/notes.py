@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 NOTES = 10.0
 """Seconds after which a note is written again although nothing has changed (somebody may have removed it), or after it failed."""
+LEFT = "left"
+"""A place that no store has been at: whoever finds it noted starts anew, too."""
 
 
 class Notes:
@@ -51,15 +53,22 @@ class Notes:
             return
         self._seen[guard.name] = place
         noted, until = self._noted.get(guard.name, ("", 0.0))
-        if now < until and noted in (place, None) and not always:
+        due = always or now >= until
+        if noted is None and not due:
             return
         try:
-            tier.note(line, place)
+            if due or noted != place:
+                found, until = tier.note(line, place), now + NOTES
+            else:
+                found = tier.noted(line)
+            self._noted[guard.name] = place, until
+            if found is not None and not record.knows(found):
+                self._leave(guard, tier, line)
         except StoreError as error:
+            if error.tier != guard.name:
+                raise
             guard.stats.failed("note", error.reason)
             self._noted[guard.name] = None, now + NOTES
-        else:
-            self._noted[guard.name] = place, now + NOTES
 
     def write_last(self) -> None:
         """Before the end: who copies the store then copies no less than was noted."""
@@ -72,6 +81,14 @@ class Notes:
                     logger.info("%s: where it is could not be noted: %s", self._chain.record.name, error)
 
     # Private
+
+    def _leave(self, guard: Guard, tier: Witness, line: str) -> None:
+        """Another store goes on from where this one was, as a copy of its directory does, and each has put what the other
+        would read. So both start anew: the other one when it finds what is noted now."""
+        tier.note(line, LEFT)
+        guard.trip(why := f"a copy of {self._chain.record.name} is in use with it, too")
+        message = "%s: out of service until it starts anew: %s (give each a prefix of its own)"
+        logger.warning(message, guard.name, why, extra=transition("opened", guard.name, op="note"))
 
     def _places(self, guard: Guard, tier: Witness, line: str) -> list[str]:
         """Where the record was, as far as this process has seen and the tier has noted."""

@@ -363,8 +363,11 @@ class Claimable(Protocol):
 class Witness(Protocol):
     """A cache tier that can keep where a store of record was in its history: it forgets that itself when it is put back."""
 
-    def note(self, line: str, place: str) -> None:
-        """Keep `place` as the last one on `line`, for longer than what is put within the next half minute."""
+    def note(self, line: str, place: str) -> str | None:
+        """Keep `place` as the last one on `line`, for longer than what is put within the next half minute.
+
+        Returns the one before, taken in the same step; None if there was none.
+        """
 
     def noted(self, line: str) -> str | None:
         """The last place on `line`, whatever somebody has put there; None if there is none."""

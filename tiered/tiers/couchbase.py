@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from tiered.arguments import MAX_TTL, choice, number, text_of, tier_name
+from tiered.arguments import MAX_TTL, choice, number, size_of, text_of, tier_name
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import forget, register
@@ -60,8 +60,10 @@ class CouchbaseTier(BuiltIn):
         self.name = name = tier_name(name)
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
-        if not isinstance(prefix, str) or not 0 < len(prefix.encode()) <= MAX_PREFIX_BYTES:
-            raise ConfigError(f"{name}: prefix must be a str of 1 to {MAX_PREFIX_BYTES} bytes, not {prefix!r:.40}")
+        if not 0 < size_of(prefix) <= MAX_PREFIX_BYTES or "\0" in prefix:  # the SDK would cut every id there
+            raise ConfigError(
+                f"{name}: prefix must be a str of 1 to {MAX_PREFIX_BYTES} bytes, none of them 0, not {prefix!r:.40}"
+            )
         prefix = text_of(prefix)
         choice(f"{name}: durability", durability, get_args(Durability))
         max_ms = int(number(f"{name}: max_ttl", max_ttl, 0.001, MAX_TTL, " seconds") * 1000)

@@ -25,6 +25,15 @@ DURABLE = 1.5
 """Seconds; servers take no shorter limit for a write that waits for other nodes."""
 
 
+class Bytes:
+    """Documents as the bytes they are: what another program wrote, as JSON say, is for the reader to refuse, and to replace."""
+
+    encode_value = staticmethod(RawBinaryTranscoder().encode_value)
+
+    def decode_value(self, value: bytes, flags: int) -> bytes:
+        return bytes(value)
+
+
 class Connection:
     """A connected collection. Thread-safe; raises `StoreError`. `timeout` and `connect_timeout` are seconds."""
 
@@ -133,7 +142,7 @@ class Connection:
         login = PasswordAuthenticator(it.user, it.password, cert_path=it.certificate)
         return ClusterOptions(
             login,
-            transcoder=RawBinaryTranscoder(),
+            transcoder=Bytes(),
             timeout_options=limits,
             enable_tracing=False,  # its reports of slow calls cost each call as much as the frame does
             enable_metrics=False,

@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import random
 from typing import Any
@@ -31,7 +32,7 @@ FIELDS = ("store", "last", "bumped", "cleared", "changing", "owed", "lost")
 Notices = Mapping[str, Mapping[str, Mapping[str, int]]]
 """Per cache tier, namespace and key, the number of the notice."""
 STUCK = 10 * LEASE
-"""Seconds after which a change that was announced and never made is another's to make."""
+"""Seconds after which a change that was announced and never made is another's to make, or to withdraw."""
 PATIENCE = 30.0
 ATTEMPTS = 50
 
@@ -72,6 +73,8 @@ class Generations:
     def __init__(self, link: Link, id: str, clock: Clock, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._link, self._id, self._clock, self._pause = link, id, clock, pause
         self._state: State | None = None
+        self._announced = "", 0.0
+        """The announcement that was read last, and since when it has been there."""
 
     def state(self) -> State:
         """What is believed now; asks if that is too old."""
@@ -94,6 +97,7 @@ class Generations:
         known, self._state = self._state, state
         if known is not None and known.store != state.store:
             logger.warning("%s: another store is there now, or it was emptied: a new generation", self._link.name)
+        self._withdraw(state, started)
         return state
 
     def change(self, namespace: str | None) -> State:
@@ -125,6 +129,14 @@ class Generations:
     def forget(self) -> None:
         self._state = None
 
+    def _withdraw(self, state: State, now: float) -> None:
+        """End an announcement whose maker has died: while there is one, everybody asks before and after all that is done."""
+        if state.changing != self._announced[0]:
+            self._announced = state.changing, now
+        elif state.changing and now - self._announced[1] > STUCK:
+            with suppress(StoreError):  # the next one tries again
+                self._replace(replace(state, changing=""))
+
     def _announce(self, namespace: str | None, before: int) -> State:
         """Our announcement, when no other is in the way, or the change if another has made it meanwhile.
 
@@ -153,7 +165,9 @@ class Generations:
         """The announced change; what else was edited meanwhile is taken along."""
         state = announced
         while state.changing == announced.changing:
-            number = state.last + 1
+            number = max(
+                state.last + 1, self._clock.now()
+            )  # a bucket that was put back has forgotten what it gave since
             new = replace(state, last=number, changing="")
             if namespace is None:
                 new = replace(new, bumped=number, owed={}, lost=())
@@ -164,7 +178,7 @@ class Generations:
                 self._state = None
                 return done
             state = self.read()
-        message = "another process took this one for dead and changed the generation itself"
+        message = "another process took this one for dead, and its change with it"
         raise NotApplied(message, tier=self._link.name, reason=Reason.BUSY)
 
     def _create(self) -> None:
@@ -185,10 +199,22 @@ class Generations:
         try:
             fields: dict[str, Any] = json.loads(held.body)
             state = State(**fields, cas=held.cas)
-        except (ValueError, TypeError) as error:
+            _check(state)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             message = f"the document {self._id!r} is no generation; another program uses these keys: set prefix="
             raise StoreUnavailable(message, tier=self._link.name, reason=Reason.MISUSE) from error
         return replace(state, until=started if state.changing else started + LEASE)
+
+
+def _check(state: State) -> None:
+    """Raises `TypeError` or `AttributeError` for what was not written here."""
+    told = [number for them in state.owed.values() for keys in them.values() for number in keys.values()]
+    numbers, texts = (
+        [state.last, state.bumped, *state.cleared.values(), *told],
+        [state.store, state.changing, *state.lost],
+    )
+    if not all(type(it) is int and 0 <= it < 2**63 for it in numbers) or not all(type(it) is str for it in texts):
+        raise TypeError("a number or a text is none")
 
 
 def _body(state: State) -> bytes:

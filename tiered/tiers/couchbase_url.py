@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from tiered.arguments import absolute
 from tiered.errors import ConfigError
 from tiered.urls import pieces
 
@@ -50,7 +51,8 @@ def address_of(
         raise ConfigError(f"{name}: give the URL of a bucket, as in {_EXAMPLE} (couchbases:// for TLS)")
     if parts.query:
         raise ConfigError(f"{name}: options belong to CouchbaseTier(…), not into its URL")
-    _check_certificate(certificate, parts.scheme, name)
+    if certificate is not None:
+        certificate = _checked(certificate, parts.scheme, name)
     login, _, hosts = parts.netloc.rpartition("@")
     hosts = hosts.replace("%2C", ",").replace("%2c", ",")
     if not hosts.strip(","):
@@ -64,9 +66,8 @@ def address_of(
     return Address(f"{parts.scheme}://{hosts}", bucket, scope, collection, user, password or "", certificate)
 
 
-def _check_certificate(certificate: str | None, scheme: str, name: str) -> None:
-    if certificate is None:
-        return
+def _checked(certificate: str, scheme: str, name: str) -> str:
+    """Its path, which is read for each connection."""
     if scheme != "couchbases":
         raise ConfigError(f"{name}: a certificate needs TLS: write couchbases://…")
     if not Path(certificate).is_file():
@@ -77,6 +78,7 @@ def _check_certificate(certificate: str | None, scheme: str, name: str) -> None:
         raise ConfigError(
             f"{name}: certificate names a file without certificates in PEM form, or no readable one"
         ) from error
+    return str(absolute(certificate, f"{name}: certificate"))
 
 
 def _check_ports(hosts: str, name: str) -> None:

@@ -111,16 +111,18 @@ class FileTier(BuiltIn):
     # Reading
 
     def read(self, namespace: str, key: str) -> tuple[int, bytes | None]:
-        found: tuple[int, bytes | None] = self._readers.row(_READ, (key, namespace))
-        return found or (self.generation(namespace), None)
+        found: tuple[int, bytes | None] | None = self._readers.row(_READ, (key, namespace))
+        if found is None or type(found[0]) is not int:
+            return self.generation(namespace), None
+        return found
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
         def look(cursor: sqlite3.Cursor) -> tuple[int, list[bytes | None]]:
             found = rows(cursor, _READ_MANY, keys, (namespace,))
             if not found:  # the namespace is not there yet: there can be no entry
-                return cursor.execute(_GENERATION, (namespace,)).fetchone()[0], [None] * len(keys)
+                return _generation(cursor, namespace), [None] * len(keys)
             frames = {key: frame for _, key, frame in found}
-            return found[0][0], [frames.get(key) for key in keys]
+            return file_history.checked(found[0][0]), [frames.get(key) for key in keys]
 
         return self._readers.snapshot(look) if keys else (self.generation(namespace), [])
 
@@ -146,8 +148,7 @@ class FileTier(BuiltIn):
         return number
 
     def generation(self, namespace: str) -> int:
-        generation: int = self._readers.row(_GENERATION, (namespace,))[0]
-        return generation
+        return self._readers.snapshot(lambda reader: _generation(reader, namespace))
 
     def generation_many(self, namespaces: Sequence[str]) -> list[int]:
         """`generation` of each, in one snapshot."""
@@ -155,7 +156,7 @@ class FileTier(BuiltIn):
         def look(reader: sqlite3.Cursor) -> list[int]:
             (unknown,) = reader.execute("SELECT generation FROM store").fetchone()
             known = dict(rows(reader, _GENERATIONS, namespaces, ()))
-            return [known.get(name, unknown) for name in namespaces]
+            return [file_history.checked(known.get(name, unknown)) for name in namespaces]
 
         return self._readers.snapshot(look)
 
@@ -298,3 +299,7 @@ class FileTier(BuiltIn):
         self._lock.disown()
         self._token.abandon()
         self._start()
+
+
+def _generation(reader: sqlite3.Cursor, namespace: str) -> int:
+    return file_history.checked(reader.execute(_GENERATION, (namespace,)).fetchone()[0])

@@ -23,8 +23,8 @@ _REASONS = {
 _ADVICE = {
     sqlite3.SQLITE_FULL: "; free some space, then try again",
     sqlite3.SQLITE_BUSY: "; another process holds the write lock for too long",
-    sqlite3.SQLITE_CORRUPT: "; the file is damaged: restore a backup",
-    sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: restore a backup",
+    sqlite3.SQLITE_CORRUPT: "; the file is damaged: {remedy}",
+    sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
     sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
     sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
     sqlite3.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
@@ -35,16 +35,18 @@ _ADVICE = {
 class FileErrors:
     """Turns errors of SQLite, and of a directory that another process holds, into typed ones for one database."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, remedy: str = "restore a backup") -> None:
         self.name = name
         self.path = path
+        self.remedy = remedy
+        """Of damage."""
 
     def replaced(self) -> str:
         """What to say of a database that is not at its path any more."""
         return f"{self.path} was removed or replaced while it was in use; put it back, or restart what uses it"
 
     def unusable(self, error: Exception) -> ConfigError:
-        return ConfigError(f"{self.name}: cannot use {self.path}: {error}{_ADVICE.get(_code(error), '')}")
+        return ConfigError(f"{self.name}: cannot use {self.path}: {error}{self._advice(error)}")
 
     def unreadable(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, ConfigError):
@@ -61,11 +63,14 @@ class FileErrors:
         return Ambiguous(message, tier=self.name, reason=reason(error))
 
     def not_copied(self, target: Path, error: Exception) -> StoreUnavailable:
-        message = f"the backup of {self.path} to {target} failed: {error}{_ADVICE.get(_code(error), '')}"
+        message = f"the backup of {self.path} to {target} failed: {error}{self._advice(error)}"
         return StoreUnavailable(message, tier=self.name, reason=reason(error))
 
     def _say(self, what: str, error: Exception) -> str:
-        return f"{what.format(self.path)}: {error}{_ADVICE.get(_code(error), '')}"
+        return f"{what.format(self.path)}: {error}{self._advice(error)}"
+
+    def _advice(self, error: Exception) -> str:
+        return _ADVICE.get(_code(error), "").format(remedy=self.remedy)
 
 
 def damaged(what: str) -> sqlite3.DatabaseError:

@@ -47,6 +47,13 @@ def last_version(connection: sqlite3.Connection | sqlite3.Cursor) -> int:
     return int(row[0])
 
 
+def checked(generation: object) -> int:
+    """`generation` as it is in the database, if it was written here: what is in a column may be anything."""
+    if type(generation) is not int or not 0 < generation < MAX_VERSION >> 1:
+        raise damaged("a generation is not one that was written")
+    return generation
+
+
 def line_of(connection: sqlite3.Connection) -> str:
     """The line that the store is on."""
     return str(last_version(connection) // LEAP)

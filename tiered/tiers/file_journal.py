@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from tiered.tiers.base import Absence, Mark
+from tiered.tiers.file_errors import damaged
+from tiered.tiers.file_history import checked
 from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.file_writer import Writer
@@ -24,6 +27,15 @@ _PENDING = "SELECT tier, namespace, key, version, generation FROM pending WHERE 
 _STILL = "SELECT key FROM pending WHERE key IN ({}) AND namespace = ? AND tier = ?"
 
 
+def marks_of(rows: Iterable[Sequence[Any]]) -> list[Mark]:
+    """The marks in `rows` of a database; raises `sqlite3.Error` if one is not as it was written."""
+    marks = [Mark(*row) for row in rows]
+    for mark in marks:
+        if [type(it) for it in mark[1:5]] != [str, str, int, int]:
+            raise damaged("a pending mark is not one that was written")
+    return marks
+
+
 class FileJournal:
     """See `tiered.tiers.base.Journal`. Thread-safe; reads raise `StoreUnavailable`, the rest as the tier's writes do."""
 
@@ -36,8 +48,7 @@ class FileJournal:
         return ()
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
-        rows = self._readers.snapshot(lambda reader: reader.execute(_PENDING, (tier, above, limit)).fetchall())
-        return [Mark(*row) for row in rows]
+        return self._readers.snapshot(lambda reader: marks_of(reader.execute(_PENDING, (tier, above, limit))))
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         def look(reader: sqlite3.Cursor) -> set[tuple[str, str]]:
@@ -61,8 +72,10 @@ class FileJournal:
             found: list[bytes | Absence] = []
             for key in keys:
                 generation, frame, version, pending = reader.execute(_ABSENCE, (namespace, key) * 2).fetchone()
+                if type(version) is not int:
+                    raise damaged("the last version is not one that was written")
                 found.append(Absence(version, bool(pending)) if frame is None else frame)
-            return generation, found
+            return checked(generation), found
 
         return self._readers.snapshot(look)
 

@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from tiered.arguments import text_of
+from tiered.arguments import absolute, text_of
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 def path_of(path: object, what: str) -> Path:
-    """`path` as a `Path`; `ConfigError` for what is none, saying `what` it would be."""
+    """`path` as an absolute `Path`; `ConfigError` for what is none, saying `what` it would be."""
     try:
         text = text_of(os.fsdecode(path))  # type: ignore[arg-type]  # it raises for other types
     except TypeError:
@@ -42,7 +42,7 @@ def path_of(path: object, what: str) -> Path:
         raise ConfigError(f"{what} must be a path that is not empty and has no NUL")
     if text.startswith("~"):
         raise ConfigError(f"{what} begins with ~, for which no home directory stands here; write it out, or ./{text}")
-    return Path(text)
+    return absolute(text, what)
 
 
 def belongs_to_a_store(path: Path) -> bool:

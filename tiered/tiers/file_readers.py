@@ -24,6 +24,8 @@ MOST = 64
 PATIENCE = 30.0
 """Seconds for which somebody waits for one of them."""
 GLANCE = 0.1
+LOOKS = 0.25
+"""Seconds between two looks at whether the file is still at its path: what is read may so long be of one that is not."""
 KEEP = 8
 """Connections that stay open however long nobody needs them."""
 IDLE = 10.0
@@ -70,12 +72,15 @@ class Readers:
         """One for each who waits and is to look."""
         self._seen: list[sqlite3.Cursor] = []
         self._seen_at = 0.0
+        self._look_at = 0.0
         self._gate = Lock()  # held to open one
         self._stopped = False
         self._closed = False
 
     def row(self, sql: str, values: Sequence[object]) -> Any:
         """The only row of a query, or None."""
+        if time.monotonic() >= self._look_at:
+            self._look()
         try:
             cursor = self._idle.pop()
         except IndexError:
@@ -95,6 +100,8 @@ class Readers:
 
     def snapshot(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
         """What `look` finds, all of it in one state of the store."""
+        if time.monotonic() >= self._look_at:
+            self._look()
         try:
             cursor = self._idle.pop()
         except IndexError:
@@ -148,6 +155,17 @@ class Readers:
     def abandon(self, writer: sqlite3.Connection | None) -> None:
         """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
         _abandoned.extend([*self._open, writer])
+
+    def _look(self) -> None:
+        """Others use what is at the path; who goes on with what was there would not see what they write."""
+        try:
+            replaced = self._database.replaced()
+        except OSError as error:
+            raise self._database.errors.unreadable(error) from error
+        if replaced:
+            errors = self._database.errors
+            raise StoreUnavailable(errors.replaced(), tier=errors.name, reason=Reason.MISUSE)
+        self._look_at = time.monotonic() + LOOKS
 
     def _another(self) -> sqlite3.Cursor:
         """One that is opened, or else that somebody gives back."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
-from tiered.tiers.file_history import enter, last_version, line_of, start_anew
+from tiered.tiers.file_history import checked, enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
 
 CHUNK = 32
@@ -285,6 +285,7 @@ class Session:
             self.connection.execute(
                 "INSERT INTO namespaces (name, space, generation) VALUES (?, ?, ?)", (namespace, *row)
             )
+        checked(row[1])
         if len(self._spaces) >= SPACES:
             self._spaces.clear()
         self._spaces[namespace] = row

@@ -95,8 +95,10 @@ class Database:
         self._file: tuple[int, int] | None = None
 
     def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
-        """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock."""
+        """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock or the path."""
         self._lock.acquire()
+        if self.replaced():  # SQLite would make a file where there is none
+            raise ConfigError(f"{self.errors.name}: {self.errors.replaced()}")
         connection = sqlite3.connect(
             self.path, timeout=file_turn.BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
@@ -118,6 +120,11 @@ class Database:
                 f"{self.errors.name}: {self.path} is a backup that was copied over a store that had not been closed, whose"
                 f" log is still there; copied like this the two would be mixed. Move {self.path.name}-wal away, or copy the"
                 " backup with `tiered restore`, which does"
+            )
+        if os.stat(self._place).st_nlink > 1:
+            raise ConfigError(
+                f"{self.errors.name}: {self.path} has a second name (a hard link). Who opens it under that has another log beside it,"
+                f" and the two would damage it: put a copy in its place, or remove the other name"
             )
         try:
             connection = self.connect()
@@ -150,13 +157,14 @@ class Database:
             return 0
 
     def replaced(self) -> bool:
-        """Whether the file that was opened first is not at its path any more: nothing written to it would be found again."""
+        """Whether the file that was opened first is not at its path any more: nothing written to it would be found again,
+        and nothing that others write is found in it."""
         return self._file is not None and self._at_path() != self._file
 
     def _at_path(self) -> tuple[int, int] | None:
         try:
             status = os.stat(self._place)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return status.st_dev, status.st_ino
 
@@ -177,7 +185,7 @@ class Database:
                 if self._layout.later and not connection.execute(_HAS_SESSIONS).fetchone():
                     file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
-        raise ConfigError(f"{name}: {path} is damaged: its store id is gone; restore a backup")
+        raise ConfigError(f"{name}: {path} is damaged: its store id is gone; {self.errors.remedy}")
 
 
 def has_log(path: Path) -> bool:

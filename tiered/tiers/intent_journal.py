@@ -28,10 +28,10 @@ from tiered.errors import (
 from tiered.forks import Forking, forget, register
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
+from tiered.tiers.file_journal import marks_of
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
-from tiered.tiers.intent_tables import UNBELIEVED
 from tiered.tiers.intent_tidying import Tidying
 
 logger = logging.getLogger(__name__)
@@ -142,13 +142,12 @@ class IntentJournal(Forking):
 
     def intents(self) -> list[tuple[str, str]]:
         mine = self._store.writers.number if self._ready else _NO_WRITER
-        here: list[tuple[str, str]] = self._store.read(lambda db: db.execute(_INTENTS, (mine,)).fetchall())
+        here = self._store.read(lambda db: tables.names(db.execute(_INTENTS, (mine,))))
         return here if self.hosts is None else [*here, *(it[:2] for it in self.hosts.notices())]
 
     def pending(self, tier: str, *, limit: int, above: int = 0) -> list[Mark]:
         self._catch_up()
-        rows = self._store.read(lambda db: db.execute(_PENDING, (tier, above, limit)).fetchall())
-        return [Mark(*row) for row in rows]
+        return self._store.read(lambda db: marks_of(db.execute(_PENDING, (tier, above, limit))))
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()
@@ -185,17 +184,19 @@ class IntentJournal(Forking):
         return True
 
     def _believe(self, tier: str, identity: str) -> None:
-        self._store.write(lambda db: tables.believe(db, tier, UNBELIEVED))
-        self._record.bump()
-        self._store.write(lambda db: tables.believe(db, tier, identity))
+        """Again, if somebody gave the tier up meanwhile: marks of the new generation may lack."""
+        believed = False
+        while not believed:
+            since = self._store.write(lambda db: tables.unbelieve(db, tier))
+            self._record.bump()
+            believed = self._store.write(lambda db, since=since: tables.believe(db, tier, identity, since))  # type: ignore[misc]  # bound now
 
     def adopted(self, tier: str) -> str | None:
         return None if self.hosts is not None and self.hosts.lost(tier) else self.believed(tier)
 
     def believed(self, tier: str) -> str | None:
         """What this host has adopted, whatever others have told."""
-        rows = self._store.read(lambda db: db.execute("SELECT identity FROM caches WHERE tier = ?", (tier,)).fetchall())
-        return str(rows[0][0]) if rows and rows[0][0] != UNBELIEVED else None
+        return self._store.read(lambda db: tables.believed(db, tier))
 
     def replaying(self, tier: str) -> AbstractContextManager[bool]:
         return replaying(self.directory, tier)
@@ -228,11 +229,11 @@ class IntentJournal(Forking):
         """
         lineage: Callable[[], str] | None = getattr(self._record, "lineage", None)
         try:
-            run = UNBELIEVED if lineage is None else lineage()
+            run = None if lineage is None else lineage()
         except StoreUnavailable:  # whoever reads the record is told
             return False
         known = self.adopted(tables.RECORD)
-        if run in (UNBELIEVED, known):
+        if not run or run == known:
             return False
         if known is not None:
             logger.warning("%s: restarted or replaced, so caches start anew (new generation)", self._record.name)

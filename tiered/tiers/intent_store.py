@@ -20,6 +20,8 @@ from tiered.tiers.file_writer import Writer
 from tiered.tiers.intent_changes import Changes, Waiting
 from tiered.tiers.intent_writers import Writers
 
+REMEDY = "stop what uses this journal, and remove its directory; the caches then start anew"
+
 _Result = TypeVar("_Result")
 
 
@@ -34,7 +36,7 @@ class IntentStore:
         self.directory = path_of(directory, f"{name}: the journal's directory")
         path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=True)
-        self._database = Database(path, sync, self._lock, FileErrors(name, path), tables.LAYOUT)
+        self._database = Database(path, sync, self._lock, FileErrors(name, path, REMEDY), tables.LAYOUT)
         try:
             connection, _ = self._database.open()
         except BaseException:

@@ -8,17 +8,19 @@ intent is a *doubt* until nothing can come of it any more, and then a mark witho
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterable, Sequence
 
 from tiered.entry import MAX_VERSION
 from tiered.tiers.base import CLEARED_MARKS
+from tiered.tiers.file_errors import damaged
 from tiered.tiers.file_store import Layout
 from tiered.tiers.intent_changes import Changes
 
 NOBODY = -1
 """The writer of a doubt."""
-UNBELIEVED = ""
-"""The identity of a cache tier that is to be adopted anew; it gets marks meanwhile."""
+UNBELIEVED = "\0"
+"""How the identity of a cache tier begins that is to be adopted anew, and gets marks meanwhile."""
 RECORD = ""
 """Stands for the record itself among the tiers that are believed in; no tier can be called so."""
 
@@ -89,15 +91,42 @@ def tiers(connection: sqlite3.Connection) -> list[str]:
     return [tier for (tier,) in connection.execute(sql, (RECORD,))]
 
 
+def names(rows: Iterable[Sequence[object]]) -> list[tuple[str, str]]:
+    """The namespaces and keys in `rows`; raises `sqlite3.Error` if one is not as it was written."""
+    found = list[tuple[str, str]]()
+    for namespace, key in rows:
+        if not (isinstance(namespace, str) and isinstance(key, str)):
+            raise damaged("an intent is not one that was written")
+        found.append((namespace, key))
+    return found
+
+
 def bind(connection: sqlite3.Connection, identity: str) -> str:
     """Whose journal this is: from the first call on, that of the record `identity`."""
     connection.execute("INSERT OR IGNORE INTO record VALUES (1, ?)", (identity,))
     return str(connection.execute("SELECT identity FROM record").fetchone()[0])
 
 
-def believe(connection: sqlite3.Connection, tier: str, identity: str) -> None:
-    sql = "INSERT INTO caches VALUES (?, ?) ON CONFLICT DO UPDATE SET identity = excluded.identity"
-    connection.execute(sql, (tier, identity))
+def believed(connection: sqlite3.Connection | sqlite3.Cursor, tier: str) -> str | None:
+    """The identity of `tier` that is believed in."""
+    identity = _identity(connection, tier)
+    return None if identity.startswith(UNBELIEVED) else identity or None
+
+
+def unbelieve(connection: sqlite3.Connection, tier: str) -> str:
+    """Nobody believes in `tier` from now on, and it gets marks; what tells `believe` and `abandon` that this went on."""
+    identity = _identity(connection, tier)
+    if not identity.startswith(UNBELIEVED):
+        identity = UNBELIEVED + uuid.uuid4().hex
+        sql = "INSERT INTO caches VALUES (?, ?) ON CONFLICT DO UPDATE SET identity = excluded.identity"
+        connection.execute(sql, (tier, identity))
+    return identity
+
+
+def believe(connection: sqlite3.Connection, tier: str, identity: str, since: str) -> bool:
+    """Whether `tier` has got marks ever `since`, or another process was faster; now its data `identity` are believed in."""
+    sql = "UPDATE caches SET identity = ? WHERE tier = ? AND identity IN (?, ?)"
+    return bool(connection.execute(sql, (identity, tier, since, identity)).rowcount)
 
 
 def drop_cleared(connection: sqlite3.Connection, namespace: str, generation: int) -> None:
@@ -107,5 +136,13 @@ def drop_cleared(connection: sqlite3.Connection, namespace: str, generation: int
     connection.execute(f"DELETE FROM marks WHERE place IN ({old})", values)
 
 
-def drop_marks(connection: sqlite3.Connection, tier: str, until: int) -> None:
+def abandon(connection: sqlite3.Connection, tier: str, since: str, until: int) -> None:
+    """Forget marks, and the tier, unless somebody adopted it meanwhile: one that is in no chain any more needs no others."""
+    connection.execute("DELETE FROM caches WHERE tier = ? AND identity = ?", (tier, since))
     connection.execute("DELETE FROM marks WHERE tier = ? AND place <= ?", (tier, until))
+
+
+def _identity(connection: sqlite3.Connection | sqlite3.Cursor, tier: str) -> str:
+    """What there is of `tier`; empty for nothing."""
+    row = connection.execute("SELECT identity FROM caches WHERE tier = ?", (tier,)).fetchone()
+    return "" if row is None else str(row[0])

@@ -47,7 +47,7 @@ class Tidying:
         """What dead writers have announced is in doubt."""
         store = self._store
         for (writer,) in store.read(lambda db: db.execute("SELECT DISTINCT writer FROM intents").fetchall()):
-            if writer not in (tables.NOBODY, store.writers.number):
+            if type(writer) is int and writer not in (tables.NOBODY, store.writers.number):
                 with store.writers.vacant(writer) as dead:
                     if dead:
                         store.write(lambda db, writer=writer: tables.abandon_writer(db, writer), lazy=True)  # type: ignore[misc]  # bound now
@@ -95,9 +95,9 @@ class Tidying:
         Intents stay, and so do marks of writes that ended meanwhile: they may belong to the new generation.
         """
         last = self._store.read(lambda db: db.execute("SELECT max(place) FROM marks").fetchone()[0])
-        self._store.write(lambda db: tables.believe(db, tier, tables.UNBELIEVED))
+        since = self._store.write(lambda db: tables.unbelieve(db, tier))
         self._record.bump()
-        self._store.write(lambda db: tables.drop_marks(db, tier, last))
+        self._store.write(lambda db: tables.abandon(db, tier, since, last))
         logger.warning(
             "%s: more than %d writes pending; it will return under a new generation", tier, self._max_pending
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from tiered.arguments import MAX_TTL, number, text_of, tier_name, truth, whole
+from tiered.arguments import MAX_TTL, number, size_of, text_of, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
@@ -24,11 +24,11 @@ from tiered.tiers.redis_durability import Durability
 from tiered.tiers.redis_hearing import Hearing
 from tiered.tiers.redis_leases import RedisLeases
 from tiered.tiers.redis_link import Link
-from tiered.tiers.redis_removals import Removals
+from tiered.tiers.redis_removals import Removals, remove_older
 from tiered.tiers.redis_script import Put, Script, batches, time_limits
 from tiered.tiers.redis_subscription import channel
 from tiered.tiers.redis_url import target
-from tiered.tiers.redis_wire import MAX_REPLY, Arg, pack
+from tiered.tiers.redis_wire import MAX_REPLY, Arg, literal, pack
 
 ATTEMPTS = 20
 TIME_LIMITS = (0.001, 3600.0)
@@ -45,6 +45,7 @@ NO_RECORD = (
 
 _U64 = Struct(">Q")
 _COMMIT, _VERSIONS, _RENEW = Script("commit.lua"), Script("versions.lua"), Script("renew.lua")
+_NOTE = Script("note.lua")
 _abandoned: list[Any] = []
 """Sockets inherited over a fork: neither used nor closed."""
 
@@ -89,8 +90,8 @@ class RedisTier(BuiltIn):
         truth(f"{name}: insecure_tls", insecure_tls)
         whole(f"{name}: max_connections", max_connections, 1)
         whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
-        if not isinstance(prefix, str) or not prefix:
-            raise ConfigError(f"{name}: prefix must be a str that is not empty, not {prefix!r:.40}")
+        if not size_of(prefix):
+            raise ConfigError(f"{name}: prefix must be a str that is not empty, in valid Unicode, not {prefix!r:.40}")
         self.patience = max(timeout, connect_timeout)
         """The longest that one step of a call waits, in seconds."""
         self._prefix, self._clock = text_of(prefix), clock
@@ -180,13 +181,12 @@ class RedisTier(BuiltIn):
     def claim_key(self, namespace: str) -> str:
         return f"{self._prefix}:{namespace}:store"
 
-    def note(self, line: str, place: str) -> None:
+    def note(self, line: str, place: str) -> str | None:
         life = max(self._max_px + RETENTION_MS, NOTE_MS)  # others may put for longer than this one
-        self._link.call("SET", self._note(line), place, "PX", str(life), write=True)
+        return _place(self._link.script(_NOTE, [self._note(line)], [place, str(life)], write=True))
 
     def noted(self, line: str) -> str | None:
-        place: bytes | None = self._link.call("GET", self._note(line))
-        return None if place is None else place.decode(errors="replace")
+        return _place(self._link.call("GET", self._note(line)))
 
     def health(self) -> TierHealth:
         try:
@@ -251,7 +251,7 @@ class RedisTier(BuiltIn):
     def namespaces(self) -> list[str]:
         """By looking through the whole database, a step at a time."""
         start, end = f"{self._prefix}:", ":versions"
-        names = (_text(name) for page in self._server.names(_literal(start) + "*" + end) for name in page)
+        names = (_text(name) for page in self._server.names(literal(start) + "*" + end) for name in page)
         found = (name[len(start) : -len(end)] for name in names if name is not None)
         return sorted({name for name in found if ":" not in name})  # with one, it is an entry's key
 
@@ -338,21 +338,17 @@ class RedisTier(BuiltIn):
         return f"{self._prefix}:{namespace}:{space}:{key}"
 
     def _page(self, start: str, prefix: str, cursor: str | None, limit: int) -> Page:
-        following, names = self._link.scan(cursor, _literal(start + prefix) + "*", limit)
+        following, names = self._link.scan(cursor, literal(start + prefix) + "*", limit)
         texts = [text for name in names if (text := _text(name)) is not None]
         frames = self._link.fetch(texts) if texts else []
         items = [(text[len(start) :], frame) for text, frame in zip(texts, frames, strict=True) if frame is not None]
         return Page(items, following)
 
     def _remove(self, namespace: str) -> None:
-        """Unlink what clears made invisible, in small steps; what an outage leaves behind costs memory until the next."""
-        start = f"{self._prefix}:{namespace}:"
+        """Unlink what clears made invisible; what an outage leaves behind costs memory until the next."""
         try:
             now = self._number(self._server.call("GET", self._generation(namespace)), 1)
-            for names in self._server.names(_literal(start) + "*"):
-                old = [name for name in names if _is_older(name[len(start.encode()) :], now)]
-                if old:
-                    self._server.call("UNLINK", *old, write=True)
+            remove_older(self._server, f"{self._prefix}:{namespace}:", now)
         except StoreError:
             return
 
@@ -364,10 +360,8 @@ def _written(write: Write, frame: bytes, result: int) -> Written:
     return Written(version_of(frame), frame, told and result == 2)
 
 
-def _is_older(rest: bytes, generation: int) -> bool:
-    """Whether the key of this name, without what comes before its generation, is an entry's, and older."""
-    digits, colon, _ = rest.partition(b":")
-    return bool(colon) and digits.isdigit() and len(digits) < 20 and int(digits) < generation
+def _place(noted: bytes | None) -> str | None:
+    return None if noted is None else noted.decode(errors="replace")
 
 
 def _text(name: bytes) -> str | None:
@@ -376,8 +370,3 @@ def _text(name: bytes) -> str | None:
         return name.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _literal(text: str) -> str:
-    """`text` with SCAN's pattern characters escaped."""
-    return "".join("\\" + char if char in "*?[]^\\" else char for char in text)

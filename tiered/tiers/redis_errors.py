@@ -41,6 +41,8 @@ _IN_A_SCRIPT = ("The user executing the script can't", "ACL failure in script")
 """Refusals (Redis 7.0, 7.2) that come in the middle: what the script did before stays done."""
 _CERTIFICATE = "; check ssl_ca_certs=, the host in the URL (and those that sentinels and nodes announce) and the dates"
 
+_NO_TLS = "; it does not answer TLS: is it a plain redis:// server, or does it hang?"
+
 
 class Restarted(Exception):
     """A new connection reached another run of the server."""
@@ -98,6 +100,8 @@ def _words(error: BaseException) -> str:
         return "the write reached the server after its time and was refused"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
     advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
+    if "WRONG_VERSION_NUMBER" in text or "handshake operation timed out" in str(error.__context__):
+        advice = _NO_TLS
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
             advice = better

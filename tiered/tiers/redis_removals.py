@@ -6,6 +6,10 @@ import logging
 from collections.abc import Callable
 from threading import Lock, Thread
 
+from tiered.entry import MAGIC
+from tiered.tiers.redis_link import Link
+from tiered.tiers.redis_wire import literal
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,3 +51,23 @@ class Removals:
             namespace = next(iter(self._waiting))
             del self._waiting[namespace]
             return namespace
+
+
+def remove_older(link: Link, start: str, generation: int) -> None:
+    """Unlink, in small steps, what names `start`, a generation before `generation`, a colon and a key. Raises `StoreError`."""
+    head = start.encode()
+    for names in link.names(literal(start) + "*"):
+        older: dict[bytes, list[bytes]] = {}
+        for name in names:
+            digits, colon, _ = name[len(head) :].partition(b":")
+            if colon and digits.isdigit() and len(digits) < 20 and int(digits) < generation:
+                older.setdefault(head + digits, []).append(name)
+        for space, old in older.items():
+            if not _is_anothers(link, space):
+                link.call("UNLINK", *old, write=True)
+
+
+def _is_anothers(link: Link, space: bytes) -> bool:
+    """Whether what looks like a generation is a namespace of a store whose prefix is longer: it keeps more than frames there."""
+    kept = link.call("MGET", space + b":versions", space + b":store")
+    return any(it is not None and not it.startswith(MAGIC) for it in kept)

@@ -14,6 +14,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from tiered.arguments import absolute
 from tiered.errors import ConfigError
 from tiered.tiers.redis_names import bounded
 from tiered.tiers.redis_wire import MAX_REPLY
@@ -21,8 +22,9 @@ from tiered.urls import pieces
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
+TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 TLS_OPTIONS = (
-    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"),
+    *(*TLS_FILES, "ssl_ca_data", "ssl_password", "ssl_cert_reqs"),
     *("ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_validate_ocsp"),
 )
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
@@ -152,7 +154,7 @@ def _check_tls(options: dict[str, str], name: str, insecure_tls: bool) -> None:
         )
     if not options.get("ssl_min_version", "0").isdecimal():
         raise ConfigError(f"{name}: ssl_min_version is the number of the protocol: 771 (TLS 1.2) or 772 (TLS 1.3)")
-    for option in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+    for option in TLS_FILES:
         if option in options and not Path(options[option]).exists():
             raise ConfigError(f"{name}: {option} in the Redis URL names a file that is not there")
 
@@ -178,7 +180,8 @@ def _of_pool(pool: Any, limits: dict[str, Any]) -> Target:
 
 def _of_url(url: str, limits: dict[str, Any]) -> Target:
     arguments: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py
-    return Target(bounded(arguments.pop("connection_class", redis.Connection)), {**arguments, **limits})
+    files = {it: str(absolute(arguments[it], it)) for it in TLS_FILES if it in arguments}  # read for each connection
+    return Target(bounded(arguments.pop("connection_class", redis.Connection)), {**arguments, **files, **limits})
 
 
 def _of_sentinel(parts: SplitResult, limits: dict[str, Any]) -> Target:

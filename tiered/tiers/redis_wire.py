@@ -176,3 +176,8 @@ class Wire:
             answered = select.poll()
             answered.register(self.sock, select.POLLIN)
             answered.poll(max(0.0, end - self._timeout - time.monotonic()) * 1000)
+
+
+def literal(text: str) -> str:
+    """`text` with SCAN's pattern characters escaped."""
+    return "".join("\\" + char if char in "*?[]^\\" else char for char in text)

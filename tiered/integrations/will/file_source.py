@@ -12,6 +12,7 @@ from tiered.errors import ConfigError, Reason, StoreUnavailable
 from tiered.integrations.will.source import Kept
 
 OWN = ".will_settings"
+"""Will's own mark: it uses no directory that has files and lacks this one."""
 _EXPIRES = re.compile(r"\.(.+)\.expires", re.DOTALL)
 _TIME = re.compile(rb"\s*-?\d{1,15}\s*")
 
@@ -24,6 +25,11 @@ class FileSource:
         self.left_out = Counter[str]()
         if not self._directory.is_dir():
             raise ConfigError(f"{self._directory} is not a directory; give Will's FILE_DIR")
+        if OWN not in self._names():  # every file of another directory would be taken for a value
+            raise ConfigError(
+                f"{self._directory} has no {OWN}, which Will's File backend puts into its FILE_DIR: is it another directory, or a"
+                " copy without the hidden files, where the times of expiry are, too?"
+            )
 
     def count(self) -> int:
         return len(self._names())
