@@ -165,9 +165,8 @@ class Generations:
         """The announced change; what else was edited meanwhile is taken along."""
         state = announced
         while state.changing == announced.changing:
-            number = max(
-                state.last + 1, self._clock.now()
-            )  # a bucket that was put back has forgotten what it gave since
+            # The time, because a bucket that was put back has forgotten what it gave since.
+            number = max(state.last + 1, self._clock.now())
             new = replace(state, last=number, changing="")
             if namespace is None:
                 new = replace(new, bumped=number, owed={}, lost=())
