@@ -101,6 +101,14 @@ def test_signals_do_not_prolong_the_wait_for_a_server_that_hangs(start: Callable
     tier.close()
 
 
+@pytest.mark.parametrize("login", ["", ":s3cret@"])
+def test_a_plain_url_of_a_server_that_wants_tls_says_so(start: Callable[..., TlsServer], login: str) -> None:
+    tier = RedisTier(start().url.replace("rediss://", f"redis://{login}"), timeout=SLOW, connect_timeout=SLOW)
+    with pytest.raises(StoreUnavailable, match="wants TLS: rediss://"):
+        tier.get(SCOPE, "k")
+    tier.close()
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

@@ -18,9 +18,14 @@ _ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*",
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ONE_SERVER = "; for one server write redis://"
+_ENDED = "; it was stopped just now, or it wants TLS: rediss://"
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
     (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
+    (ConnectionResetError, "", _ENDED),
+    (exceptions.ConnectionError, "the server closed the connection", _ENDED),
+    (exceptions.ConnectionError, "Connection closed by server", _ENDED),
+    (exceptions.ConnectionError, "Error while reading", _ENDED),
     (exceptions.ReadOnlyError, "", "; give the address of the master"),
     (exceptions.InvalidResponse, "", "; is this a Redis server? check the host and the port"),
     (exceptions.ResponseError, "DB index", "; choose a database that the server has"),
