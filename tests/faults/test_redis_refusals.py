@@ -100,7 +100,11 @@ CASES: dict[str, tuple[Callable[[RedisServer], str], Reason, str]] = {
         "for one server write redis://",
     ),
     "is nowhere": (lambda _: f"redis://127.0.0.1:{free_port()}/0", Reason.CONNECTION, "check that the server runs"),
-    "speaks no TLS": (lambda it: it.url.replace("redis:", "rediss:"), Reason.TIMEOUT, "timeout="),
+    "speaks no TLS": (
+        lambda it: it.url.replace("redis:", "rediss:"),
+        Reason.TIMEOUT,
+        "is it a plain redis:// server",
+    ),
 }
 STRANGERS = {
     "is a web server": (b"HTTP/1.1 400 Bad Request\r\n\r\n", Reason.OTHER, "is this a Redis server?"),
