@@ -175,9 +175,8 @@ def test_couchbase_in_the_middle_fails_no_call(in_the_middle: TieredBackend, cou
             lambda: store.health()["couchbase"]["breaker"] == "closed" and not store.health()["couchbase"]["owed"]
         )
         assert store.get("k") is None
-        eventually(
-            lambda: store.lookup("k").tier == "couchbase"
-        )  # not at once: the machine may be too slow for its time limit
+        # Not at once: the machine may be too slow for its time limit.
+        eventually(lambda: store.lookup("k").tier == "couchbase")
         store.set("k", gone)
         assert store.get("k") == gone
         eventually(lambda: store.lookup("k").tier == "couchbase")
