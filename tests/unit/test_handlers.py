@@ -19,7 +19,7 @@ from tests.waiting import eventually, started
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.chain import Space
 from tiered.codecs.rules import PLAIN
-from tiered.handlers import pass_on
+from tiered.handlers import pass_on, raised_by_handler
 from tiered.reading import Reader
 from tiered.replication.guard import Guard
 from tiered.testing.contract import value
@@ -108,6 +108,28 @@ def test_a_failure_while_a_caller_handles_what_a_handler_raised_is_not_that(hand
             pass_on(error)
             return
     raise AssertionError("no interrupt")
+
+
+def test_a_failure_that_another_thread_shares_with_one_who_handles_an_interrupt_is_an_ordinary_one(
+    handled: Callable[[Any], Any],
+) -> None:
+    """As that of a batch: whoever leads raises it, here from where he handles his time limit, and the others are given it."""
+    handled(function)
+    shared = OSError("a cable")
+    with pytest.raises(OSError, match="a cable"):
+        try:
+            interrupted()
+        except TimeoutError:
+            raise shared  # noqa: B904  # its context is what matters
+    assert isinstance(shared.__context__, Late)
+
+    def other() -> BaseException | None:
+        try:
+            raise shared
+        except OSError as error:
+            return raised_by_handler(error)
+
+    assert started(other).result(60) is None
 
 
 def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[[Any], Any]) -> None:
