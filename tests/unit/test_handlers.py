@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 
 from tests.clocks import HandClock
 from tests.waiting import eventually, started
-from tiered import FileTier, MemoryTier, TieredBackend
+from tiered import FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.chain import Space
 from tiered.codecs.rules import PLAIN
 from tiered.handlers import pass_on, raised_by_handler
@@ -147,6 +149,70 @@ def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[
         with pytest.raises(Late):
             call()
     assert guard.breaker.closed and not sum(guard.stats.errors.values())
+
+
+@pytest.mark.parametrize("pool", ["idle", "empty"])
+def test_a_look_at_a_file_that_a_handler_broke_off_is_none_of_the_files_failures(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    handled(function)
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
+        if pool == "empty":
+            readers._close_idle()
+            monkeypatch.setattr(readers, "_look_at", inf)
+        else:
+            monkeypatch.setattr(readers, "_look_at", 0.0)
+        monkeypatch.setattr(readers._database, "replaced", interrupted)
+        with pytest.raises(Late):
+            store.get("k")
+
+
+@pytest.mark.parametrize("pool", ["idle", "empty"])
+def test_a_look_at_a_file_that_fails_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    def failing() -> None:
+        raise OSError(errno.EIO, "the disk")
+
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
+        if pool == "empty":
+            readers._close_idle()
+            monkeypatch.setattr(readers, "_look_at", inf)
+        else:
+            monkeypatch.setattr(readers, "_look_at", 0.0)
+        monkeypatch.setattr(readers._database, "replaced", failing)
+        with pytest.raises(StoreUnavailable, match="the disk"):
+            store.get("k")
+
+
+def test_a_greeting_that_a_handler_broke_off_is_not_repeated_on_another_connection(
+    handled: Callable[[Any], Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reset(ConnectionResetError):
+        """A handler may raise what looks like a dead connection."""
+
+    def reset(number: int, frame: Any) -> None:
+        raise Reset
+
+    handled(reset)
+    tier = RedisTier(redis_url, timeout=5, connect_timeout=5)
+    pool = tier._link.pool  # type: ignore[union-attr]
+    try:
+        tier.get("n:1", "k")
+        pool.idle[-1].believed_until = 0.0
+
+        def broken_off(_: Any) -> None:
+            monkeypatch.undo()
+            interrupted()
+
+        monkeypatch.setattr(pool, "greet", broken_off)
+        with pytest.raises(Reset):
+            tier.get("n:1", "k")
+        assert not pool.opened and tier.get("n:1", "k") is None
+    finally:
+        tier.close()
 
 
 def test_who_has_joined_a_read_that_a_handler_broke_off_reads_for_himself(
