@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from tiered.handlers import pass_on, raised_by_handler
 from tiered.reading import Reader
 from tiered.replication.guard import Guard
 from tiered.testing.contract import value
+from tiered.tiers.file_leases import FileLeases
+from tiered.tiers.redis_names import Names
 
 
 class Late(TimeoutError):
@@ -166,6 +169,36 @@ def test_a_look_at_a_file_that_a_handler_broke_off_is_none_of_the_files_failures
         monkeypatch.setattr(readers._database, "replaced", interrupted)
         with pytest.raises(Late):
             store.get("k")
+
+
+@pytest.mark.parametrize("step", ["take", "release"])
+def test_a_lease_on_a_file_that_a_handler_broke_off_is_none_of_the_files_failures(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    handled(function)
+    leases = FileLeases(tmp_path, "file")
+    if step == "take":
+        monkeypatch.setattr(leases, "_lock", lambda *_: interrupted())
+        with pytest.raises(Late):
+            leases.take("n", "k", "token", 1.0)
+    else:
+        assert leases.take("n", "k", "token", 1.0)
+        monkeypatch.setattr(os, "ftruncate", lambda *_: interrupted())
+        with pytest.raises(Late):
+            leases.release("n", "k", "token")
+    monkeypatch.undo()
+    assert leases.take("n", "k", "another", 1.0)
+
+
+def test_a_name_that_a_handler_broke_off_is_not_taken_as_it_was(handled: Callable[[Any], Any]) -> None:
+    handled(function)
+    names = Names()
+    assert (known := names.addresses("localhost", 60))
+    names._ask = lambda *_: interrupted()  # type: ignore[method-assign]
+    with pytest.raises(Late):
+        names.addresses("localhost", 60)
+    names._ask = lambda *_: None  # type: ignore[method-assign]
+    assert names.addresses("localhost", 60) == known
 
 
 @pytest.mark.parametrize("pool", ["idle", "empty"])
