@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from threading import get_ident, main_thread
 from types import FrameType
 
 _VARARGS = 0x04
@@ -19,7 +20,13 @@ def pass_on(error: BaseException) -> None:
 
 
 def raised_by_handler(error: BaseException) -> BaseException | None:
-    """`error`, or what it came of, if a handler has raised that; for an `except` clause."""
+    """`error`, or what it came of, if a handler has raised that; for an `except` clause.
+
+    Handlers run in the main thread only. What another one is given may have come of what the main thread was handling: an error
+    that several wait for has the context of whoever raised it.
+    """
+    if get_ident() != main_thread().ident:
+        return None
     running = frozenset(map(id, _stack(sys._getframe(1))))
     for it in _origins(error):
         trace = it.__traceback__

@@ -245,7 +245,7 @@ MUTANTS = [
     Mutant("R15", "what a loop was kept from asking in time is asked late", "tiered/tiers/redis_conversation.py",
            "if now > self.wire.believed_until + KEPT:", "if False:", CONVERSATION),
     Mutant("R15", "a reply that a signal broke off is missed in the order of those who wait", "tiered/tiers/redis_conversation.py",
-           "            self.end(CLOSED)\n            raise", "            raise", CONVERSATION),
+           "                self.end(CLOSED)\n                raise", "                raise", CONVERSATION),
     Mutant("R18", "what a task gets of a later tier passes nobody by", "tiered/fetching.py",
            "guard.stats.hits += 1\n        if self._chain.order.measured:", "guard.stats.hits += 1\n        if False:", AWAITED),
     Mutant("R15", "an answer to an older belief counts", _R + "guard.py",

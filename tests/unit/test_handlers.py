@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,13 +19,15 @@ import pytest
 
 from tests.clocks import HandClock
 from tests.waiting import eventually, started
-from tiered import FileTier, MemoryTier, TieredBackend
+from tiered import FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.chain import Space
 from tiered.codecs.rules import PLAIN
-from tiered.handlers import pass_on
+from tiered.handlers import pass_on, raised_by_handler
 from tiered.reading import Reader
 from tiered.replication.guard import Guard
 from tiered.testing.contract import value
+from tiered.tiers.file_leases import FileLeases
+from tiered.tiers.redis_names import Names
 
 
 class Late(TimeoutError):
@@ -110,6 +115,28 @@ def test_a_failure_while_a_caller_handles_what_a_handler_raised_is_not_that(hand
     raise AssertionError("no interrupt")
 
 
+def test_a_failure_that_another_thread_shares_with_one_who_handles_an_interrupt_is_an_ordinary_one(
+    handled: Callable[[Any], Any],
+) -> None:
+    """As that of a batch: whoever leads raises it, here from where he handles his time limit, and the others are given it."""
+    handled(function)
+    shared = OSError("a cable")
+    with pytest.raises(OSError, match="a cable"):
+        try:
+            interrupted()
+        except TimeoutError:
+            raise shared  # noqa: B904  # its context is what matters
+    assert isinstance(shared.__context__, Late)
+
+    def other() -> BaseException | None:
+        try:
+            raise shared
+        except OSError as error:
+            return raised_by_handler(error)
+
+    assert started(other).result(60) is None
+
+
 def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[[Any], Any]) -> None:
     handled(function)
     space, guard = Space("n", MemoryTier(), PLAIN), Guard(MemoryTier(name="cache"))
@@ -125,6 +152,100 @@ def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[
         with pytest.raises(Late):
             call()
     assert guard.breaker.closed and not sum(guard.stats.errors.values())
+
+
+@pytest.mark.parametrize("pool", ["idle", "empty"])
+def test_a_look_at_a_file_that_a_handler_broke_off_is_none_of_the_files_failures(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    handled(function)
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
+        if pool == "empty":
+            readers._close_idle()
+            monkeypatch.setattr(readers, "_look_at", inf)
+        else:
+            monkeypatch.setattr(readers, "_look_at", 0.0)
+        monkeypatch.setattr(readers._database, "replaced", interrupted)
+        with pytest.raises(Late):
+            store.get("k")
+
+
+@pytest.mark.parametrize("step", ["take", "release"])
+def test_a_lease_on_a_file_that_a_handler_broke_off_is_none_of_the_files_failures(
+    handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    handled(function)
+    leases = FileLeases(tmp_path, "file")
+    if step == "take":
+        monkeypatch.setattr(leases, "_lock", lambda *_: interrupted())
+        with pytest.raises(Late):
+            leases.take("n", "k", "token", 1.0)
+    else:
+        assert leases.take("n", "k", "token", 1.0)
+        monkeypatch.setattr(os, "ftruncate", lambda *_: interrupted())
+        with pytest.raises(Late):
+            leases.release("n", "k", "token")
+    monkeypatch.undo()
+    assert leases.take("n", "k", "another", 1.0)
+
+
+def test_a_name_that_a_handler_broke_off_is_not_taken_as_it_was(handled: Callable[[Any], Any]) -> None:
+    handled(function)
+    names = Names()
+    assert (known := names.addresses("localhost", 60))
+    names._ask = lambda *_: interrupted()  # type: ignore[method-assign]
+    with pytest.raises(Late):
+        names.addresses("localhost", 60)
+    names._ask = lambda *_: None  # type: ignore[method-assign]
+    assert names.addresses("localhost", 60) == known
+
+
+@pytest.mark.parametrize("pool", ["idle", "empty"])
+def test_a_look_at_a_file_that_fails_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    def failing() -> None:
+        raise OSError(errno.EIO, "the disk")
+
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
+        if pool == "empty":
+            readers._close_idle()
+            monkeypatch.setattr(readers, "_look_at", inf)
+        else:
+            monkeypatch.setattr(readers, "_look_at", 0.0)
+        monkeypatch.setattr(readers._database, "replaced", failing)
+        with pytest.raises(StoreUnavailable, match="the disk"):
+            store.get("k")
+
+
+def test_a_greeting_that_a_handler_broke_off_is_not_repeated_on_another_connection(
+    handled: Callable[[Any], Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reset(ConnectionResetError):
+        """A handler may raise what looks like a dead connection."""
+
+    def reset(number: int, frame: Any) -> None:
+        raise Reset
+
+    handled(reset)
+    tier = RedisTier(redis_url, timeout=5, connect_timeout=5)
+    pool = tier._link.pool  # type: ignore[union-attr]
+    try:
+        tier.get("n:1", "k")
+        pool.idle[-1].believed_until = 0.0
+
+        def broken_off(_: Any) -> None:
+            monkeypatch.undo()
+            interrupted()
+
+        monkeypatch.setattr(pool, "greet", broken_off)
+        with pytest.raises(Reset):
+            tier.get("n:1", "k")
+        assert not pool.opened and tier.get("n:1", "k") is None
+    finally:
+        tier.close()
 
 
 def test_who_has_joined_a_read_that_a_handler_broke_off_reads_for_himself(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -220,20 +221,28 @@ def test_a_reply_that_comes_too_slowly_is_not(run: Loop, clock: Any) -> None:
     play(run, work, timeout=TIMEOUT)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
 @pytest.mark.parametrize("step", ["arrived", "post"])
-def test_what_a_signal_breaks_off_ends_it(run: Loop, step: str) -> None:
-    """Or the replies that were lost would be missed in the order of those who wait."""
+def test_what_a_signal_breaks_off_ends_it(run: Loop, step: str, kind: type[BaseException]) -> None:
+    """Or the replies that were lost would be missed in the order of those who wait. What was raised is none of their tasks'."""
+
+    def handler(number: int, frame: object) -> None:
+        raise kind
 
     async def work(server: Server) -> None:
         it = server.conversation
         (future,) = await asked(it)
         late = it.ask(QUESTION)
         it.wire = Interrupted(it.wire, step)  # type: ignore[assignment]  # a double
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(kind):
             it._receive() if step == "arrived" else it._send()
         assert it.over and failure(future) is failure(late) is Reason.CONNECTION
 
-    play(run, work)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        play(run, work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Interrupted:
@@ -246,7 +255,7 @@ class Interrupted:
         return self._raise if name == self._method else getattr(self._wire, name)
 
     def _raise(self, *_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGUSR1)
 
 
 def test_a_reply_that_was_there_before_the_question_is_not_its_answer(run: Loop) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tiered.errors import Reason, StoreUnavailable
+from tiered.handlers import pass_on
 from tiered.tiers.file_place import explain
 
 FILES = 256
@@ -36,6 +37,7 @@ class FileLeases:
             self._make_directory()
             return self._lock(path, signature, token)
         except OSError as error:
+            pass_on(error)
             raise StoreUnavailable(f"cannot lock {path}: {explain(error)}", tier=self._name) from error
 
     def extend(self, namespace: str, key: str, token: str, ttl: float) -> bool:
@@ -52,6 +54,7 @@ class FileLeases:
             finally:
                 lock.release()
         except OSError as error:
+            pass_on(error)
             raise StoreUnavailable(f"cannot unlock {lock.lock_file}: {explain(error)}", tier=self._name) from error
 
     def _lock(self, path: Path, signature: bytes, token: str) -> bool:

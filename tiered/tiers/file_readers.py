@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from tiered.errors import ConfigError, Reason, StoreUnavailable
+from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
@@ -161,6 +162,7 @@ class Readers:
         try:
             replaced = self._database.replaced()
         except OSError as error:
+            pass_on(error)
             raise self._database.errors.unreadable(error) from error
         if replaced:
             errors = self._database.errors
@@ -187,7 +189,8 @@ class Readers:
                 return None
             try:
                 cursor = self._database.connect(READER_CACHE_KIB).cursor()
-            except (*SQLITE_ERRORS, ConfigError) as error:
+            except (*SQLITE_ERRORS, ConfigError, OSError) as error:
+                pass_on(error)
                 raise self._database.errors.unreadable(error) from error
             self._open.add(cursor)
             return cursor

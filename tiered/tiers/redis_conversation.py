@@ -12,6 +12,7 @@ import redis
 from redis.exceptions import InvalidResponse
 
 from tiered.errors import Reason, StoreUnavailable
+from tiered.handlers import raised_by_handler
 from tiered.tiers.redis_errors import store_error
 from tiered.tiers.redis_wire import PATIENCE, Wire
 
@@ -98,11 +99,11 @@ class Conversation:
         """A step that breaks off in the middle ends it: no reply must ever meet another one's question."""
         try:
             return not self.over and step()
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) or raised_by_handler(error) is not None:
+                self.end(CLOSED)
+                raise
             self.end(error)
-        except BaseException:  # a signal's
-            self.end(CLOSED)
-            raise
         return False
 
     def _post_all(self) -> bool:

@@ -63,7 +63,8 @@ class Names(Forking):
             return [host]
         try:
             self._ask(host, patience)
-        except (OSError, redis.TimeoutError):
+        except (OSError, redis.TimeoutError) as error:
+            pass_on(error)
             if host not in self._known:
                 raise
         return self._known[host]

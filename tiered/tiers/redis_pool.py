@@ -171,9 +171,10 @@ class Pool:
         try:
             self._meet_on(wire)
             return True
-        except (redis.ConnectionError, ConnectionError):
+        except (redis.ConnectionError, ConnectionError) as error:
             self.lose(wire)
             self.forget_idle()
+            pass_on(error)
             return False
         except BaseException as error:
             replaced = isinstance(error, ReadOnlyError) and self.run_id is not None
