@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from tests.file_tier import connection, files, open_tier, put
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
 from tiered.tiers import file_place, file_turn
 from tiered.tiers.file import FileTier
+from tiered.tiers.file_store import Database
 
 
 @pytest.fixture
@@ -143,6 +145,17 @@ def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(file_place, "file_system", lambda directory: "nfs4")
     with pytest.raises(ConfigError, match="local disk"):
         FileTier(tmp_path / "net")
+
+
+def test_a_disk_that_does_not_say_what_is_at_the_path_is_a_typed_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Database) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Database, "_check_place", broken)
+    with pytest.raises(ConfigError, match=f"cannot use {tmp_path}.*Input/output error"):
+        FileTier(tmp_path)
 
 
 def test_a_writer_to_a_restored_backup_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

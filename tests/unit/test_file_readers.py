@@ -88,9 +88,12 @@ def test_a_connection_that_nobody_has_any_more_is_not_counted(tier: FileTier, mo
     """As when a signal handler raises just when one was taken."""
     monkeypatch.setattr(file_readers, "PATIENCE", 0.05)
     taken = [tier._readers._another() for _ in range(3)]
+    connections = [it.connection for it in taken]
     assert len(tier._readers._open) == 3
     del taken
     assert tier.read("n", "k")[1] and len(tier._readers._open) == 1
+    for it in connections:
+        it.close()
 
 
 def test_who_waits_is_told_when_the_tier_is_closed(tier: FileTier) -> None:

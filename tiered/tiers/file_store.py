@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tiered.errors import ConfigError
+from tiered.handlers import pass_on
 from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
@@ -115,6 +116,22 @@ class Database:
         """The first connection, and the store's id: refuses what is not ours, creates what is empty. `ConfigError`."""
         connection = None
         self._lock.acquire()
+        try:
+            self._check_place()
+            connection = self.connect()
+            identity = self._identity(connection)
+            file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
+            self._file = self._at_path()
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, (*SQLITE_ERRORS, OSError)):
+                pass_on(error)
+                raise self.errors.unusable(error) from error
+            raise
+        return connection, identity
+
+    def _check_place(self) -> None:
         if self._lock.if_first(self._has_a_strangers_log):
             raise ConfigError(
                 f"{self.errors.name}: {self.path} is a backup that was copied over a store that had not been closed, whose"
@@ -124,20 +141,8 @@ class Database:
         if os.stat(self._place).st_nlink > 1:
             raise ConfigError(
                 f"{self.errors.name}: {self.path} has a second name (a hard link). Who opens it under that has another log beside it,"
-                f" and the two would damage it: put a copy in its place, or remove the other name"
+                " and the two would damage it: put a copy in its place, or remove the other name"
             )
-        try:
-            connection = self.connect()
-            identity = self._identity(connection)
-            file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
-            self._file = self._at_path()
-        except BaseException as error:
-            if connection is not None:
-                connection.close()
-            if isinstance(error, SQLITE_ERRORS):
-                raise self.errors.unusable(error) from error
-            raise
-        return connection, identity
 
     def _has_a_strangers_log(self) -> bool:
         """Whether the log beside the file cannot be its own: a backup has none, and says so in its header."""
