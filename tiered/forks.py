@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
 
+from tiered.locks import insist
+
 
 class Forking:
     """What a fork would break. `register` it; by default it does nothing."""
@@ -48,12 +50,12 @@ def _before() -> None:
     _one_at_a_time.acquire()
     # In one step: others register and forget meanwhile. First of all: who is not asked to stop begins anew all the same.
     _forking[:] = filter(None, [refer() for refer in _members.valuerefs()])
-    _each(_forking, lambda member: _insist(member.before_fork))
+    _each(_forking, lambda member: insist(member.before_fork))
 
 
 def _after_in_parent() -> None:
     try:
-        _each(_forking, lambda member: _insist(member.after_fork_in_parent))
+        _each(_forking, lambda member: insist(member.after_fork_in_parent))
     finally:
         _forking.clear()
         with suppress(RuntimeError):  # interrupted before it was taken
@@ -66,14 +68,6 @@ def _after_in_child() -> None:
     members = _forking.copy()
     _forking.clear()
     _each(members, lambda member: member.after_fork_in_child())
-
-
-def _insist(step: Callable[[], None]) -> None:
-    try:
-        step()
-    except BaseException:
-        step()  # a signal handler raised in the middle
-        raise
 
 
 def _each(members: list[Forking], do: Callable[[Forking], None]) -> None:

@@ -16,7 +16,10 @@ _VARARGS = 0x04
 def pass_on(error: BaseException) -> None:
     """For an `except` clause that makes something else of `error`: raise what a handler raised, if `error` is that or came of it."""
     if (raised := raised_by_handler(error)) is not None:
-        raise raised
+        try:
+            raise raised
+        finally:
+            del error, raised  # it has this frame: a circle would keep what its frames have until it is collected
 
 
 def raised_by_handler(error: BaseException) -> BaseException | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import inspect
 import os
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from math import inf
@@ -90,6 +92,31 @@ def test_it_is_raised_and_not_what_came_of_it(
             call()
         except Exception as error:
             pass_on(error)
+
+
+def test_what_its_frames_had_is_free_once_it_was_handled(handled: Callable[[Any], Any]) -> None:
+    class Thing:
+        """As a lease, which is extended as long as somebody has it."""
+
+    handled(function)
+    things: list[weakref.ref[Thing]] = []
+
+    def with_a_thing() -> None:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        try:
+            interrupted()
+        except Exception as error:
+            pass_on(error)
+
+    gc.disable()
+    try:
+        with_a_thing()
+    except Late:
+        pass
+    finally:
+        gc.enable()
+    assert things[0]() is None
 
 
 def test_a_failure_in_the_middle_of_nothing_is_none_of_a_handlers() -> None:

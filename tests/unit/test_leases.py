@@ -18,6 +18,7 @@ from tiered.errors import Reason, StoreUnavailable
 from tiered.observability.observed import OBSERVED
 from tiered.replication.heartbeat import IDLE_ROUNDS, Heartbeat
 from tiered.replication.leases import LONGEST_PAUSE, Lease, Leases
+from tiered.replication.singleflight import SingleFlight, Stay
 from tiered.steps import drive
 from tiered.tiers.base import Write
 from tiered.tiers.memory import MemoryTier
@@ -130,6 +131,24 @@ def test_the_cache_gives_the_lease_and_only_one_has_it(leases: Leases, chain: Ch
     assert leases.take(chain.space("n"), "other") is not None
     leases.release(lease)
     assert taken(leases, chain).granted is not None and unleased(chain) == 0
+
+
+def test_a_lease_whose_load_is_over_is_not_extended_though_it_was_not_released(
+    leases: Leases, chain: Chain, clock: HandClock
+) -> None:
+    """As when a signal handler raised in the middle of releasing it, and somebody keeps what it raised."""
+    space, flights, stay = chain.space("n"), SingleFlight(chain, 60.0), Stay()
+    load, _ = flights.enter(space, "k", stay)
+    lease = leases.take(space, "k", load)
+    assert lease is not None
+    clock.advance(8)
+    lease.beat()
+    clock.advance(8)
+    assert leases.take(space, "k") is None, "extended while its load goes on"
+    flights.leave(stay)
+    lease.beat()
+    clock.advance(8)
+    assert leases.take(space, "k") is not None
 
 
 def test_the_record_gives_it_while_the_cache_is_away(

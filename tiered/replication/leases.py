@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from random import random
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tiered.chain import Chain, Space
 from tiered.entry import expires_at_of, is_tombstone
@@ -21,6 +21,9 @@ from tiered.replication.guard import UNANSWERED, _Unanswered
 from tiered.replication.heartbeat import Heartbeat
 from tiered.steps import Ask, Pause, Steps
 from tiered.tiers.base import Leasing, Tier
+
+if TYPE_CHECKING:
+    from tiered.replication.singleflight import Load
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +59,16 @@ class Lender:
 class Lease:
     """The right to load one key: `granted` by a lender, or by none, and then it excludes nobody."""
 
-    def __init__(self, space: Space, key: str, ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, space: Space, key: str, ttl: float, clock: Callable[[], float], load: Load | None = None
+    ) -> None:
         self.namespace, self.key, self.ttl, self.token = space.name, key, ttl, os.urandom(16).hex()
         self.granted: Lender | None = None
         self.asked: list[Lender] = []
         """Who may have given it: a lender whose answer was lost may have, too."""
         self._clock, self._process = clock, os.getpid()
         self._since, self._lost = clock(), False
+        self._load = load
 
     def kept(self) -> bool:
         """Whether nobody else can have been given this lease meanwhile, as far as can be known."""
@@ -75,7 +81,9 @@ class Lease:
         return not self._lost
 
     def beat(self) -> None:
-        """Extend it. A lender that cannot answer does not say that it is lost."""
+        """Extend it, while its load goes on. A lender that cannot answer does not say that it is lost."""
+        if self._load is not None and self._load.over:
+            return
         now = self._clock()
         answer = UNANSWERED if self.granted is None else self.granted.extend(self)
         if answer is True:
@@ -92,9 +100,12 @@ class Leases:
         self._lenders = self._find_lenders() if shared else []
         self.heartbeat = Heartbeat(ttl / 3)
 
-    def take(self, space: Space, key: str) -> Lease | None:
-        """The lease of `key`, or None while another has it. Where no tier can give one, it excludes nobody."""
-        lease = self._new(space, key)
+    def take(self, space: Space, key: str, load: Load | None = None) -> Lease | None:
+        """The lease of `key`, or None while another has it. Where no tier can give one, it excludes nobody.
+
+        Once `load` is over it is not extended any more, whatever has kept it from being released.
+        """
+        lease = self._new(space, key, load)
         try:
             return self._ask_for(lease, space)
         except BaseException:  # a signal handler's: else others would wait for a load that nobody does
@@ -118,7 +129,7 @@ class Leases:
         space.stats.unleased += count
         return lease
 
-    def wait(self, space: Space, key: str, until: float) -> Steps[Lease]:
+    def wait(self, space: Space, key: str, until: float, load: Load | None = None) -> Steps[Lease]:
         """Wait until there is a value, its loader is gone, or the clock says `until`; the lease if it was to be had."""
         pause = FIRST_PAUSE
         while self._chain.clock.monotonic() < until:
@@ -127,12 +138,12 @@ class Leases:
             pause = min(2 * pause, LONGEST_PAUSE)
             self._chain.check_open()
             if (yield Ask(partial(self._appeared, space, key))):
-                return self._new(space, key)
-            lease: Lease | None = yield Ask(partial(self.take, space, key), self.give_back)
+                return self._new(space, key, load)
+            lease: Lease | None = yield Ask(partial(self.take, space, key, load), self.give_back)
             if lease is not None:
                 return lease
         space.stats.unleased += 1
-        return self._new(space, key)
+        return self._new(space, key, load)
 
     def give_back(self, lease: Lease | None) -> None:
         """`release` what `take` gave to somebody who is not there any more."""
@@ -146,8 +157,8 @@ class Leases:
             for lender in lease.asked:
                 lender.release(lease)
 
-    def _new(self, space: Space, key: str) -> Lease:
-        return Lease(space, key, self._ttl, self._chain.clock.monotonic)
+    def _new(self, space: Space, key: str, load: Load | None) -> Lease:
+        return Lease(space, key, self._ttl, self._chain.clock.monotonic, load)
 
     def _appeared(self, space: Space, key: str) -> bool:
         """Whether the fastest tier that answers has a value."""
