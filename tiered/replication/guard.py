@@ -93,6 +93,7 @@ class Guard:
         try:
             frame = self.tier.get(space.scope, key)
         except Exception as error:
+            pass_on(error)
             self.failed("get", error, self._now() - began, reads=1)
             return UNANSWERED
         return self.got(frame, began, belief)
@@ -157,6 +158,7 @@ class Guard:
         try:
             frames = self.tier.get_many(space.scope, [keys[i] for i in asked])
         except Exception as error:
+            pass_on(error)
             self.failed("get_many", error, self._now() - began, reads=len(asked))
             return answers
         self._went_well("get_many", began)
@@ -179,6 +181,7 @@ class Guard:
             try:
                 results = self.tier.put_many(f"{namespace}:{generation}", items, since=since, tell=tell)
             except Exception as error:
+                pass_on(error)
                 self.failed("put", error, self._now() - began, largest=max(len(frame) for _, frame in items))
             else:
                 self._went_well("put", began)
@@ -205,6 +208,7 @@ class Guard:
         try:
             result = call()
         except Exception as error:
+            pass_on(error)
             self.failed(op, error, self._now() - began)
             return UNANSWERED
         self._went_well(OTHER, began)
@@ -282,6 +286,7 @@ class Guard:
         try:
             self.tier.forget(scope)
         except Exception as error:
+            pass_on(error)
             self.failed("forget", error)
 
     def failed(
@@ -291,7 +296,6 @@ class Guard:
 
         Not for the failed put of a `largest` frame that is large: that is owed, and the keeper finds out whose fault it is.
         """
-        pass_on(error)
         reason, told = (error.reason if isinstance(error, StoreError) else Reason.OTHER), without_tier(error, self.name)
         self.stats.failed(op, reason, seconds, reads=reads)
         if not isinstance(error, StoreError):
