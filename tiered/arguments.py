@@ -52,7 +52,7 @@ def text_of(it: object) -> str:
     return str.__str__(it) if isinstance(it, str) else str(it)
 
 
-def size_of(text: object) -> int:
+def utf8_size(text: object) -> int:
     """The UTF-8 bytes of `text`; 0 for what is no str, or has a lone surrogate."""
     try:
         return len(text.encode()) if isinstance(text, str) else 0

@@ -121,13 +121,8 @@ class Search:
         Damaged bytes are a counted miss. What is only unreadable here stays for those who can read it.
         """
         good, stats, name, found = dict[str, bytes](), it.guard.stats, it.guard.name, self._found
-        space, started, until, events, of_cache = (
-            self._space,
-            self._started,
-            it.until,
-            self._events,
-            self._answers.of_cache,
-        )
+        space, of_cache = self._space, self._answers.of_cache
+        started, until, events = self._started, it.until, self._events
         for key, answer in zip(keys, answers, strict=True):
             if not isinstance(answer, bytes):
                 it.note(key, answer)

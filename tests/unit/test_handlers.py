@@ -181,19 +181,22 @@ def test_failover_no_tier_has_failed_by_what_a_handler_raised(handled: Callable[
     assert guard.breaker.closed and not sum(guard.stats.errors.values())
 
 
+def looking(store: TieredBackend, pool: str, monkeypatch: pytest.MonkeyPatch, replaced: Callable[[], Any]) -> None:
+    """The next read asks `replaced` whether the file is still there: one that finds a connection, or one that opens it."""
+    readers = store._core.chain.record._readers  # type: ignore[attr-defined]
+    if pool == "empty":
+        readers._close_idle()
+    monkeypatch.setattr(readers, "_look_at", inf if pool == "empty" else 0.0)
+    monkeypatch.setattr(readers._database, "replaced", replaced)
+
+
 @pytest.mark.parametrize("pool", ["idle", "empty"])
 def test_a_look_at_a_file_that_a_handler_broke_off_is_none_of_the_files_failures(
     handled: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str
 ) -> None:
     handled(function)
     with TieredBackend([FileTier(tmp_path)]) as store:
-        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
-        if pool == "empty":
-            readers._close_idle()
-            monkeypatch.setattr(readers, "_look_at", inf)
-        else:
-            monkeypatch.setattr(readers, "_look_at", 0.0)
-        monkeypatch.setattr(readers._database, "replaced", interrupted)
+        looking(store, pool, monkeypatch, interrupted)
         with pytest.raises(Late):
             store.get("k")
 
@@ -236,13 +239,7 @@ def test_a_look_at_a_file_that_fails_is_a_typed_error(
         raise OSError(errno.EIO, "the disk")
 
     with TieredBackend([FileTier(tmp_path)]) as store:
-        readers = store._core.chain.record._readers  # type: ignore[attr-defined]
-        if pool == "empty":
-            readers._close_idle()
-            monkeypatch.setattr(readers, "_look_at", inf)
-        else:
-            monkeypatch.setattr(readers, "_look_at", 0.0)
-        monkeypatch.setattr(readers._database, "replaced", failing)
+        looking(store, pool, monkeypatch, failing)
         with pytest.raises(StoreUnavailable, match="the disk"):
             store.get("k")
 

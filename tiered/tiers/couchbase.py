@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from tiered.arguments import MAX_TTL, choice, number, size_of, text_of, tier_name
+from tiered.arguments import MAX_TTL, choice, number, text_of, tier_name, utf8_size
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError
 from tiered.forks import forget, register
@@ -60,7 +60,7 @@ class CouchbaseTier(BuiltIn):
         self.name = name = tier_name(name)
         for option, limit in (("connect_timeout", connect_timeout), ("timeout", timeout)):
             number(f"{name}: {option}", limit, *TIME_LIMITS, " seconds")
-        if not 0 < size_of(prefix) <= MAX_PREFIX_BYTES or "\0" in prefix:  # the SDK would cut every id there
+        if not 0 < utf8_size(prefix) <= MAX_PREFIX_BYTES or "\0" in prefix:  # the SDK would cut every id there
             raise ConfigError(
                 f"{name}: prefix must be a str of 1 to {MAX_PREFIX_BYTES} bytes, none of them 0, not {prefix!r:.40}"
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from tiered.arguments import MAX_TTL, number, size_of, text_of, tier_name, truth, whole
+from tiered.arguments import MAX_TTL, number, text_of, tier_name, truth, utf8_size, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.entry import keep_until_of, version_of
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
@@ -90,7 +90,7 @@ class RedisTier(BuiltIn):
         truth(f"{name}: insecure_tls", insecure_tls)
         whole(f"{name}: max_connections", max_connections, 1)
         whole(f"{name}: max_reply_bytes", max_reply_bytes, 1024)
-        if not size_of(prefix):
+        if not utf8_size(prefix):
             raise ConfigError(f"{name}: prefix must be a str that is not empty, in valid Unicode, not {prefix!r:.40}")
         self.patience = max(timeout, connect_timeout)
         """The longest that one step of a call waits, in seconds."""
