@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping, MutableSequence, MutableSet
 from copy import deepcopy
 from functools import partial
-from random import random
 from time import sleep
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
 from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
 from tiered.handlers import pass_on
+from tiered.jitter import jitter
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
 from tiered.tiers.base import NOTHING_HAS, Given, Write, Written
 from tiered.turns import Base, Line, Turn
@@ -79,7 +79,7 @@ class Updates:
                 turn.line.broken, took = True, self._now() - began
                 self._space.stats.conflicts += 1
                 if attempt > 2:
-                    seconds = random() * min(0.05, 0.0002 * attempt)
+                    seconds = jitter() * min(0.05, 0.0002 * attempt)
                     yield Pause(partial(sleep, seconds), seconds)
         finally:
             if not wrote:

@@ -8,12 +8,12 @@ stays short: a probe costs one connection of a background thread, and a tier tha
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from enum import StrEnum
 from threading import Lock
 
 from tiered.clock import SYSTEM_CLOCK, Clock
+from tiered.jitter import jitter
 
 CONSECUTIVE, SAMPLE, WINDOW = 5, 20, 10.0
 MAX_DELAY = 2.0
@@ -30,7 +30,7 @@ class Breaker:
     """Thread-safe. Decides only; it does no I/O and starts no thread."""
 
     def __init__(
-        self, *, delay: float = 1.0, clock: Clock = SYSTEM_CLOCK, jitter: Callable[[], float] = random.random
+        self, *, delay: float = 1.0, clock: Clock = SYSTEM_CLOCK, jitter: Callable[[], float] = jitter
     ) -> None:
         self.closed = True
         """Read on every call, so a plain attribute; True exactly when `state` is CLOSED."""

@@ -11,12 +11,12 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from random import random
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tiered.chain import Chain, Space
 from tiered.entry import expires_at_of, is_tombstone
 from tiered.errors import StoreError
+from tiered.jitter import jitter
 from tiered.replication.guard import UNANSWERED, _Unanswered
 from tiered.replication.heartbeat import Heartbeat
 from tiered.steps import Ask, Pause, Steps
@@ -133,7 +133,7 @@ class Leases:
         """Wait until there is a value, its loader is gone, or the clock says `until`; the lease if it was to be had."""
         pause = FIRST_PAUSE
         while self._chain.clock.monotonic() < until:
-            seconds = pause * (0.5 + random() / 2)
+            seconds = pause * (0.5 + jitter() / 2)
             yield Pause(partial(self._pause, seconds), seconds)
             pause = min(2 * pause, LONGEST_PAUSE)
             self._chain.check_open()

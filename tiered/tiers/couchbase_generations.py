@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from random import random
 from typing import Any
 
 from tiered.clock import Clock
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
+from tiered.jitter import jitter
 from tiered.tiers.couchbase_batch import Held, Mutation
 from tiered.tiers.couchbase_link import Link
 
@@ -123,7 +123,7 @@ class Generations:
             new = how(state)
             if new is state or self._replace(new) is not None:
                 return
-            self._pause(random() * 0.01)
+            self._pause(jitter() * 0.01)
         raise NotApplied("other writers were faster every time", tier=self._link.name, reason=Reason.BUSY)
 
     def forget(self) -> None:

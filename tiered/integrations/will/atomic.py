@@ -8,12 +8,12 @@ With another STORAGE_BACKEND these are Will's own methods again.
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tiered.arguments import KEEP
+from tiered.jitter import jitter
 
 if TYPE_CHECKING:
     from tiered.integrations.will.storage import TieredStorage
@@ -97,7 +97,7 @@ class AtomicStorageMixin:
     def _await_scheduler(self) -> None:
         until = time.monotonic() + LOCK_PATIENCE
         while self.load("scheduler_lock", False) and time.monotonic() < until:
-            time.sleep(random.uniform(0.02, 0.1))
+            time.sleep(0.02 + 0.08 * jitter())
 
 
 class _NothingThere(Exception):
