@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 from tests.clocks import HandClock
 from tiered.entry import Draft, draft, namespace_seed
 from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
+from tiered.tiers.sqlite import Connection
 
 SEED = namespace_seed("n")
 NOW = 1_000_000
@@ -33,7 +33,7 @@ def frame(key: str, version: int, keep_until: int = 0) -> bytes:
     return draft(SEED, key, b"v", 1, keep_until=keep_until).seal(version)
 
 
-def connection(tier: FileTier) -> sqlite3.Connection:
+def connection(tier: FileTier) -> Connection:
     """The one that writes."""
     assert tier._writer._session is not None
     return tier._writer._session.connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -19,6 +18,7 @@ from tests.servers import RedisServer
 from tests.waiting import eventually
 from tiered import Ambiguous, CouchbaseTier, MemoryTier, NotApplied, RedisTier, StoreUnavailable, TieredBackend
 from tiered.tiers.journaled import JournaledRecord
+from tiered.tiers.sqlite import connect
 
 pytestmark = pytest.mark.faults
 
@@ -147,7 +147,7 @@ def test_a_write_that_arrives_late_is_seen_by_all_tiers(
         store.set("k", "late")
 
     def doubts() -> list[tuple[str, str]]:
-        with closing(sqlite3.connect(tmp_path / "journal" / "tiered.sqlite3")) as journal:
+        with closing(connect(tmp_path / "journal" / "tiered.sqlite3")) as journal:
             return journal.execute("SELECT namespace, key FROM intents WHERE writer < 0").fetchall()
 
     eventually(lambda: doubts() == [("default", "k")], "the doubt")

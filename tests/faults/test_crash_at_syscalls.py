@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
@@ -15,6 +14,7 @@ import pytest
 
 from tests.faults.strace import files_of, finish, injecting, program
 from tiered import FileTier, TieredBackend
+from tiered.tiers.sqlite import connect
 
 pytestmark = [pytest.mark.faults, pytest.mark.root]
 
@@ -66,7 +66,7 @@ def values(directory: Path) -> tuple[str | None, str | None]:
         store.set("after", "the crash")
         assert store.get("after") == "the crash"
         found = store.get("a"), store.get("b")
-    with closing(sqlite3.connect(directory / "tiered.sqlite3")) as database:
+    with closing(connect(directory / "tiered.sqlite3")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +15,7 @@ from tests.faults.strace import program
 from tests.waiting import eventually
 from tiered import FileTier, RedisTier, TieredBackend
 from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, TieredError
+from tiered.tiers.sqlite import connect
 
 pytestmark = pytest.mark.faults
 
@@ -94,7 +94,7 @@ def test_an_entry_without_a_frame_is_an_error_of_a_listing(tmp_path: Path) -> No
             "PRAGMA writable_schema=RESET",
             "UPDATE entries SET frame = NULL",
         ):
-            with closing(sqlite3.connect(tmp_path / "store" / "tiered.sqlite3", isolation_level=None)) as connection:
+            with closing(connect(tmp_path / "store" / "tiered.sqlite3")) as connection:
                 connection.execute("PRAGMA writable_schema=ON")
                 connection.execute(statement)
         with pytest.raises(StoreUnavailable, match="no frame"):
@@ -174,7 +174,7 @@ def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
 
 
 def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "tiered.sqlite3")) as theirs:
+    with closing(connect(tmp_path / "tiered.sqlite3")) as theirs:
         theirs.execute("CREATE TABLE theirs (x)")
     before = (tmp_path / "tiered.sqlite3").read_bytes()
     with pytest.raises(ConfigError, match="another program"):
@@ -218,7 +218,7 @@ def test_no_poison_from_what_caches_are_owed_and_the_generations(redis_url: str,
     tiers = [RedisTier(redis_url, prefix=str(tmp_path), timeout=5.0), FileTier(tmp_path)]
     with TieredBackend(tiers) as store:
         store.set("k", 1)
-    with closing(sqlite3.connect(tmp_path / "tiered.sqlite3", isolation_level=None)) as connection:
+    with closing(connect(tmp_path / "tiered.sqlite3")) as connection:
         connection.execute(harm)
     tiers = [RedisTier(redis_url, prefix=str(tmp_path), timeout=5.0), FileTier(tmp_path)]
     with TieredBackend(tiers) as store:
@@ -241,7 +241,7 @@ def test_no_poison_from_a_journal_and_what_to_do_about_it(redis_url: str, tmp_pa
 
     with opened() as store:
         store.set("k", 1)
-    with closing(sqlite3.connect(tmp_path / "journal/tiered.sqlite3", isolation_level=None)) as connection:
+    with closing(connect(tmp_path / "journal/tiered.sqlite3")) as connection:
         connection.execute(harm)
     remedy = "damaged: stop what uses this journal, and remove its directory"
     with opened() as store:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tiered import FileTier, MemoryTier, NotApplied, RedisTier, StoreUnavailable
 from tiered.codecs import MsgpackCodec, PickleCodec
 from tiered.entry import ALL_FLAGS, draft, namespace_seed, open_frame, tombstone
 from tiered.errors import Untrusted
+from tiered.tiers.sqlite import Connection, connect
 
 pytestmark = pytest.mark.faults
 
@@ -70,13 +70,14 @@ def open_(redis_server: Any, tmp_path: Path) -> Iterator[Callable[..., TieredBac
         store.close()
 
 
-def database(tmp_path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(tmp_path / "data" / "tiered.sqlite3", isolation_level=None)
+def database(tmp_path: Path) -> Connection:
+    return connect(tmp_path / "data" / "tiered.sqlite3")
 
 
 def put_in_file(tmp_path: Path, key: str, frame: bytes) -> None:
     with closing(database(tmp_path)) as connection:
-        assert connection.execute("UPDATE entries SET frame = ? WHERE key = ?", (frame, key)).rowcount == 1
+        connection.execute("UPDATE entries SET frame = ? WHERE key = ?", (frame, key))
+        assert connection.changes() == 1
 
 
 def name_of(raw: redis.Redis, key: str, namespace: str = "default") -> bytes:
@@ -201,11 +202,13 @@ def test_no_value_is_swapped_between_keys_namespaces_and_tiers(
         with closing(database(tmp_path)) as connection:
             sql = "UPDATE entries SET frame = ? WHERE frame = ?"
             moved = repaired(frames[source], name, key)
-            assert connection.execute(sql, (moved, frames[name, key])).rowcount == 1
+            connection.execute(sql, (moved, frames[name, key]))
+            assert connection.changes() == 1
             raw.delete(at[name, key])
             with pytest.raises(StoreUnavailable):
                 stores[name].get(key)
-            assert connection.execute(sql, (frames[name, key], moved)).rowcount == 1
+            connection.execute(sql, (frames[name, key], moved))
+            assert connection.changes() == 1
 
 
 def test_nothing_of_a_value_is_readable_in_redis_or_on_the_disk(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -17,6 +16,7 @@ from tests.servers import RedisServer
 from tests.waiting import LIMIT
 from tiered import ConfigError, MemoryTier, TieredBackend
 from tiered.tiers.file_restore import restore
+from tiered.tiers.sqlite import connect
 
 KILLED = """
 import os, signal, sys
@@ -51,7 +51,7 @@ def keys(data: Path) -> set[str]:
 
 
 def sound(path: Path) -> bool:
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(connect(path)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_is_changed(tmp_path: Pat
     half, text, other = tmp_path / "half", tmp_path / "text", tmp_path / "other"
     half.write_bytes(backup.read_bytes()[:50_000])
     text.write_text("no database")
-    with closing(sqlite3.connect(other)) as connection:
+    with closing(connect(other)) as connection:
         connection.execute("CREATE TABLE t (x)")
     for path, says in (
         (half, "is damaged"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tiered import ConfigError, FileTier, MemoryTier, NotApplied, TieredBackend
 from tiered.codecs.keys import Keyring, new_key
 from tiered.errors import Reason
 from tiered.tiers.file_place import NETWORK_FILE_SYSTEMS, mounted
+from tiered.tiers.sqlite import connect
 
 Make = Callable[[Path], object]
 
@@ -27,7 +27,7 @@ NOBODY = 65_534
 
 def foreign(directory: Path) -> None:
     directory.mkdir()
-    with sqlite3.connect(directory / "tiered.sqlite3") as other:
+    with closing(connect(directory / "tiered.sqlite3")) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
 

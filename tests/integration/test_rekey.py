@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from tests.waiting import eventually
 from tiered import ConfigError, FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
 from tiered.cli import main
 from tiered.codecs.keys import Keyring, new_key
+from tiered.tiers.sqlite import connect
 from tiered.verification.progress import Progress
 
 OLD, BOTH, NEW = {"k1": KEYS["k1"]}, KEYS, {"k2": KEYS["k2"]}
@@ -184,9 +184,8 @@ def test_what_does_not_open_is_counted_and_named(tmp_path: Path) -> None:
 def test_what_was_truncated_is_counted_and_named(tmp_path: Path, damage: str) -> None:
     with store(tmp_path, OLD) as before:
         before.set_many({f"k{n}": n for n in range(3)})
-    with contextlib.closing(sqlite3.connect(tmp_path / "tiered.sqlite3")) as database:
+    with contextlib.closing(connect(tmp_path / "tiered.sqlite3")) as database:
         database.execute(f"UPDATE entries SET frame = {damage} WHERE key = 'k1'")
-        database.commit()
     with store(tmp_path, BOTH) as both:
         report = both.rekey()
         assert (report.unreadable, report.rewritten) == (1, 2) and report.examples == (("default", "k1"),)

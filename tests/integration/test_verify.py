@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import threading
 import time
 import tracemalloc
@@ -20,6 +19,7 @@ from tiered.codecs import codec_for
 from tiered.entry import draft, namespace_seed, open_frame, tombstone
 from tiered.errors import StoreError
 from tiered.tiers.base import Tier
+from tiered.tiers.sqlite import connect
 from tiered.verification.progress import Progress
 from tiered.verification.report import FAULTS, Example, Kind, Report, TierReport
 
@@ -69,7 +69,7 @@ class Stack:
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         """Run SQL on the database of the file tier."""
-        connection = sqlite3.connect(next(self.directory.glob("*.sqlite3")), isolation_level=None, timeout=30)
+        connection = connect(next(self.directory.glob("*.sqlite3")), timeout=30)
         try:
             return connection.execute(sql, values).fetchall()
         finally:
@@ -426,7 +426,7 @@ def test_memory_that_disagrees_is_found_and_dropped(tmp_path: Path) -> None:
     with TieredBackend([MemoryTier(), FileTier(tmp_path, shared=False)], shared=False, deadline=0.2) as store:
         values: dict[str, Any] = {"old": 1, "new": 2, "other": 3, "gone": 4, "list": [5], "dict": {"a": 6}}
         store.set_many({**values, "nan": math.nan, "set": frozenset({"a", "b", "c"}), "flat": {"a": math.nan}})
-        connection = sqlite3.connect(next(tmp_path.glob("*.sqlite3")), isolation_level=None, timeout=30)
+        connection = connect(next(tmp_path.glob("*.sqlite3")), timeout=30)
         rows = {"old": sealed("old", "later", 1_000_000), "new": sealed("new", "before", 1)}
         for key in ("other", "list", "dict"):
             (frame,) = connection.execute("SELECT frame FROM entries WHERE key = ?", (key,)).fetchone()
@@ -567,7 +567,7 @@ def test_a_file_between_redis_and_the_record_is_a_cache_like_any(redis_url: str,
     tiers: list[Tier] = [MemoryTier(max_entries=0), FileTier(cache, name="ssd"), FileTier(record)]
     with TieredBackend(tiers, **SHORT) as store:
         store.set_many({"k": "old", "gone": 1, "bad": 2})
-        connection = sqlite3.connect(next(cache.glob("*.sqlite3")), isolation_level=None, timeout=30)
+        connection = connect(next(cache.glob("*.sqlite3")), timeout=30)
         old = dict(connection.execute("SELECT key, frame FROM entries").fetchall())
         store.set("k", "new")
         store.delete("gone")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.frames import KEYS
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.codecs.keys import new_key
+from tiered.tiers.sqlite import connect
 from tiered.verification.report import Example, Kind, Report
 
 RIGHT, OTHER, SAME_ID = {"k1": KEYS["k1"]}, {"k2": KEYS["k2"]}, {"k1": KEYS["k2"]}
@@ -42,7 +43,7 @@ def filled(directory: Path, url: str, keys: Any) -> None:
 
 def contents(directory: Path, url: str) -> object:
     """Entries of both, as they are."""
-    with sqlite3.connect(next(directory.glob("*.sqlite3"))) as rows, redis.Redis.from_url(url) as raw:
+    with closing(connect(next(directory.glob("*.sqlite3")))) as rows, redis.Redis.from_url(url) as raw:
         entries = rows.execute("SELECT key, frame FROM entries ORDER BY key").fetchall()
         held = {name: raw.get(name) for name in raw.scan_iter("tiered:default:*:*") if raw.type(name) == b"string"}
     rows.close()
@@ -131,7 +132,7 @@ def test_doctor_opens_some_entries(tmp_path: Path) -> None:
     without = tiered("doctor", TIERED_URL=url)
     assert without.returncode == 1 and "TIERED_KEYS" in without.stdout
     assert "give keys=" in entries(TIERED_URL=url)["text"]
-    with sqlite3.connect(next((tmp_path / "data").glob("*.sqlite3"))) as rows:
+    with closing(connect(next((tmp_path / "data").glob("*.sqlite3")))) as rows:
         rows.execute("UPDATE entries SET frame = substr(frame, 1, length(frame) - 1)")
     rows.close()
     assert entries(**with_keys)["level"] == "problem" and "tiered verify" in entries(**with_keys)["fix"]

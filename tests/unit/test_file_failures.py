@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnava
 from tiered.tiers import file_place, file_turn
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_store import Database
+from tiered.tiers.sqlite import Connection, Cursor, Error, connect
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_a_full_disk_is_not_applied_and_passes(tier: FileTier) -> None:
 def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_turn, "BUSY_TIMEOUT", 0.05)
     tier._writer._drop()
-    other = sqlite3.connect(tier._path, isolation_level=None)
+    other = connect(tier._path)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotApplied) as caught:
         put(tier, "k")
@@ -55,7 +54,7 @@ def test_a_locked_database_is_not_applied(tier: FileTier, monkeypatch: pytest.Mo
 
 def test_a_turn_to_write_is_waited_for_by_short_naps(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own naps are up to a tenth of a second; among busy processes a write then takes seconds."""
-    other, naps = sqlite3.connect(tier._path, isolation_level=None), list[float]()
+    other, naps = connect(tier._path), list[float]()
     other.execute("BEGIN IMMEDIATE")
 
     def nap(seconds: float) -> None:
@@ -71,12 +70,12 @@ def test_a_turn_to_write_is_waited_for_by_short_naps(tier: FileTier, monkeypatch
 class FailingCommit:
     """A connection whose COMMIT fails, as a failed fsync does."""
 
-    def __init__(self, inner: sqlite3.Connection) -> None:
+    def __init__(self, inner: Connection) -> None:
         self.inner = inner
 
     def execute(self, sql: str, *rest: object) -> object:
         if sql == "COMMIT":
-            raise sqlite3.OperationalError("disk I/O error")
+            raise Error("disk I/O error")
         return self.inner.execute(sql, *rest)  # type: ignore[arg-type]  # passed on as it is
 
     def __getattr__(self, name: str) -> object:
@@ -134,7 +133,7 @@ def test_refuses_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "foreign").mkdir()
-    other = sqlite3.connect(tmp_path / "foreign" / "tiered.sqlite3")
+    other = connect(tmp_path / "foreign" / "tiered.sqlite3")
     other.execute("CREATE TABLE theirs (x)")
     other.close()
     (tmp_path / "junk").mkdir()
@@ -161,7 +160,7 @@ def test_a_disk_that_does_not_say_what_is_at_the_path_is_a_typed_error(
 def test_a_writer_to_a_restored_backup_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not in WAL mode; who changes that reads before it locks, and there SQLite does not wait by itself."""
     open_tier(tmp_path / "store").close()
-    other, naps = sqlite3.connect(tmp_path / "store" / "tiered.sqlite3", isolation_level=None), list[float]()
+    other, naps = connect(tmp_path / "store" / "tiered.sqlite3"), list[float]()
     other.execute("PRAGMA journal_mode=DELETE")
     other.execute("BEGIN IMMEDIATE")
 
@@ -182,17 +181,17 @@ def test_a_store_that_another_process_creates_meanwhile_is_its_own(
     """After each statement of one that found nothing, another may be done with creating everything."""
     others = list[FileTier]()
 
-    class Overtaken(sqlite3.Connection):
-        def execute(self, sql: str, *rest: object) -> sqlite3.Cursor:
+    class Overtaken(Connection):
+        def execute(self, sql: str, *rest: object) -> Cursor:
             cursor = super().execute(sql, *rest)  # type: ignore[arg-type]  # passed on as it is
             if "application_id" in sql and not others:
-                row = cursor.fetchone()
+                (row,) = cursor.fetchall()
                 monkeypatch.undo()
                 others.append(open_tier(tmp_path / "store"))
                 return super().execute(f"SELECT {', '.join(map(str, row))}")
             return cursor
 
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Overtaken))
+    monkeypatch.setattr("tiered.tiers.sqlite.Connection", Overtaken)
     with closing(open_tier(tmp_path / "store")) as tier, closing(others[0]) as other:
         assert tier.probe() == other.probe()
 
@@ -206,7 +205,7 @@ def test_refuses_a_newer_schema(tmp_path: Path) -> None:
 
 
 def test_a_refused_opening_leaks_no_descriptor(tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "tiered.sqlite3")
+    other = connect(tmp_path / "tiered.sqlite3")
     other.execute("CREATE TABLE theirs (x)")
     other.close()
     before = files()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers import file_readers
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_readers import Readers
+from tiered.tiers.sqlite import Cursor
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Busy:
         self.ends: list[Future[Any]] = [started(lambda: readers.snapshot(self._look)) for _ in range(count)]
         eventually(lambda: len(self.reached) == count)
 
-    def _look(self, cursor: sqlite3.Cursor) -> int:
+    def _look(self, cursor: Cursor) -> int:
         self.reached.append(1)
         assert self.go.wait(LIMIT)
         if self.breaks:

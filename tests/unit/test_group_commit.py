@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from tiered.errors import NotApplied, Reason, TieredError
 from tiered.tiers.base import Write
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file import FileTier
+from tiered.tiers.sqlite import Error
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_an_interrupt_overwrites_no_error_that_is_known(tier: FileTier) -> None:
 
 def test_an_error_before_the_commit_is_not_applied(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
+        raise Error("disk I/O error")
 
     monkeypatch.setattr("tiered.tiers.file_session.enter", fails)
     with pytest.raises(NotApplied):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tests.unit.conftest import Start
 from tiered import FileTier, StoreUnavailable, TieredBackend
 from tiered.errors import Reason
 from tiered.tiers import file_history
+from tiered.tiers.sqlite import connect
 
 
 @pytest.fixture
@@ -150,10 +150,11 @@ def test_a_cache_that_was_emptied_gets_its_note_back(start: Start, server: Serve
 def put_back_while_open(process: Process) -> None:
     place = process.record.directory.parent
     with (
-        closing(sqlite3.connect(place / "copy/tiered.sqlite3")) as copy,
-        closing(sqlite3.connect(place / "store/tiered.sqlite3")) as live,
+        closing(connect(place / "copy/tiered.sqlite3")) as copy,
+        closing(connect(place / "store/tiered.sqlite3")) as live,
+        live.backup("main", copy, "main") as pages,
     ):
-        copy.backup(live)
+        pages.step()
 
 
 @pytest.mark.parametrize("noting", [True, False])
@@ -335,7 +336,7 @@ def test_a_note_that_makes_no_sense_costs_one_generation(
 
 
 def test_a_store_that_was_made_before_there_were_sessions(start: Start, ended: Process) -> None:
-    with closing(sqlite3.connect(ended.record.directory / "tiered.sqlite3")) as database:
+    with closing(connect(ended.record.directory / "tiered.sqlite3")) as database:
         database.execute("DROP TABLE sessions")
     a = start()
     assert a.store.get("k") == "v2"

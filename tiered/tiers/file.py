@@ -8,11 +8,10 @@ each writing connection knows the last one (file_session.py).
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tiered.arguments import choice, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
@@ -20,7 +19,7 @@ from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import forget, register
 from tiered.tiers import file_history
 from tiered.tiers.base import BuiltIn, Commit, Page, TierHealth, Write
-from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors, damaged
+from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_expiry import Expiry, give_back, remove
 from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
@@ -30,6 +29,7 @@ from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import SYNCS, Database, copy, renew_log
 from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
+from tiered.tiers.sqlite import Connection, Cursor, damaged, first
 
 CACHE_LIFE_MS = 86_400_000
 """What is kept as a cache lives no longer, whatever its own expiry: so what an older generation left is gone some day."""
@@ -98,7 +98,7 @@ class FileTier(BuiltIn):
         self._closed = False
         register(self)
 
-    def _start(self, connection: sqlite3.Connection | None = None) -> None:
+    def _start(self, connection: Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, connection)
@@ -117,7 +117,7 @@ class FileTier(BuiltIn):
         return found
 
     def read_many(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
-        def look(cursor: sqlite3.Cursor) -> tuple[int, list[bytes | None]]:
+        def look(cursor: Cursor) -> tuple[int, list[bytes | None]]:
             found = rows(cursor, _READ_MANY, keys, (namespace,))
             if not found:  # the namespace is not there yet: there can be no entry
                 return _generation(cursor, namespace), [None] * len(keys)
@@ -129,8 +129,8 @@ class FileTier(BuiltIn):
     def scan(self, namespace: str, prefix: str, cursor: str | None, limit: int) -> Page:
         sql, start = (_SCAN.format(">="), prefix) if cursor is None else (_SCAN.format(">"), cursor)
 
-        def look(reader: sqlite3.Cursor) -> list[tuple[str, bytes]]:
-            entries = reader.execute(sql, (namespace, start, limit)).fetchall()
+        def look(reader: Cursor) -> list[tuple[str, bytes]]:
+            entries: list[Any] = reader.execute(sql, (namespace, start, limit)).fetchall()
             if not all(type(key) is str and frame is not None for key, frame in entries):
                 raise damaged("a key is no text, or an entry has no frame")
             return entries
@@ -140,7 +140,8 @@ class FileTier(BuiltIn):
         return Page(items, items[-1][0] if items and len(items) == limit else None)
 
     def namespaces(self) -> list[str]:
-        return [name for (name,) in self._readers.snapshot(lambda reader: reader.execute(_NAMESPACES).fetchall())]
+        found: list[Any] = self._readers.snapshot(lambda reader: reader.execute(_NAMESPACES).fetchall())
+        return [name for (name,) in found]
 
     def count(self, namespace: str) -> int:
         """Reads the index of keys, not the entries."""
@@ -153,8 +154,8 @@ class FileTier(BuiltIn):
     def generation_many(self, namespaces: Sequence[str]) -> list[int]:
         """`generation` of each, in one snapshot."""
 
-        def look(reader: sqlite3.Cursor) -> list[int]:
-            (unknown,) = reader.execute("SELECT generation FROM store").fetchone()
+        def look(reader: Cursor) -> list[int]:
+            (unknown,) = first(reader, "SELECT generation FROM store")
             known = dict(rows(reader, _GENERATIONS, namespaces, ()))
             return [file_history.checked(known.get(name, unknown)) for name in namespaces]
 
@@ -301,5 +302,5 @@ class FileTier(BuiltIn):
         self._start()
 
 
-def _generation(reader: sqlite3.Cursor, namespace: str) -> int:
-    return file_history.checked(reader.execute(_GENERATION, (namespace,)).fetchone()[0])
+def _generation(reader: Cursor, namespace: str) -> int:
+    return file_history.checked(first(reader, _GENERATION, (namespace,))[0])

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
+import apsw
+
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable, without_tier
+from tiered.tiers.sqlite import Error, code_of
 
 CLOSED = "closed; build a new one"
-SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What a call of sqlite3 raises; the second when a damaged schema is told in a message that is no text."""
+SQLITE_ERRORS = (Error, UnicodeDecodeError)
+"""What a call of SQLite raises; the second when a damaged schema is told in a message that is no text."""
 
 _REASONS = {
-    sqlite3.SQLITE_FULL: Reason.FULL,
-    sqlite3.SQLITE_BUSY: Reason.BUSY,
-    sqlite3.SQLITE_CORRUPT: Reason.SERIALIZATION,
-    sqlite3.SQLITE_NOTADB: Reason.SERIALIZATION,
-    sqlite3.SQLITE_READONLY: Reason.MISUSE,
-    sqlite3.SQLITE_PERM: Reason.MISUSE,
-    sqlite3.SQLITE_CANTOPEN: Reason.MISUSE,
+    apsw.SQLITE_FULL: Reason.FULL,
+    apsw.SQLITE_BUSY: Reason.BUSY,
+    apsw.SQLITE_CORRUPT: Reason.SERIALIZATION,
+    apsw.SQLITE_NOTADB: Reason.SERIALIZATION,
+    apsw.SQLITE_READONLY: Reason.MISUSE,
+    apsw.SQLITE_PERM: Reason.MISUSE,
+    apsw.SQLITE_CANTOPEN: Reason.MISUSE,
 }
 _ADVICE = {
-    sqlite3.SQLITE_FULL: "; free some space, then try again",
-    sqlite3.SQLITE_BUSY: "; another process holds the write lock for too long",
-    sqlite3.SQLITE_CORRUPT: "; the file is damaged: {remedy}",
-    sqlite3.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
-    sqlite3.SQLITE_READONLY: "; make the directory and its mount writable",
-    sqlite3.SQLITE_PERM: "; check the owner and the mode of the directory",
-    sqlite3.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
-    sqlite3.SQLITE_IOERR: "; check the disk, and the system's log",
+    apsw.SQLITE_FULL: "; free some space, then try again",
+    apsw.SQLITE_BUSY: "; another process holds the write lock for too long",
+    apsw.SQLITE_CORRUPT: "; the file is damaged: {remedy}",
+    apsw.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
+    apsw.SQLITE_READONLY: "; make the directory and its mount writable",
+    apsw.SQLITE_PERM: "; check the owner and the mode of the directory",
+    apsw.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
+    apsw.SQLITE_IOERR: "; check the disk, and the system's log",
 }
 
 
@@ -73,13 +75,6 @@ class FileErrors:
         return _ADVICE.get(_code(error), "").format(remedy=self.remedy)
 
 
-def damaged(what: str) -> sqlite3.DatabaseError:
-    """For what SQLite returns without complaint although this library never wrote it."""
-    error = sqlite3.DatabaseError(what)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
 def reason(error: BaseException) -> Reason:
     return _REASONS.get(_code(error), Reason.OTHER)
 
@@ -90,12 +85,12 @@ def certainly_undone(error: Exception) -> bool:
     Only if a write to the log found no room: the frame that commits is the last, and it is not whole. A disk that has no
     room at fsync, or for the index of the log, tells so after that frame was written, and as an I/O error.
     """
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return code_of(error) == apsw.SQLITE_FULL
 
 
 def _code(error: BaseException) -> int:
     """SQLite's primary code; a full disk that keeps the index of the log from growing is told as an I/O error."""
     if isinstance(error, UnicodeDecodeError):
-        return sqlite3.SQLITE_CORRUPT
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
+        return apsw.SQLITE_CORRUPT
+    code = code_of(error)
+    return apsw.SQLITE_FULL if code == apsw.SQLITE_IOERR_SHMSIZE else code & 0xFF

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import accumulate
 from threading import Event, Lock, Thread
+from typing import Any
 
 from tiered.errors import StoreError
+from tiered.tiers.sqlite import Connection, first
 
 logger = logging.getLogger(__name__)
 
@@ -67,15 +68,15 @@ class Expiry:
                     continue
 
 
-def remove(connection: sqlite3.Connection, now: int, limit: int) -> int:
+def remove(connection: Connection, now: int, limit: int) -> int:
     """Remove what expired before `now` (Unix ms) or was cleared, up to `limit` entries or `STEP_BYTES`; how many.
 
     This and `give_back` are for use inside a transaction.
     """
-    rows = connection.execute(_EXPIRED, (now, limit)).fetchall()
-    dead = connection.execute("SELECT space FROM dead_spaces LIMIT 1").fetchone()
+    rows: list[Any] = connection.execute(_EXPIRED, (now, limit)).fetchall()
+    dead = first(connection, "SELECT space FROM dead_spaces LIMIT 1")
     if dead and len(rows) < limit:
-        cleared = connection.execute(_CLEARED, (dead[0], limit - len(rows))).fetchall()
+        cleared: list[Any] = connection.execute(_CLEARED, (dead[0], limit - len(rows))).fetchall()
         if not cleared:
             connection.execute("DELETE FROM dead_spaces WHERE space = ?", dead)
         rows += cleared
@@ -85,11 +86,11 @@ def remove(connection: sqlite3.Connection, now: int, limit: int) -> int:
     return len(some)
 
 
-def give_back(connection: sqlite3.Connection) -> int:
+def give_back(connection: Connection) -> int:
     """Shorten the file by some of the pages that nothing is in, if they are many; how many."""
     pages = "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
-    free, count = connection.execute(pages).fetchone()
+    free, count = first(connection, pages)
     surplus: int = max(0, min(VACUUM_PAGES, free - max(FREE_PAGES, count // FREE_SHARE)))
-    for _ in range(surplus):  # the module steps it once, whatever number it is given, and that is one page
-        connection.execute("PRAGMA incremental_vacuum(1)")
+    if surplus:
+        connection.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
     return surplus

@@ -12,11 +12,10 @@ from __future__ import annotations
 import random
 import re
 import secrets
-import sqlite3
 import time
 
 from tiered.entry import MAX_VERSION
-from tiered.tiers.file_errors import damaged
+from tiered.tiers.sqlite import Connection, Cursor, damaged, first
 
 SESSIONS = "sessions (number INTEGER PRIMARY KEY, id INTEGER NOT NULL, found INTEGER NOT NULL)"
 KEPT = 10_000
@@ -33,15 +32,15 @@ _KNOWS = (
 _A_PLACE = re.compile(r"(\d{1,10})-(\d{1,18})-(\d{1,18})-(\d{1,10})")
 
 
-def enter(connection: sqlite3.Connection, found: int) -> None:
+def enter(connection: Connection, found: int) -> None:
     """A session begins to write, at the version that it `found`. Inside a transaction."""
     connection.execute(_ENTER, (secrets.randbits(48), found))
     connection.execute(_FORGET, (KEPT,))
 
 
-def last_version(connection: sqlite3.Connection | sqlite3.Cursor) -> int:
+def last_version(connection: Connection | Cursor) -> int:
     """The last version that was given."""
-    row = connection.execute("SELECT version FROM store").fetchone()
+    row = first(connection, "SELECT version FROM store")
     if row is None or not (isinstance(row[0], int) and 0 <= row[0] < MAX_VERSION >> 1):
         raise damaged("the last version is not one that was written")
     return int(row[0])
@@ -54,19 +53,19 @@ def checked(generation: object) -> int:
     return generation
 
 
-def line_of(connection: sqlite3.Connection) -> str:
+def line_of(connection: Connection) -> str:
     """The line that the store is on."""
     return str(last_version(connection) // LEAP)
 
 
-def place(cursor: sqlite3.Cursor) -> str:
+def place(cursor: Cursor) -> str:
     """Where the store is: the line, the last session there, and what of the version is not in the line."""
     version = last_version(cursor)
-    session = cursor.execute("SELECT number, id FROM sessions ORDER BY number DESC LIMIT 1").fetchone() or (0, 0)
+    session = first(cursor, "SELECT number, id FROM sessions ORDER BY number DESC LIMIT 1") or (0, 0)
     return f"{version // LEAP}-{session[0]}-{session[1]}-{version % LEAP}"
 
 
-def knows(cursor: sqlite3.Cursor, place: str) -> bool:
+def knows(cursor: Cursor, place: str) -> bool:
     """Whether the store was at `place`, and has lost nothing of before, or is on a later line by now."""
     found = _A_PLACE.fullmatch(place)
     if found is None:
@@ -76,10 +75,10 @@ def knows(cursor: sqlite3.Cursor, place: str) -> bool:
     if current != line:
         return current > line
     values = {"number": number, "id": id_, "version": line * LEAP + version}
-    return bool(cursor.execute(_KNOWS, values).fetchone()[0])
+    return bool(first(cursor, _KNOWS, values)[0])
 
 
-def start_anew(connection: sqlite3.Connection) -> None:
+def start_anew(connection: Connection) -> None:
     """Go on with versions and generations that no cache has seen. Inside a transaction.
 
     The same copy may be put back again and again, and processes that live on believe in the highest generation only.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tiered.tiers.base import Absence, Mark
-from tiered.tiers.file_errors import damaged
 from tiered.tiers.file_history import checked
 from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_replayer import replaying
 from tiered.tiers.file_writer import Writer
 from tiered.tiers.overfull import overfull
+from tiered.tiers.sqlite import Cursor, damaged, first
 
 # One statement, so one snapshot: an absence is as old as the version beside it.
 _ABSENCE = (
@@ -28,7 +27,7 @@ _STILL = "SELECT key FROM pending WHERE key IN ({}) AND namespace = ? AND tier =
 
 
 def marks_of(rows: Iterable[Sequence[Any]]) -> list[Mark]:
-    """The marks in `rows` of a database; raises `sqlite3.Error` if one is not as it was written."""
+    """The marks in `rows` of a database; raises `sqlite.Error` if one is not as it was written."""
     marks = [Mark(*row) for row in rows]
     for mark in marks:
         if [type(it) for it in mark[1:5]] != [str, str, int, int]:
@@ -51,7 +50,7 @@ class FileJournal:
         return self._readers.snapshot(lambda reader: marks_of(reader.execute(_PENDING, (tier, above, limit))))
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        def look(reader: sqlite3.Cursor) -> set[tuple[str, str]]:
+        def look(reader: Cursor) -> set[tuple[str, str]]:
             names = defaultdict[str, list[str]](list)
             for namespace, key in keys:
                 names[namespace].append(key)
@@ -68,10 +67,10 @@ class FileJournal:
         self._writer.flush()
 
     def absences(self, namespace: str, keys: Sequence[str]) -> tuple[int, list[bytes | Absence]]:
-        def look(reader: sqlite3.Cursor) -> tuple[int, list[bytes | Absence]]:
+        def look(reader: Cursor) -> tuple[int, list[bytes | Absence]]:
             found: list[bytes | Absence] = []
             for key in keys:
-                generation, frame, version, pending = reader.execute(_ABSENCE, (namespace, key) * 2).fetchone()
+                generation, frame, version, pending = first(reader, _ABSENCE, (namespace, key) * 2)
                 if type(version) is not int:
                     raise damaged("the last version is not one that was written")
                 found.append(Absence(version, bool(pending)) if frame is None else frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, Database
+from tiered.tiers.sqlite import Connection, Cursor
 
 FORK_PATIENCE = 1.0
 NAP = 0.0005
@@ -40,11 +40,10 @@ MANY = 128
 """Keys in one statement, at most."""
 
 
-def rows(cursor: sqlite3.Cursor, sql: str, keys: Sequence[str], values: Sequence[object]) -> list[Any]:
+def rows(cursor: Cursor, sql: str, keys: Sequence[str], values: Sequence[object]) -> list[Any]:
     """The rows of `sql` for `keys`, which stand where it has {}, before its other `values`; of a key more than one if it has.
 
-    In few statements: each lets go of the interpreter's lock eight times, and beside a busy thread each of these may take
-    some milliseconds.
+    In few statements: each lets go of the interpreter's lock, and beside a busy thread waits milliseconds for it.
     """
     found = list[Any]()
     for start in range(0, len(keys), MANY):
@@ -64,14 +63,14 @@ class Readers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._idle: deque[sqlite3.Cursor] = deque()
+        self._idle: deque[Cursor] = deque()
         """The one used last at the end, from where it is taken: those at the beginning are not needed."""
-        self._open = Lent[sqlite3.Cursor]()
+        self._open = Lent[Cursor]()
         self._waiting = 0
         """Added to without a call in between, so that nothing is lost between threads."""
         self._freed: SimpleQueue[None] = SimpleQueue()
         """One for each who waits and is to look."""
-        self._seen: list[sqlite3.Cursor] = []
+        self._seen: list[Cursor] = []
         self._seen_at = 0.0
         self._look_at = 0.0
         self._gate = Lock()  # held to open one
@@ -87,7 +86,7 @@ class Readers:
         except IndexError:
             cursor = self._another()
         try:
-            row = cursor.execute(sql, values).fetchone()
+            found = cursor.execute(sql, values).fetchall()  # to its end: a statement that is not holds its snapshot
         except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
@@ -97,9 +96,9 @@ class Readers:
         self._idle.append(cursor)
         if self._waiting or self._closed or len(self._idle) > KEEP:
             self._settle()
-        return row
+        return found[0] if found else None
 
-    def snapshot(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
+    def snapshot(self, look: Callable[[Cursor], _Result]) -> _Result:
         """What `look` finds, all of it in one state of the store."""
         if time.monotonic() >= self._look_at:
             self._look()
@@ -123,7 +122,7 @@ class Readers:
         return result
 
     @contextmanager
-    def lend(self) -> Iterator[sqlite3.Connection]:
+    def lend(self) -> Iterator[Connection]:
         """A connection that is not of the pool; what its borrower raises passes through."""
         cursor = self._another()
         try:
@@ -153,7 +152,7 @@ class Readers:
         """After a fork, in the parent."""
         self._stopped = False
 
-    def abandon(self, writer: sqlite3.Connection | None) -> None:
+    def abandon(self, writer: Connection | None) -> None:
         """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
         _abandoned.extend([*self._open, writer])
 
@@ -169,7 +168,7 @@ class Readers:
             raise StoreUnavailable(errors.replaced(), tier=errors.name, reason=Reason.MISUSE)
         self._look_at = time.monotonic() + LOOKS
 
-    def _another(self) -> sqlite3.Cursor:
+    def _another(self) -> Cursor:
         """One that is opened, or else that somebody gives back."""
         end = time.monotonic() + PATIENCE
         while (cursor := self._opened()) is None and (cursor := self._given_back()) is None:
@@ -178,7 +177,7 @@ class Readers:
                 raise StoreUnavailable(message, tier=self._database.errors.name, reason=Reason.BUSY)
         return cursor
 
-    def _opened(self) -> sqlite3.Cursor | None:
+    def _opened(self) -> Cursor | None:
         """A new one; None if there are as many as may be."""
         while self._stopped:
             time.sleep(NAP)
@@ -195,7 +194,7 @@ class Readers:
             self._open.add(cursor)
             return cursor
 
-    def _given_back(self) -> sqlite3.Cursor | None:
+    def _given_back(self) -> Cursor | None:
         """One that is idle; None if it is better to see whether another may be opened."""
         self._waiting += 1
         try:
@@ -234,7 +233,7 @@ class Readers:
             while True:
                 self._discard(self._idle.pop())
 
-    def _discard(self, cursor: sqlite3.Cursor) -> None:
+    def _discard(self, cursor: Cursor) -> None:
         """For one that may be inside a transaction, or broken: it never goes back into the pool."""
         try:
             cursor.connection.close()

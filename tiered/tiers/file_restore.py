@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
 from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote
+
+import apsw
 
 from tiered.errors import ConfigError
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION, has_log
+from tiered.tiers.sqlite import Error, code_of, connect, first
 
 
 def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
@@ -42,7 +43,7 @@ def _with_its_log(backup: Path, directory: Path, stack: ExitStack) -> Path:
     whole = Path(stack.enter_context(TemporaryDirectory(prefix="restoring-", dir=where))) / backup.name
     shutil.copyfile(backup, whole)
     shutil.copyfile(log, f"{whole}-wal")
-    with suppress(sqlite3.Error), closing(sqlite3.connect(whole)) as connection:  # what is damaged is found by `_check`
+    with suppress(Error), closing(connect(whole)) as connection:  # what is damaged is found by `_check`
         connection.execute("PRAGMA journal_mode=DELETE")
     return whole
 
@@ -70,16 +71,16 @@ def _check(whole: Path, backup: Path, name: str) -> None:
     if not whole.is_file():
         raise ConfigError(f"{name}: there is no file {backup}; give the path that `backup` wrote")
     try:
-        with closing(sqlite3.connect(f"file:{quote(os.fspath(whole))}?mode=ro&immutable=1", uri=True)) as connection:
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        with closing(connect(whole, parameters="mode=ro&immutable=1")) as connection:
+            (application,) = first(connection, "PRAGMA application_id")
+            (schema,) = first(connection, "PRAGMA user_version")
             if application != APPLICATION_ID:
                 raise ConfigError(no_backup)
             if schema > SCHEMA_VERSION:
                 raise ConfigError(f"{name}: {backup} was written by a newer tiered (schema {schema}); upgrade this one")
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            (found,) = first(connection, "PRAGMA quick_check(1)")
+    except Error as error:
+        if code_of(error) == apsw.SQLITE_NOTADB:
             raise ConfigError(no_backup) from error
         found = str(error)
     if found != "ok":

@@ -7,7 +7,6 @@ are remembered from one transaction to the next, until `PRAGMA data_version` tel
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import checked, enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
+from tiered.tiers.sqlite import Connection, first
 
 CHUNK = 32
 SPACES = 1000
@@ -50,12 +50,12 @@ _DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame 
 
 
 class Session:
-    """The writing connection and what is known of its database. For one thread at a time; raises `sqlite3.Error`.
+    """The writing connection and what is known of its database. For one thread at a time; raises `sqlite.Error`.
 
     Every method but `begin`, `roll_back` and `close` is for use inside a transaction.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         connection.execute("PRAGMA busy_timeout=0")  # `in_turn` waits
         connection.execute("PRAGMA temp_store=MEMORY")  # how to undo a statement; that of 24 rows outgrows 64 KiB
@@ -73,9 +73,8 @@ class Session:
     # The transaction
 
     def begin(self) -> None:
-        execute = self.connection.execute
         in_turn(self.connection, "BEGIN IMMEDIATE")
-        (data_version,) = execute("PRAGMA data_version").fetchone()
+        (data_version,) = first(self.connection, "PRAGMA data_version")
         if data_version != self._data_version:
             self._forget()
             self._remember()
@@ -109,7 +108,7 @@ class Session:
         if self._marks:
             self._execute(_MARK, 5, self._marks)
 
-    def flushed(self) -> sqlite3.Connection:
+    def flushed(self) -> Connection:
         """The connection, for what is done in this transaction by others."""
         self.flush()
         return self.connection
@@ -118,9 +117,9 @@ class Session:
         self._forget()
         self.connection.close()
 
-    def leave(self) -> sqlite3.Connection:
+    def leave(self) -> Connection:
         """After a fork, in the child: the connection, which nobody here must use, whatever was under way."""
-        abandoned, self.connection = self.connection, sqlite3.connect(":memory:")
+        abandoned, self.connection = self.connection, Connection(":memory:")
         self.connection.close()
         return abandoned
 
@@ -193,7 +192,10 @@ class Session:
         self.flush()
         space, _ = self._space(scope)
         sql = "DELETE FROM entries WHERE space = ? AND key = ? AND frame = ?"
-        return sum(self.connection.execute(sql, (space, key, frame)).rowcount for key, frame in items)
+        before = self.connection.total_changes()
+        for key, frame in items:
+            self.connection.execute(sql, (space, key, frame))
+        return self.connection.total_changes() - before
 
     def forget(self, scope: str) -> None:
         self.flush()
@@ -209,7 +211,7 @@ class Session:
 
     def adopt(self, tier: str, identity: str) -> bool:
         sql = "SELECT 1 FROM caches WHERE tier = ? AND identity = ?"
-        if self.connection.execute(sql, (tier, identity)).fetchone():
+        if first(self.connection, sql, (tier, identity)):
             return False
         self.flush()
         sql = "INSERT INTO caches VALUES (?, ?) ON CONFLICT DO UPDATE SET identity = excluded.identity"
@@ -222,7 +224,7 @@ class Session:
         """If `tier` has more than `limit` marks: forget them and its adoption, under a new generation."""
         self.flush()
         sql = "SELECT 1 FROM pending WHERE tier = ? LIMIT 1 OFFSET ?"
-        if not self.connection.execute(sql, (tier, limit)).fetchone():
+        if not first(self.connection, sql, (tier, limit)):
             return False
         self.connection.execute("DELETE FROM pending WHERE tier = ?", (tier,))
         self.connection.execute("DELETE FROM caches WHERE tier = ?", (tier,))
@@ -248,8 +250,8 @@ class Session:
         self.flush()
         key, draft, expect, after, given = write
         if expect is None:
-            deleted = self.connection.execute(_DELETE, (space, key)).fetchall()
-            return Written(version, draft.seal(version), bool(deleted) and not 0 < expires_at_of(deleted[0][0]) <= now)
+            deleted = first(self.connection, _DELETE, (space, key))
+            return Written(version, draft.seal(version), bool(deleted) and not 0 < expires_at_of(deleted[0]) <= now)
         held = self._held(space, key)
         if held is not None and 0 < expires_at_of(held) <= now:
             held = None
@@ -262,14 +264,14 @@ class Session:
             given.version = version
             self._given.append(given)
         if draft.tombstone:
-            self.connection.execute(_DELETE, (space, key)).fetchall()
+            first(self.connection, _DELETE, (space, key))
         else:
             self.connection.execute(_PUT[1], (space, key, frame, draft.keep_until))
         return Written(version, frame, held is not None)
 
     def _held(self, space: int, key: str) -> bytes | None:
         sql = "SELECT CAST(frame AS BLOB) FROM entries WHERE space = ? AND key = ?"
-        row = self.connection.execute(sql, (space, key)).fetchone()
+        row = first(self.connection, sql, (space, key))
         return row[0] if row else None
 
     def _space(self, namespace: str) -> tuple[int, int]:
@@ -278,10 +280,10 @@ class Session:
         if known is not None:
             return known
         sql = "SELECT space, generation FROM namespaces WHERE name = ?"
-        row: tuple[int, int] | None = self.connection.execute(sql, (namespace,)).fetchone()
+        row: tuple[int, int] | None = first(self.connection, sql, (namespace,))
         if row is None:
             sql = "UPDATE store SET spaces = spaces + 1 RETURNING spaces, generation"
-            row = self.connection.execute(sql).fetchall()[0]
+            row = first(self.connection, sql)
             self.connection.execute(
                 "INSERT INTO namespaces (name, space, generation) VALUES (?, ?, ?)", (namespace, *row)
             )
@@ -293,7 +295,7 @@ class Session:
 
     def _new_space(self) -> int:
         sql = "UPDATE store SET spaces = spaces + 1 RETURNING spaces"
-        return int(self.connection.execute(sql).fetchall()[0][0])
+        return int(first(self.connection, sql)[0])
 
     def _marked(self, marks: Sequence[str]) -> list[str]:
         """The tiers that a commit leaves marks for: those of its chain, and those that other chains have adopted."""

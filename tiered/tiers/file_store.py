@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import uuid
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +13,7 @@ from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
 from tiered.tiers.file_lock import DirectoryLock
+from tiered.tiers.sqlite import Connection, connect, first
 
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
@@ -95,14 +95,12 @@ class Database:
         self._place = os.fsencode(path)  # of a `Path` without memory os.stat says that it is of a wrong type
         self._file: tuple[int, int] | None = None
 
-    def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
-        """A connection for one user at a time, in autocommit mode; raises `sqlite3.Error`, or `ConfigError` for the lock or the path."""
+    def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> Connection:
+        """A connection for one user at a time, in autocommit mode; raises `sqlite.Error`, or `ConfigError` for the lock or the path."""
         self._lock.acquire()
         if self.replaced():  # SQLite would make a file where there is none
             raise ConfigError(f"{self.errors.name}: {self.errors.replaced()}")
-        connection = sqlite3.connect(
-            self.path, timeout=file_turn.BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
+        connection = connect(self.path, timeout=file_turn.BUSY_TIMEOUT)
         try:
             connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
             connection.execute(f"PRAGMA cache_size=-{cache_kib}")
@@ -112,7 +110,7 @@ class Database:
             raise
         return connection
 
-    def open(self) -> tuple[sqlite3.Connection, str]:
+    def open(self) -> tuple[Connection, str]:
         """The first connection, and the store's id: refuses what is not ours, creates what is empty. `ConfigError`."""
         connection = None
         self._lock.acquire()
@@ -173,21 +171,21 @@ class Database:
             return None
         return status.st_dev, status.st_ino
 
-    def _identity(self, connection: sqlite3.Connection) -> str:
+    def _identity(self, connection: Connection) -> str:
         name, path = self.errors.name, self.path
-        application, in_use = connection.execute(_WHOSE).fetchone()
+        application, in_use = first(connection, _WHOSE)
         if application != self._layout.application_id:
             if in_use:
                 what = "the store of a file tier" if application == APPLICATION_ID else "another program's database"
                 raise ConfigError(f"{name}: {path} is {what}; choose another directory")
             _create(connection, self._layout)
-        (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        (schema,) = first(connection, "PRAGMA user_version")
         if schema > SCHEMA_VERSION:
             raise ConfigError(f"{name}: {path} was written by a newer tiered (schema {schema}); upgrade this one")
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store'").fetchone():
-            row = connection.execute("SELECT identity FROM store").fetchone()
+        if first(connection, "SELECT 1 FROM sqlite_master WHERE name = 'store'"):
+            row = first(connection, "SELECT identity FROM store")
             if row:
-                if self._layout.later and not connection.execute(_HAS_SESSIONS).fetchone():
+                if self._layout.later and not first(connection, _HAS_SESSIONS):
                     file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
         raise ConfigError(f"{name}: {path} is damaged: its store id is gone; {self.errors.remedy}")
@@ -199,11 +197,12 @@ def has_log(path: Path) -> bool:
         return file.read(20)[18:20] != b"\x01\x01"
 
 
-def copy(source: sqlite3.Connection, part: Path) -> None:
+def copy(source: Connection, part: Path) -> None:
     """Copy the database to the file `part`, under generations and versions that no cache has seen."""
-    target = sqlite3.connect(part, isolation_level=None)
+    target = connect(part)
     try:
-        source.backup(target)
+        with target.backup("main", source, "main") as pages:
+            pages.step()
         target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         target.execute("BEGIN")
         start_anew(target)
@@ -212,8 +211,8 @@ def copy(source: sqlite3.Connection, part: Path) -> None:
         target.close()
 
 
-def renew_log(connection: sqlite3.Connection) -> None:
-    """Begin the log anew; raises `sqlite3.Error`.
+def renew_log(connection: Connection) -> None:
+    """Begin the log anew; raises `sqlite.Error`.
 
     SQLite does so when it finds everything copied and nobody reading, which among processes that write all the time is never:
     then it grows for as long as they do. Here nobody writes meanwhile. Whoever reads for long, as a backup does, keeps it.
@@ -223,11 +222,11 @@ def renew_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _create(connection: sqlite3.Connection, layout: Layout) -> None:
+def _create(connection: Connection, layout: Layout) -> None:
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():  # two processes may race to here
+    if not first(connection, "SELECT 1 FROM sqlite_master LIMIT 1"):  # two processes may race to here
         for statement in (STORE_TABLES + layout.tables).split(";"):
             connection.execute(statement)
         row = (uuid.uuid4().hex, first_generation())

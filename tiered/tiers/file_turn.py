@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from time import monotonic, sleep
+
+from tiered.tiers.sqlite import BusyError, Connection
 
 BUSY_TIMEOUT = 5.0
 NAP, LONGEST_NAP = 0.0001, 0.0005
@@ -11,8 +12,8 @@ NAP, LONGEST_NAP = 0.0001, 0.0005
 last again and again, for seconds, and meanwhile the disk has nothing to do."""
 
 
-def in_turn(connection: sqlite3.Connection, statement: str) -> None:
-    """Execute what needs a lock, `BEGIN IMMEDIATE` say, once it is free; raises `sqlite3.Error`.
+def in_turn(connection: Connection, statement: str) -> None:
+    """Execute what needs a lock, `BEGIN IMMEDIATE` say, once it is free; raises `sqlite.Error`.
 
     That is SQLITE_BUSY after `BUSY_TIMEOUT` seconds. The naps are ours where `connection` does not wait by itself
     (`PRAGMA busy_timeout=0`), and where SQLite never does: `PRAGMA journal_mode=WAL` reads before it locks.
@@ -22,9 +23,7 @@ def in_turn(connection: sqlite3.Connection, statement: str) -> None:
         try:
             connection.execute(statement)
             return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
+        except BusyError:
             end = end or monotonic() + BUSY_TIMEOUT
             if monotonic() >= end:
                 raise

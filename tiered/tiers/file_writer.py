@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
 from tiered.tiers.file_session import Session
 from tiered.tiers.file_store import Database
+from tiered.tiers.sqlite import Connection, Error
 
 CONFIRMATIONS = 100_000
 
@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 class Writer:
     """Runs work in transactions: durable when `write` returns, unless it is lazy. Thread-safe."""
 
-    def __init__(self, database: Database, connection: sqlite3.Connection | None = None) -> None:
+    def __init__(self, database: Database, connection: Connection | None = None) -> None:
         self._database = database
         self._errors = database.errors
         self._full = database.sync == "full"
@@ -70,7 +70,7 @@ class Writer:
         """Idempotent."""
         self._combiner.resume()
 
-    def abandon(self) -> sqlite3.Connection | None:
+    def abandon(self) -> Connection | None:
         """After a fork, in the child, which goes on with another one: what it must neither use nor close."""
         return None if self._session is None else self._session.leave()
 
@@ -189,7 +189,7 @@ class Writer:
         session, self._session = self._session, None
         self._relaxed = False
         if session is not None:
-            with suppress(sqlite3.Error):
+            with suppress(Error):
                 session.close()
 
     def _clear_marks(self, session: Session) -> None:

@@ -33,6 +33,7 @@ from tiered.tiers.file_replayer import replaying
 from tiered.tiers.intent_changes import Applied
 from tiered.tiers.intent_store import IntentStore
 from tiered.tiers.intent_tidying import Tidying
+from tiered.tiers.sqlite import first
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class IntentJournal(Forking):
 
     def still_pending(self, tier: str, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         self._catch_up()
-        here = self._store.read(lambda db: {key for key in keys if db.execute(_STILL, (*key, tier, *key)).fetchone()})
+        here = self._store.read(lambda db: {key for key in keys if first(db, _STILL, (*key, tier, *key))})
         return here if self.hosts is None else here | {it[:2] for it in self.hosts.notices(tier)}.intersection(keys)
 
     def confirm(self, marks: Sequence[Mark]) -> None:
@@ -168,9 +169,7 @@ class IntentJournal(Forking):
         """The record first: whatever removed a key is confirmed, or still to be found here afterwards."""
         generation, frames = self._record.read_many(namespace, keys)
         missing = [key for key, frame in zip(keys, frames, strict=True) if frame is None]
-        pending = self._store.read(
-            lambda db: {key for key in missing if db.execute(_ANY, (namespace, key) * 2).fetchone()}
-        )
+        pending = self._store.read(lambda db: {key for key in missing if first(db, _ANY, (namespace, key) * 2)})
         held = zip(keys, frames, strict=True)
         return generation, [Absence(0, key in pending) if frame is None else frame for key, frame in held]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
@@ -19,6 +18,7 @@ from tiered.tiers.file_store import SYNCS, Database
 from tiered.tiers.file_writer import Writer
 from tiered.tiers.intent_changes import Changes, Waiting
 from tiered.tiers.intent_writers import Writers
+from tiered.tiers.sqlite import Connection, Cursor
 
 REMEDY = "stop what uses this journal, and remove its directory; the caches then start anew"
 
@@ -45,16 +45,16 @@ class IntentStore:
         self.writers = Writers(self.directory, name)
         self._start(connection)
 
-    def _start(self, connection: sqlite3.Connection | None = None) -> None:
+    def _start(self, connection: Connection | None = None) -> None:
         self.waiting = Waiting()
         self._readers = Readers(self._database)
         self._writer = Writer(self._database, connection)
 
-    def read(self, look: Callable[[sqlite3.Cursor], _Result]) -> _Result:
+    def read(self, look: Callable[[Cursor], _Result]) -> _Result:
         """What `look` finds, all of it in one state of the journal."""
         return self._readers.snapshot(look)
 
-    def write(self, work: Callable[[sqlite3.Connection], _Result], *, lazy: bool = False) -> _Result:
+    def write(self, work: Callable[[Connection], _Result], *, lazy: bool = False) -> _Result:
         """Run `work` in a transaction; `lazy` does not wait for the disk."""
         taken: list[Changes] = []
 

@@ -7,15 +7,14 @@ intent is a *doubt* until nothing can come of it any more, and then a mark witho
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
 
 from tiered.entry import MAX_VERSION
 from tiered.tiers.base import CLEARED_MARKS
-from tiered.tiers.file_errors import damaged
 from tiered.tiers.file_store import Layout
 from tiered.tiers.intent_changes import Changes
+from tiered.tiers.sqlite import Connection, Cursor, damaged, first
 
 NOBODY = -1
 """The writer of a doubt."""
@@ -50,16 +49,17 @@ _CONFIRM = "DELETE FROM marks WHERE tier = ? AND namespace = ? AND key = ? AND v
 _CONFIRM_AT = "DELETE FROM marks WHERE place = ?"
 
 
-def announce(connection: sqlite3.Connection, writer: int, namespace: str, intents: Iterable[tuple[int, str]]) -> None:
+def announce(connection: Connection, writer: int, namespace: str, intents: Iterable[tuple[int, str]]) -> None:
     rows = [(intent, writer, namespace, key) for intent, key in intents]
     connection.executemany("INSERT INTO intents VALUES (?, ?, ?, ?)", rows)
 
 
-def write_out(connection: sqlite3.Connection, changes: Changes) -> None:
+def write_out(connection: Connection, changes: Changes) -> None:
     """Bring intents and marks up to date with `changes`."""
     adopted = tiers(connection) if changes.applied else ()
     for (namespace, key, version), it in changes.applied.items():
-        if connection.execute("DELETE FROM intents WHERE id = ?", (it.intent,)).rowcount:
+        connection.execute("DELETE FROM intents WHERE id = ?", (it.intent,))
+        if connection.changes():
             for tier in dict.fromkeys((*it.tiers, *adopted)):
                 if tier not in it.confirmed:
                     connection.execute(_MARK, (tier, namespace, key, version, it.generation, tier, namespace, key))
@@ -70,12 +70,12 @@ def write_out(connection: sqlite3.Connection, changes: Changes) -> None:
         connection.execute(*((_CONFIRM_AT, (mark.place,)) if mark.place else (_CONFIRM, mark[:5])))
 
 
-def abandon_writer(connection: sqlite3.Connection, writer: int) -> None:
+def abandon_writer(connection: Connection, writer: int) -> None:
     """Its process is dead: what it had announced is in doubt."""
     connection.execute("UPDATE intents SET writer = ? WHERE writer = ?", (NOBODY, writer))
 
 
-def end_doubts(connection: sqlite3.Connection, doubts: Sequence[int]) -> None:
+def end_doubts(connection: Connection, doubts: Sequence[int]) -> None:
     """Nothing can come of these any more: each is a mark of an unknown version now, for whoever replays."""
     adopted = tiers(connection)
     for intent in doubts:
@@ -85,14 +85,14 @@ def end_doubts(connection: sqlite3.Connection, doubts: Sequence[int]) -> None:
                 connection.execute(_MARK, (tier, *where, MAX_VERSION, 0, tier, *where))
 
 
-def tiers(connection: sqlite3.Connection) -> list[str]:
+def tiers(connection: Connection) -> list[str]:
     """Those that were adopted once: every write leaves marks for them."""
     sql = "SELECT tier FROM caches WHERE tier <> ? ORDER BY tier"
     return [tier for (tier,) in connection.execute(sql, (RECORD,))]
 
 
 def names(rows: Iterable[Sequence[object]]) -> list[tuple[str, str]]:
-    """The namespaces and keys in `rows`; raises `sqlite3.Error` if one is not as it was written."""
+    """The namespaces and keys in `rows`; raises `sqlite.Error` if one is not as it was written."""
     found = list[tuple[str, str]]()
     for namespace, key in rows:
         if not (isinstance(namespace, str) and isinstance(key, str)):
@@ -101,19 +101,19 @@ def names(rows: Iterable[Sequence[object]]) -> list[tuple[str, str]]:
     return found
 
 
-def bind(connection: sqlite3.Connection, identity: str) -> str:
+def bind(connection: Connection, identity: str) -> str:
     """Whose journal this is: from the first call on, that of the record `identity`."""
     connection.execute("INSERT OR IGNORE INTO record VALUES (1, ?)", (identity,))
-    return str(connection.execute("SELECT identity FROM record").fetchone()[0])
+    return str(first(connection, "SELECT identity FROM record")[0])
 
 
-def believed(connection: sqlite3.Connection | sqlite3.Cursor, tier: str) -> str | None:
+def believed(connection: Connection | Cursor, tier: str) -> str | None:
     """The identity of `tier` that is believed in."""
     identity = _identity(connection, tier)
     return None if identity.startswith(UNBELIEVED) else identity or None
 
 
-def unbelieve(connection: sqlite3.Connection, tier: str) -> str:
+def unbelieve(connection: Connection, tier: str) -> str:
     """Nobody believes in `tier` from now on, and it gets marks; what tells `believe` and `abandon` that this went on."""
     identity = _identity(connection, tier)
     if not identity.startswith(UNBELIEVED):
@@ -123,26 +123,27 @@ def unbelieve(connection: sqlite3.Connection, tier: str) -> str:
     return identity
 
 
-def believe(connection: sqlite3.Connection, tier: str, identity: str, since: str) -> bool:
+def believe(connection: Connection, tier: str, identity: str, since: str) -> bool:
     """Whether `tier` has got marks ever `since`, or another process was faster; now its data `identity` are believed in."""
     sql = "UPDATE caches SET identity = ? WHERE tier = ? AND identity IN (?, ?)"
-    return bool(connection.execute(sql, (identity, tier, since, identity)).rowcount)
+    connection.execute(sql, (identity, tier, since, identity))
+    return bool(connection.changes())
 
 
-def drop_cleared(connection: sqlite3.Connection, namespace: str, generation: int) -> None:
+def drop_cleared(connection: Connection, namespace: str, generation: int) -> None:
     """Marks of before `generation`, unless they are many, but for those of which nobody knows whether they are."""
     old = "SELECT place FROM marks WHERE namespace = ? AND generation < ? AND version < ? LIMIT ?"
     values = (namespace, generation, MAX_VERSION, CLEARED_MARKS)
     connection.execute(f"DELETE FROM marks WHERE place IN ({old})", values)
 
 
-def abandon(connection: sqlite3.Connection, tier: str, since: str, until: int) -> None:
+def abandon(connection: Connection, tier: str, since: str, until: int) -> None:
     """Forget marks, and the tier, unless somebody adopted it meanwhile: one that is in no chain any more needs no others."""
     connection.execute("DELETE FROM caches WHERE tier = ? AND identity = ?", (tier, since))
     connection.execute("DELETE FROM marks WHERE tier = ? AND place <= ?", (tier, until))
 
 
-def _identity(connection: sqlite3.Connection | sqlite3.Cursor, tier: str) -> str:
+def _identity(connection: Connection | Cursor, tier: str) -> str:
     """What there is of `tier`; empty for nothing."""
-    row = connection.execute("SELECT identity FROM caches WHERE tier = ?", (tier,)).fetchone()
+    row = first(connection, "SELECT identity FROM caches WHERE tier = ?", (tier,))
     return "" if row is None else str(row[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from threading import Lock
 
 from tiered.clock import Clock
@@ -12,6 +11,7 @@ from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Record
 from tiered.tiers.intent_store import IntentStore
 from tiered.tiers.overfull import overfull
+from tiered.tiers.sqlite import Cursor, first
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Tidying:
         While the record does not answer, that time does not run: a write may wait there until it does.
         """
 
-        def look(db: sqlite3.Cursor) -> list[int]:
+        def look(db: Cursor) -> list[int]:
             rows = db.execute("SELECT id FROM intents WHERE writer = ?", (tables.NOBODY,))
             return [intent for (intent,) in rows]
 
@@ -81,8 +81,8 @@ class Tidying:
     def _limit(self) -> None:
         """Give up every tier with too many marks: a new generation instead of a journal without end."""
 
-        def look(db: sqlite3.Cursor) -> tuple[bool, list[str]]:
-            full = db.execute("SELECT 1 FROM intents LIMIT 1 OFFSET ?", (self._max_pending,)).fetchone() is not None
+        def look(db: Cursor) -> tuple[bool, list[str]]:
+            full = first(db, "SELECT 1 FROM intents LIMIT 1 OFFSET ?", (self._max_pending,)) is not None
             return full, overfull(db, "marks", self._max_pending)
 
         self.full, found = self._store.read(look)
@@ -94,7 +94,7 @@ class Tidying:
 
         Intents stay, and so do marks of writes that ended meanwhile: they may belong to the new generation.
         """
-        last = self._store.read(lambda db: db.execute("SELECT max(place) FROM marks").fetchone()[0])
+        last = self._store.read(lambda db: first(db, "SELECT max(place) FROM marks")[0])
         since = self._store.write(lambda db: tables.unbelieve(db, tier))
         self._record.bump()
         self._store.write(lambda db: tables.abandon(db, tier, since, last))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
+from tiered.tiers.sqlite import Cursor, first
 
 
-def overfull(db: sqlite3.Cursor, table: str, most: int) -> list[str]:
+def overfull(db: Cursor, table: str, most: int) -> list[str]:
     """The tiers with more than `most` marks in `table`, found with few of them read: DISTINCT and count() would read all."""
     found, tier = list[str](), ""
-    while (row := db.execute(f"SELECT min(tier) FROM {table} WHERE tier > ?", (tier,)).fetchone())[0] is not None:
+    while (row := first(db, f"SELECT min(tier) FROM {table} WHERE tier > ?", (tier,)))[0] is not None:
         tier = row[0]
-        if db.execute(f"SELECT 1 FROM {table} WHERE tier = ? LIMIT 1 OFFSET ?", (tier, most)).fetchone():
+        if first(db, f"SELECT 1 FROM {table} WHERE tier = ? LIMIT 1 OFFSET ?", (tier, most)):
             found.append(tier)
     return found

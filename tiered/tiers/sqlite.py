@@ -1,0 +1,54 @@
+"""SQLite, by the driver apsw, which brings an SQLite of its own.
+
+That of the system is not trusted with the store of record: before 3.51.3 a database in WAL mode may be damaged when two
+connections copy the log back while a third one writes (https://sqlite.org/wal.html#walresetbug), and systems keep theirs for
+years. Besides, apsw is faster, and lets go of the interpreter's lock less often than Python's own module.
+
+A process must not open a database with both: each has its own SQLite, which knows nothing of the other's locks, and when one
+closes the file the system ends the locks that the other has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+from apsw import BusyError, Connection, Cursor, Error
+
+__all__ = ["BusyError", "Connection", "Cursor", "Error", "code_of", "connect", "damaged", "first"]
+
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+
+def connect(path: Path, *, timeout: float = 5.0, parameters: str = "") -> Connection:
+    """A connection in autocommit mode, for one user at a time, that waits `timeout` seconds for a lock; raises `Error`.
+
+    `parameters` are those of a URI (https://sqlite.org/uri.html).
+    """
+    # As a URI, in which a path may have any bytes.
+    connection = Connection(f"{path.absolute().as_uri()}?{parameters}", _FLAGS)
+    # Else each call would prepare its statement anew, to see whether the values at hand ask for another plan.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    connection.set_busy_timeout(int(1000 * timeout))
+    return connection
+
+
+def first(db: Connection | Cursor, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+    """The first row that `sql` finds, or None; what it does is done to its end, and a snapshot that it took is given up."""
+    rows = db.execute(sql, values).fetchall()
+    return rows[0] if rows else None
+
+
+def code_of(error: BaseException) -> int:
+    """SQLite's extended result code; 0 if it is no error of SQLite."""
+    code: int = getattr(error, "extendedresult", 0)
+    return code
+
+
+def damaged(what: str) -> Error:
+    """For what SQLite returns without complaint although this library never wrote it."""
+    error = apsw.CorruptError(what)
+    vars(error).update(result=apsw.SQLITE_CORRUPT, extendedresult=apsw.SQLITE_CORRUPT)
+    return error
