@@ -37,7 +37,8 @@ REFUSED = ["", "k" * 2**20, "lone \ud800 surrogate", "é" * 513]
 
 @pytest.fixture
 def store(redis_server: RedisServer, tmp_path: Path) -> Iterator[TieredBackend]:
-    with TieredBackend([MemoryTier(max_entries=1), RedisTier(redis_server.url), FileTier(tmp_path / "store")]) as it:
+    redis_tier = RedisTier(redis_server.url, timeout=5)  # on a busy machine a server may be late
+    with TieredBackend([MemoryTier(max_entries=1), redis_tier, FileTier(tmp_path / "store")]) as it:
         yield it
 
 

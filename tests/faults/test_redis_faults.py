@@ -11,6 +11,7 @@ import redis
 
 from tests.faults.agents import eventually
 from tests.servers import RedisServer, free_port
+from tests.waiting import LIMIT
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.errors import Ambiguous, NotApplied
 from tiered.testing.chaos import Proxy
@@ -201,7 +202,7 @@ def test_failover_a_server_that_is_loading_fails_no_call_and_heals(tmp_path: Pat
     server = RedisServer("--enable-debug-command", "local")
     try:
         with (
-            redis.Redis.from_url(server.url) as raw,
+            redis.Redis.from_url(server.url, socket_timeout=LIMIT) as raw,  # a reload takes its time
             TieredBackend([RedisTier(server.url), FileTier(tmp_path)]) as store,
         ):
             store.set("k", "old")

@@ -37,8 +37,9 @@ def chain(
     shared_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[TieredBackend, FileTier, redis.Redis]]:
     """memory → Redis → File with an entry in every tier; nobody else writes to it."""
-    file = FileTier(tmp_path_factory.mktemp("bad-input") / "data")
-    far = RedisTier(shared_redis_server.url, prefix="bad-input")
+    directory = tmp_path_factory.mktemp("bad-input")  # of another name each time: workers may come back to this module
+    file = FileTier(directory / "data")
+    far = RedisTier(shared_redis_server.url, prefix=directory.name)
     with (
         TieredBackend([MemoryTier(), far, file]) as store,
         redis.Redis.from_url(shared_redis_server.url) as client,
@@ -62,7 +63,7 @@ def unchanged(chain: tuple[TieredBackend, FileTier, redis.Redis]) -> Iterator[Ti
     store, file, client = chain
 
     def state() -> State:
-        names = sorted(client.scan_iter("bad-input:*"))
+        names = sorted(client.scan_iter(f"{file.directory.parent.name}:*"))
         marks = file.journal.pending("redis", limit=100)
         return dict(file.scan("default", "", None, 100).items), {name: client.get(name) for name in names}, marks
 
