@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -179,6 +181,12 @@ def test_an_ambiguous_write_may_count_or_not(tape: Tape, seen: str | None) -> No
 def test_an_untyped_error_is_never_allowed(tape: Tape) -> None:
     tape("get", "k", error="KeyError")
     assert not check(tape.events, errors_allowed=True).ok
+
+
+def test_a_final_reading_that_fails_is_found_whatever_errors_are_allowed(tape: Tape) -> None:
+    """What nobody could read may be lost."""
+    tape("set", "k", "v1", 1)("final", "k", by="f", error="StoreUnavailable connection")
+    assert [finding.check for finding in check(tape.events, errors_allowed=True).findings] == ["error"]
 
 
 def test_lost_updates_are_found(tape: Tape) -> None:
@@ -550,6 +558,48 @@ def test_a_campaign_catches_a_redis_that_takes_older_versions(tmp_path: Path, re
     assert any(found() for _ in range(15))
 
 
+def dies() -> None:
+    threading.Timer(1.0, lambda: os._exit(9)).start()
+
+
+def ends_its_threads() -> None:
+    work = Workload.step
+
+    def step(self: Workload) -> None:
+        if self.finished == 50:
+            raise SystemExit
+        work(self)
+
+    Workload.step = step  # type: ignore[method-assign]  # the mutant
+
+
+def closes_badly() -> None:
+    def close(self: TieredBackend) -> None:
+        raise RuntimeError("close")
+
+    TieredBackend.close = close  # type: ignore[method-assign]  # the mutant
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("mutant", "told"), [(dies, "exit code 9"), (ends_its_threads, "exit code 1"), (closes_badly, "exit code 1")]
+)
+def test_a_campaign_catches_a_process_that_dies(
+    tmp_path: Path, redis_server: RedisServer, mutant: Any, told: str
+) -> None:
+    """Reads leave no trace before they return: who dies in them would be missed, and so would what it was to find."""
+    report = campaign(tmp_path, redis_server, ["delay"], seconds=3.0, prepare=mutant)
+    assert sorted(report.died) == [f"p0: {told}", f"p1: {told}"] and not report.ok
+
+
+@pytest.mark.faults
+def test_a_process_that_died_before_it_was_to_be_killed_is_not_excused(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    report = campaign(tmp_path, redis_server, ["kill"], seconds=4.0, processes=1, prepare=dies)
+    assert len(report.died) == 2 and not report.ok
+
+
 def tiered_chaos(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "tiered.cli", "chaos", *args]
     env = {name: value for name, value in os.environ.items() if name not in ("TIERED_URL", "REDIS_URL")}
@@ -605,6 +655,29 @@ def test_tiered_chaos_on_the_users_stack(tmp_path: Path, redis_server: RedisServ
     with TieredBackend.from_url(f"{redis_server.url},file:{tmp_path}/data") as store:
         assert store.get("mine") == "kept"
         assert not list(store.namespace(told["namespace"]).keys())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("command", ["chaos", "demo"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_nothing_of_it_stays(tmp_path: Path, number: signal.Signals, command: str) -> None:
+    """SIGHUP comes when the terminal is closed."""
+    env = {**os.environ, "TMPDIR": str(tmp_path), "TIERED_URL": "", "REDIS_URL": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tiered.cli", command, "--seconds", "60"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # a runner may have it ignored
+    )
+    with process:
+        assert process.stdout is not None
+        while not re.search(rb" calls |tiered-demo-", line := process.stdout.readline()):
+            assert line
+        process.send_signal(number)
+        process.stdout.read()  # to its end, as of all that have it
+    assert process.returncode > 0 and not list(tmp_path.iterdir())
 
 
 def test_a_redis_that_is_away_from_the_start_is_exit_3_and_no_campaign(tmp_path: Path) -> None:

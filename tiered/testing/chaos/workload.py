@@ -220,12 +220,22 @@ def work(spec: WorkerSpec, stopped: Any, calls: Any) -> None:
 
 
 def run_threads(jobs: Iterable[Workload], stop: Callable[[], bool], *, pause: float = 0.0) -> None:
-    """Run each of `jobs` in a thread until `stop()`, and wait for all of them."""
-    threads = [Thread(target=job.run, args=(stop, pause), daemon=True) for job in jobs]
+    """Run each of `jobs` in a thread until `stop()`, and wait for all of them; raises what ended one before that."""
+    raised: list[BaseException] = []
+
+    def run(job: Workload) -> None:
+        try:
+            job.run(stop, pause)
+        except BaseException as error:  # of whatever kind: a thread that is gone does no work, and finds nothing
+            raised.append(error)
+
+    threads = [Thread(target=run, args=(job,), daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if raised:
+        raise RuntimeError("a thread of the workload ended before its time") from raised[0]
 
 
 def _token(value: Any) -> Token:
