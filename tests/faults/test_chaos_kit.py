@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
+from tiered.replication.coherence import Coherence
 from tiered.replication.guard import Guard
 from tiered.testing.chaos import (
     Event,
@@ -518,8 +519,7 @@ def campaign(tmp_path: Path, server: RedisServer, faults: Sequence[str], **optio
         namespace="chaos",
         seed=3,
         faults=faults,
-        staleness=5.0,
-        **options,
+        **{"staleness": 5.0, **options},
     )
     return run(plan, lambda _: None)
 
@@ -556,6 +556,23 @@ def test_a_campaign_catches_a_redis_that_takes_older_versions(tmp_path: Path, re
         return not campaign(tmp_path, redis_server, ["delay"], seconds=5.0, threads=4, prepare=any_version).ok
 
     assert any(found() for _ in range(15))
+
+
+def deaf() -> None:
+    """Nobody hears what others write, and believes to."""
+    hear = Coherence._hear
+    Coherence._hear = lambda self, told: hear(self, told) if told.kind == "subscribed" else None  # type: ignore[method-assign]  # the mutant
+
+
+@pytest.mark.faults
+def test_a_campaign_catches_a_memory_that_is_told_nothing(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Keys that each process writes all the time show no old value of another's for longer than the staleness bound."""
+
+    def found() -> bool:
+        report = campaign(tmp_path, redis_server, ["delay"], seconds=8.0, prepare=deaf, staleness=1.5)
+        return bool(report.found("stale elsewhere") or report.found("resurrected"))
+
+    assert any(found() for _ in range(10))
 
 
 def dies() -> None:
