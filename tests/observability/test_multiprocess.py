@@ -60,6 +60,26 @@ with Flusher(every=3600) as flusher:
             flusher.flush()
             flusher.flush()
 """
+FULL = """
+import os, types
+from tiered import MemoryTier, TieredBackend
+from tiered.observability.multiprocess import Flusher
+real = os.statvfs
+with TieredBackend([MemoryTier()], name="bot") as store:
+    with Flusher(every=3600) as flusher:
+        store.set("k", 1)
+        os.statvfs = lambda path: types.SimpleNamespace(f_bavail=255, f_frsize=4096)
+        try:
+            flusher.flush()
+        except OSError as error:
+            print(error.strerror, os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        os.statvfs = real
+        store.set("k", 2)
+        flusher.flush()
+        os.statvfs = lambda path: types.SimpleNamespace(f_bavail=255, f_frsize=4096)
+        store.namespace("new").get("k")
+    print("closed")
+"""
 INTERRUPTED = """
 import faulthandler, os, sys
 from tiered import MemoryTier, TieredBackend
@@ -152,6 +172,13 @@ def test_a_store_that_is_opened_again_and_again_is_added_up(tmp_path: Path) -> N
     """The one after it has counted further by the next flush: that it counts anew is not to be seen in the number."""
     run(tmp_path, AGAIN)
     assert value(parsed(run(tmp_path, SCRAPE)), "tiered_operations_total", cache="job", op="set", result="ok") == 60
+
+
+def test_a_full_disk_ends_no_process_and_the_next_time_catches_up(tmp_path: Path) -> None:
+    """Writing to a part of a mapped file for which there is no room is SIGBUS."""
+    assert run(tmp_path, FULL) == "No space left on device []\nclosed\n"
+    series = parsed(run(tmp_path, SCRAPE))
+    assert value(series, "tiered_operations_total", cache="bot", op="set", result="ok") == 2
 
 
 def test_a_signal_handler_that_raises_anywhere_in_a_fork_leaves_no_process_waiting(tmp_path: Path) -> None:

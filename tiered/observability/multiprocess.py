@@ -6,7 +6,9 @@ as they are. The process that is scraped uses prometheus_client's `MultiProcessC
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections import deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +36,9 @@ SUMMED = {"tiered_entries", "tiered_size_bytes", "tiered_limit_bytes"}
 """Gauges of what each process has for itself; of the others, each process has its own sight of one thing."""
 UNTROUBLED = {("tiered_breaker_state", str(State.CLOSED)), ("tiered_invalidation_connected",)}
 """Gauges whose 0 is a reason for an alert, so that they stay 1 of a cache that was closed; of all others 0 is left."""
+ROOM = 2**20
+"""Bytes that must be free for a series to be begun. The files are mapped: where the disk is full, the kernel ends a process that writes
+to a new part of one (SIGBUS)."""
 _EXPORTED = {it.name: it for it in CATALOG}
 
 
@@ -74,7 +79,7 @@ class Flusher(Forking):
         self._thread.start()
 
     def flush(self) -> None:
-        """Bring the files up to date. Thread-safe."""
+        """Bring the files up to date. Thread-safe. Raises `OSError` where there is no room for more series; the next time catches up."""
         with self._lock:
             self._meet()
             gauges = set[_Sample]()
@@ -98,7 +103,7 @@ class Flusher(Forking):
             self._closed = True
             self._stop.set()
             self._thread.join(timeout=5.0)
-            self.flush()
+            self._try()
             forget(self)
 
     def __enter__(self) -> Flusher:
@@ -120,10 +125,13 @@ class Flusher(Forking):
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):
-            try:
-                self.flush()
-            except OSError as error:  # a full disk, say; the next time catches up
-                logger.warning("the metrics could not be written to PROMETHEUS_MULTIPROC_DIR: %s", error)
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self.flush()
+        except OSError as error:  # a full disk, say
+            logger.warning("the metrics could not be written to PROMETHEUS_MULTIPROC_DIR: %s", error)
 
     def _meet(self) -> None:
         """Whose name another cache has by now counts from zero, however far it has got."""
@@ -153,6 +161,7 @@ class Flusher(Forking):
     def _value(self, sample: _Sample) -> Any:
         known = self._known.get(sample)
         if known is None:
+            _check_room(os.environ["PROMETHEUS_MULTIPROC_DIR"])
             exported, name, labels, given = sample
             mode = "livesum" if exported.name in SUMMED else "livemax"
             metric = exported.name.removesuffix("_total")
@@ -160,6 +169,12 @@ class Flusher(Forking):
                 exported.kind, metric, name, labels, given, exported.help, multiprocess_mode=mode
             )
         return known
+
+
+def _check_room(directory: str) -> None:
+    disk = os.statvfs(directory)
+    if disk.f_bavail * disk.f_frsize < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), directory)
 
 
 def _at_rest(sample: _Sample) -> float:
