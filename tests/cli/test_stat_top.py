@@ -130,6 +130,28 @@ class Once(BaseHTTPRequestHandler):
         pass
 
 
+class Closing(Once):
+    """Closes its store after the second question, and goes on answering."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Closing.asked += 1
+        text = b'tiered_tier_info{cache="bot",tier="file",role="record"} 1\n'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text if Closing.asked <= 2 else b'tiered_build_info{version="1"} 1\n')
+
+
+def test_a_store_that_is_closed_between_two_looks_ends_no_log() -> None:
+    """The process opens it again, or ends in a moment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        result = tiered("stat", "--count", "3", "--interval", "0.1", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert result.returncode == 3 and result.stdout.count("its store is closed") == 2, result.stdout + result.stderr
+
+
 class Trickle(BaseHTTPRequestHandler):
     """Answers a line now and then, for as long as somebody listens: each is in time."""
 
