@@ -12,7 +12,7 @@ from tiered.arguments import KEEP, Ttl, _Keep, check_function, check_key, lifeti
 from tiered.chain import Chain, Space
 from tiered.changing import Change, check_free, innermost
 from tiered.drafting import own
-from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreUnavailable, without_tier
+from tiered.errors import CodecError, InvalidValue, NotApplied, Reason, StoreError, StoreUnavailable, without_tier
 from tiered.handlers import pass_on
 from tiered.jitter import jitter
 from tiered.steps import Ask, Commit, Compute, Pause, Steps
@@ -124,9 +124,15 @@ class Updates:
         """
         held = self._drafted(turn)
         if held is None:
+            began = self._now()
             try:
                 held = yield Ask(partial(self._current, key))
-            except StoreUnavailable as error:  # of the record, or too much waits already
+            except StoreError as error:  # of the record, or too much waits already
+                self._space.stats.operations["update"].failed(
+                    self._now() - began
+                )  # the write, which counts itself, never comes
+                if not isinstance(error, StoreUnavailable):
+                    raise
                 message = f"nothing was changed: {without_tier(error, error.tier)}"
                 raise NotApplied(message, tier=error.tier, reason=error.reason) from error
         try:
@@ -179,7 +185,13 @@ class Updates:
 
     def _current(self, key: str) -> _Current:
         self._ready(write=True)
-        _, frame = self._chain.record.read(self._space.name, key)
+        began = self._now()
+        try:
+            _, frame = self._chain.record.read(self._space.name, key)
+        except StoreUnavailable as error:
+            self._chain.record_stats.failed("read", error.reason, self._now() - began)
+            raise
+        self._chain.record_stats.timed("read", self._now() - began)
         if frame is None:
             return _Current()
         try:

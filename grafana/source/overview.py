@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from grafana.source.dashboard import RED, Dashboard, Panel, Row
 from grafana.source.queries import largest, of_role, quantile, rate, ratio, share, smallest, total
+from tiered.observability.operation import WRITE_OPS
+
+OPERATIONS = "tiered_operations_total"
+WRITES = f'op=~"{"|".join(WRITE_OPS)}"'
 
 OVERVIEW = Dashboard(
     name="overview",
@@ -18,7 +22,7 @@ OVERVIEW = Dashboard(
                     description="Whether every cache tier of every process is in service. While one is not, answers come from the tiers below.",
                     unit="short",
                     kind="stat",
-                    width=5,
+                    width=4,
                     height=5,
                     queries=((smallest("tiered_breaker_state", 'state="closed"'), "in service"),),
                     values={"0": ("degraded", "orange"), "1": ("all in service", "green")},
@@ -28,9 +32,21 @@ OVERVIEW = Dashboard(
                     description="Share of reads that raised, because the store of record could not answer. It should be 0.",
                     unit="percentunit",
                     kind="stat",
-                    width=5,
+                    width=4,
                     height=5,
                     queries=((share("tiered_reads_total", 'result="error"'), "error"),),
+                    limits=((None, "green"), (0.0001, RED)),
+                ),
+                Panel(
+                    title="Writes that failed",
+                    description="Share of writes that raised, because the store of record did not take them. It should be 0.",
+                    unit="percentunit",
+                    kind="stat",
+                    width=4,
+                    height=5,
+                    queries=(
+                        (ratio(rate(OPERATIONS, f'{WRITES}, result="error"'), rate(OPERATIONS, WRITES)), "error"),
+                    ),
                     limits=((None, "green"), (0.0001, RED)),
                 ),
                 Panel(
@@ -38,7 +54,7 @@ OVERVIEW = Dashboard(
                     description="Keys read per second, from whatever tier.",
                     unit="reqps",
                     kind="stat",
-                    width=5,
+                    width=4,
                     height=5,
                     queries=((rate("tiered_reads_total"), "reads"),),
                     limits=((None, "blue"),),
@@ -48,7 +64,7 @@ OVERVIEW = Dashboard(
                     description="Share of keys read that this process' own memory answered, without any I/O.",
                     unit="percentunit",
                     kind="stat",
-                    width=5,
+                    width=4,
                     height=5,
                     queries=((ratio(of_role("tiered_reads_total", "memory"), rate("tiered_reads_total")), "memory"),),
                     limits=((None, "blue"),),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -126,6 +128,82 @@ class Once(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class Closing(Once):
+    """Closes its store after the second question, and goes on answering."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Closing.asked += 1
+        text = b'tiered_tier_info{cache="bot",tier="file",role="record"} 1\n'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text if Closing.asked <= 2 else b'tiered_build_info{version="1"} 1\n')
+
+
+def test_a_store_that_is_closed_between_two_looks_ends_no_log() -> None:
+    """The process opens it again, or ends in a moment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        result = tiered("stat", "--count", "3", "--interval", "0.1", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert result.returncode == 3 and result.stdout.count("its store is closed") == 2, result.stdout + result.stderr
+
+
+class Trickle(BaseHTTPRequestHandler):
+    """Answers a line now and then, for as long as somebody listens: each is in time."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"# and so on\n")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class HalfAnAnswer(Once):
+    """Hangs up before its end, as a process that is killed does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'tiered_tier_info{cache="bot",tier="file",role="record"} 1\n')
+
+
+@pytest.fixture
+def trickling() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_endpoint_that_never_ends_is_no_answer(trickling: str) -> None:
+    for command in (("stat", "--count", "1"), ("top", "--once")):
+        result = tiered(*command, trickling)
+        assert result.returncode == 3 and "not all of it within" in result.stderr, result.stderr
+
+
+def test_ctrl_c_ends_a_wait_for_such_an_endpoint(trickling: str) -> None:
+    with Terminal("top", trickling, columns=80) as terminal:
+        terminal.until(lambda text: "waiting for the first look" in text)
+        terminal.interrupt()
+
+
+def test_half_an_answer_is_none() -> None:
+    """What is missing in it would be taken for what nobody did."""
+    with HTTPServer(("127.0.0.1", 0), HalfAnAnswer) as server:
+        Thread(target=server.handle_request).start()
+        result = tiered("top", "--once", f"127.0.0.1:{server.server_port}")
+    assert result.returncode == 3 and "in the middle" in result.stderr
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from tests.servers import RedisServer, free_port
 from tiered import FileTier, MemoryTier, TieredBackend
 from tiered.errors import Ambiguous, NotApplied, Reason, StoreUnavailable
+from tiered.replication.coherence import Coherence
 from tiered.replication.guard import Guard
 from tiered.testing.chaos import (
     Event,
@@ -179,6 +182,12 @@ def test_an_ambiguous_write_may_count_or_not(tape: Tape, seen: str | None) -> No
 def test_an_untyped_error_is_never_allowed(tape: Tape) -> None:
     tape("get", "k", error="KeyError")
     assert not check(tape.events, errors_allowed=True).ok
+
+
+def test_a_final_reading_that_fails_is_found_whatever_errors_are_allowed(tape: Tape) -> None:
+    """What nobody could read may be lost."""
+    tape("set", "k", "v1", 1)("final", "k", by="f", error="StoreUnavailable connection")
+    assert [finding.check for finding in check(tape.events, errors_allowed=True).findings] == ["error"]
 
 
 def test_lost_updates_are_found(tape: Tape) -> None:
@@ -510,8 +519,7 @@ def campaign(tmp_path: Path, server: RedisServer, faults: Sequence[str], **optio
         namespace="chaos",
         seed=3,
         faults=faults,
-        staleness=5.0,
-        **options,
+        **{"staleness": 5.0, **options},
     )
     return run(plan, lambda _: None)
 
@@ -548,6 +556,65 @@ def test_a_campaign_catches_a_redis_that_takes_older_versions(tmp_path: Path, re
         return not campaign(tmp_path, redis_server, ["delay"], seconds=5.0, threads=4, prepare=any_version).ok
 
     assert any(found() for _ in range(15))
+
+
+def deaf() -> None:
+    """Nobody hears what others write, and believes to."""
+    hear = Coherence._hear
+    Coherence._hear = lambda self, told: hear(self, told) if told.kind == "subscribed" else None  # type: ignore[method-assign]  # the mutant
+
+
+@pytest.mark.faults
+def test_a_campaign_catches_a_memory_that_is_told_nothing(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Keys that each process writes all the time show no old value of another's for longer than the staleness bound."""
+
+    def found() -> bool:
+        report = campaign(tmp_path, redis_server, ["delay"], seconds=8.0, prepare=deaf, staleness=1.5)
+        return bool(report.found("stale elsewhere") or report.found("resurrected"))
+
+    assert any(found() for _ in range(10))
+
+
+def dies() -> None:
+    threading.Timer(1.0, lambda: os._exit(9)).start()
+
+
+def ends_its_threads() -> None:
+    work = Workload.step
+
+    def step(self: Workload) -> None:
+        if self.finished == 50:
+            raise SystemExit
+        work(self)
+
+    Workload.step = step  # type: ignore[method-assign]  # the mutant
+
+
+def closes_badly() -> None:
+    def close(self: TieredBackend) -> None:
+        raise RuntimeError("close")
+
+    TieredBackend.close = close  # type: ignore[method-assign]  # the mutant
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("mutant", "told"), [(dies, "exit code 9"), (ends_its_threads, "exit code 1"), (closes_badly, "exit code 1")]
+)
+def test_a_campaign_catches_a_process_that_dies(
+    tmp_path: Path, redis_server: RedisServer, mutant: Any, told: str
+) -> None:
+    """Reads leave no trace before they return: who dies in them would be missed, and so would what it was to find."""
+    report = campaign(tmp_path, redis_server, ["delay"], seconds=3.0, prepare=mutant)
+    assert sorted(report.died) == [f"p0: {told}", f"p1: {told}"] and not report.ok
+
+
+@pytest.mark.faults
+def test_a_process_that_died_before_it_was_to_be_killed_is_not_excused(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    report = campaign(tmp_path, redis_server, ["kill"], seconds=4.0, processes=1, prepare=dies)
+    assert len(report.died) == 2 and not report.ok
 
 
 def tiered_chaos(*args: str) -> subprocess.CompletedProcess[str]:
@@ -605,6 +672,29 @@ def test_tiered_chaos_on_the_users_stack(tmp_path: Path, redis_server: RedisServ
     with TieredBackend.from_url(f"{redis_server.url},file:{tmp_path}/data") as store:
         assert store.get("mine") == "kept"
         assert not list(store.namespace(told["namespace"]).keys())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("command", ["chaos", "demo"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_nothing_of_it_stays(tmp_path: Path, number: signal.Signals, command: str) -> None:
+    """SIGHUP comes when the terminal is closed."""
+    env = {**os.environ, "TMPDIR": str(tmp_path), "TIERED_URL": "", "REDIS_URL": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tiered.cli", command, "--seconds", "60"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # a runner may have it ignored
+    )
+    with process:
+        assert process.stdout is not None
+        while not re.search(rb" calls |tiered-demo-", line := process.stdout.readline()):
+            assert line
+        process.send_signal(number)
+        process.stdout.read()  # to its end, as of all that have it
+    assert process.returncode > 0 and not list(tmp_path.iterdir())
 
 
 def test_a_redis_that_is_away_from_the_start_is_exit_3_and_no_campaign(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.observability.conftest import Start
 from tests.observability.exported import Exported
 from tests.prometheus import ROOT, promtool
 from tests.waiting import LIMIT, eventually, started
-from tiered import AsyncTieredBackend, FileTier, MemoryTier, RedisTier, StoreUnavailable, TieredBackend
+from tiered import AsyncTieredBackend, FileTier, MemoryTier, NotApplied, RedisTier, StoreUnavailable, TieredBackend
 from tiered.observability.catalog import CATALOG
 from tiered.observability.histogram import BOUNDS, Histogram
 from tiered.observability.metrics import COLLECTOR, install
@@ -356,6 +356,37 @@ def test_operations_of_tasks_are_counted_as_those_of_threads(tmp_path: Path, exp
     operations = {"get": 2, "get_many": 1, "set": 2, "set_many": 1, "add": 1, "update": 1, "delete": 1}
     assert counts == {**operations, **{f"{op} timed": n for op, n in operations.items()}, "hits": 2, "misses": 3}
     assert asyncio.run(talk()) == counts
+
+
+def test_updates_that_cannot_read_what_they_change_are_errors(exported: Exported) -> None:
+    """A bot that only counts would see every call raise, and its metrics none."""
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("update", ("k", lambda value: value)),
+        ("increment", ("k",)),
+        ("touch", ("k", 5)),
+    ]
+
+    async def talk() -> None:
+        async with AsyncTieredBackend([RedisTier(NOWHERE)], name="tasks") as store:
+            for name, arguments in calls:
+                with pytest.raises(NotApplied):
+                    await getattr(store, name)(*arguments)
+            assert counted("tasks") == (3, 3, 3)
+
+    def counted(cache: str) -> tuple[float, ...]:
+        where = {"cache": cache, "op": "update"}
+        return (
+            exported.value("tiered_operations_total", result="error", **where),
+            exported.value("tiered_operation_duration_seconds_count", **where),
+            exported.value("tiered_tier_errors_total", cache=cache, tier="redis", op="read", error="connection"),
+        )
+
+    with TieredBackend([RedisTier(NOWHERE)], name="threads") as store:
+        for name, arguments in calls:
+            with pytest.raises(NotApplied):
+                getattr(store, name)(*arguments)
+        assert counted("threads") == (3, 3, 3)
+    asyncio.run(talk())
 
 
 def test_writes_that_are_fed_from_the_journal_are_not_degraded(

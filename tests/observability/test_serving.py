@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -17,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import urlsplit
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 import trustme
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from tests.prometheus import ROOT
 from tests.waiting import LIMIT, eventually
@@ -177,6 +179,30 @@ def _is_hung_up_on(client: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("read", [0, 100], ids=["at once", "in the middle"])
+def test_a_client_that_hangs_up_leaves_no_traceback_on_the_console(
+    certificates: Certificates, registry: CollectorRegistry, tls: bool, read: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gauge = Gauge("long", "More than a connection holds.", ["n"], registry=registry)
+    for n in range(20_000):
+        gauge.labels(f"{n:0200}").set(1)
+    with serve_metrics(
+        registry=registry, timeout=LIMIT, **({"certfile": certificates.server} if tls else {})
+    ) as server:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((server.addr, server.port))
+        if tls:
+            client = certificates.context().wrap_socket(client, server_hostname="127.0.0.1")
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        if read:
+            client.recv(read)
+        client.close()
+        eventually(lambda: server._server._free._value == CONNECTIONS)
+    assert capfd.readouterr().err == ""
+
+
 def test_whoever_listens_to_the_world_is_told_so(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
     serve_metrics(registry=registry, addr="0.0.0.0").close()
     assert "without TLS" in caplog.text
@@ -208,6 +234,44 @@ def test_a_forked_child_does_not_hold_the_port(registry: CollectorRegistry) -> N
             os._exit(0 if server._closed and server._server.socket.fileno() == -1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert "tiered_build_info" in scrape(server.url)
+
+
+def test_a_forked_child_does_not_hold_the_parents_clients(registry: CollectorRegistry) -> None:
+    with serve_metrics(registry=registry) as server, socket.create_connection((server.addr, server.port)):
+        eventually(lambda: server._server._until)
+        if not (pid := os.fork()):
+            os._exit(sum(it.fileno() != -1 for it in server._server._until))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+FORGOTTEN = """
+import gc, os, sys
+from tiered.observability.metrics import serve_metrics
+url = serve_metrics().url
+gc.collect()
+if pid := os.fork():
+    print(pid, url, flush=True)
+    sys.stdin.read()
+else:
+    sys.stdin.close()
+    import signal
+    signal.pause()
+"""
+
+
+def test_a_child_does_not_hold_the_port_of_a_server_that_nobody_kept(registry: CollectorRegistry) -> None:
+    """Whoever starts the bot anew could not have it, and scrapes would hang: nobody answers in the child."""
+    bot = subprocess.Popen([sys.executable, "-c", FORGOTTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    assert bot.stdout is not None
+    pid, url = bot.stdout.readline().decode().split()
+    try:
+        assert "tiered_build_info" in scrape(url)
+        bot.kill()
+        bot.wait()
+        serve_metrics(int(urlsplit(url).port or 0), registry=registry).close()
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+        bot.communicate()
 
 
 # Mounted

@@ -132,13 +132,27 @@ def test_a_clear_that_gets_no_thread_is_a_clear(tier: RedisTier, raw: Any, monke
     eventually(lambda: not entries(raw, "a"), "the removal of both")
 
 
-def test_closing_ends_the_thread(tier: RedisTier, steps: Steps) -> None:
+def test_a_program_that_clears_and_ends_leaves_nothing(redis_url: str, raw: Any) -> None:
+    """Nobody may ever clear that namespace again, and entries of a record do not expire."""
+    for n in range(5):
+        tier = RedisTier(redis_url, timeout=5.0)
+        put(tier, f"job-{n}", *(f"{it}" for it in range(300)))
+        tier.clear(f"job-{n}")
+        tier.close()
+        assert not entries(raw, f"job-{n}")
+
+
+def test_closing_ends_the_thread(
+    tier: RedisTier, steps: Steps, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tiered.tiers.redis.REMOVAL", 0.05)
     put(tier, "a", "1")
     steps.free.clear()
     tier.clear("a")
     tier.clear("b")
     eventually(lambda: steps.begun)
     tier.close()
+    assert "until the next clear" in caplog.text
     steps.free.set()
     eventually(lambda: not removing(), "the end of the thread")
     assert steps.begun == 1

@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import shlex
-import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 from tiered.arguments import FEEDS, READ_ORDERS
 from tiered.cli.command import add_command
+from tiered.cli.ending import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from tiered.cli.chaos_redis import ChaosRedis
@@ -82,7 +82,7 @@ def chaos(args: argparse.Namespace) -> int:
     from tiered.cli.demo_screen import Screen
     from tiered.testing.chaos.campaign import run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # neither a Redis nor a process of ours may outlive us
+    end_as_by_ctrl_c()
     args.seed = args.seed if args.seed is not None else random.randrange(2**32)
     screen = Screen(quiet=args.json)
     logging.getLogger("tiered").setLevel(logging.ERROR)  # the phases tell which faults there are
@@ -170,7 +170,7 @@ def _repeat(args: argparse.Namespace) -> str:
 
 def _print(report: Report, repeat: str, screen: Any) -> None:
     """The verdict table, the first findings, and how to see them again."""
-    from tiered.testing.chaos.checker import CHECKS
+    from tiered.testing.chaos.checker import CHECKS, DIED
 
     screen.say(f"\n{'check':<28}{'found':>22}{'allowed':>18}  verdict")
     for row in report.rows():
@@ -181,6 +181,8 @@ def _print(report: Report, repeat: str, screen: Any) -> None:
         screen.say(f"  {number:,} x {kind}")
     for finding in report.findings[:10]:
         screen.say(f"{CHECKS[finding.check].upper()}: {finding.text}", colour="bad")
+    for text in report.died:
+        screen.say(f"{DIED.upper()}: {text}", colour="bad")
     told = (
         f"{report.calls:,} calls, {report.acknowledged:,} acknowledged writes, {report.unsure:,} that may count or not"
     )

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import random
-import signal
 import tempfile
 import threading
 import time
@@ -25,6 +24,7 @@ from tiered.cli.demo_check import acknowledged, check
 from tiered.cli.demo_redis import DemoRedis, find_redis
 from tiered.cli.demo_report import longest, print_report, report
 from tiered.cli.demo_screen import Screen
+from tiered.cli.ending import end_as_by_ctrl_c
 
 KILL_AT, RETURN_AT = 0.4, 0.7
 MEMORY = "memory://?max_entries=2000"
@@ -47,7 +47,7 @@ class _Stage:
 
 def demo(args: argparse.Namespace) -> int:
     """Run the bot, break Redis if it is ours, check; 0 if every acknowledged write is there and no error was seen."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Redis of our own must not outlive us
+    end_as_by_ctrl_c()
     seed = args.seed if args.seed is not None else random.randrange(2**32)
     screen = Screen(quiet=args.json)
     screen.say(f"seed {seed}; {args.users:,} users, {args.threads} threads, {args.seconds:g} s; Ctrl-C ends it early")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from time import monotonic
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, build_opener
@@ -14,7 +15,11 @@ from tiered.cli.series import Series
 from tiered.errors import ConfigError, Reason, StoreUnavailable
 
 PATIENCE = 2.0
+"""Seconds for one wait."""
+LONGEST = 5.0
+"""Seconds for an answer, however many waits it takes."""
 LARGEST = 64 * 2**20
+CHUNK = 65_536
 EXAMPLE = "http://127.0.0.1:9464/metrics"
 _TO_DO = {
     "CERTIFICATE_VERIFY_FAILED": "give --ca, the file of who signs its certificate, and the name or address that is in there",
@@ -30,6 +35,10 @@ _OF_ANOTHER_KIND = {
 """For an endpoint that hung up without a word."""
 
 
+_Answer = tuple[str | None, str]
+_TOO_SLOW: _Answer = None, f"no answer (not all of it within {LONGEST:g} s)"
+
+
 class Endpoints:
     """One or more of them, seen as one: the processes of a bot. `ca`: a file with their certificate authority;
     `cert`: one with the certificate and the key that they ask for."""
@@ -39,11 +48,11 @@ class Endpoints:
         self._opener = _opener(ca, cert)
         self.silent: dict[str, str] = {}
         """Those that did not answer the last time, and why."""
+        self._asking: dict[str, Thread] = {}
 
     def look(self) -> Series:
         """What they expose now. Raises `StoreUnavailable` if none answers."""
-        with ThreadPoolExecutor(min(16, len(self.urls))) as pool:
-            answers = dict(zip(self.urls, pool.map(self._ask, self.urls), strict=True))
+        answers = self._answers()
         self.silent = {url: why for url, (text, why) in answers.items() if text is None}
         texts = {url: text for url, (text, _) in answers.items() if text is not None}
         if not texts:
@@ -58,11 +67,33 @@ class Endpoints:
             message = "what it answers is not in Prometheus' text format"
             raise StoreUnavailable(message, tier=next(iter(texts)), reason=Reason.SERIALIZATION) from error
 
-    def _ask(self, url: str) -> tuple[str | None, str]:
+    def _answers(self) -> dict[str, _Answer]:
+        """Of each, within `LONGEST`. Ctrl-C ends the wait: no thread is waited for that reads what may never end."""
+        answers: dict[str, _Answer] = {}
+
+        def ask(url: str) -> None:
+            answers[url] = self._ask(url)
+
+        for url in self.urls:
+            if url not in self._asking or not self._asking[url].is_alive():  # one that trickles is asked once
+                self._asking[url] = Thread(target=ask, args=(url,), name="tiered-ask", daemon=True)
+                self._asking[url].start()
+        until = monotonic() + LONGEST
+        for thread in self._asking.values():
+            thread.join(max(0.0, until - monotonic()))
+        return {url: answers.get(url, _TOO_SLOW) for url in self.urls}
+
+    def _ask(self, url: str) -> _Answer:
         """The exposition, or None and why there is none."""
+        until, body = monotonic() + LONGEST, bytearray()
         try:
             with self._opener.open(url, timeout=PATIENCE) as answer:
-                body = answer.read(LARGEST + 1)
+                while len(body) <= LARGEST and (part := answer.read1(CHUNK)):
+                    body += part
+                    if monotonic() > until:
+                        return _TOO_SLOW
+                if answer.length:  # a part of the series would be taken for all there are
+                    return None, "it hung up in the middle of its answer"
         except URLError as error:
             return None, f"no answer ({_why(error.reason)})"
         except (OSError, http.client.HTTPException) as error:

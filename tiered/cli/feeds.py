@@ -52,12 +52,14 @@ class EndpointFeed:
         self.name = ", ".join(endpoints.urls)
 
     def look(self) -> Sight | None:
-        """Raises `StoreUnavailable` if no endpoint answers, `ConfigError` if they tell of no such cache."""
+        """Raises `StoreUnavailable` if no endpoint answers or the cache is there no more, `ConfigError` if there never was one."""
         now, before = self._endpoints.look(), self._before
         self._before = now
         seen = activities(Change(before or now, now), self._cache)
-        if not seen:
+        if not seen and before is None:
             raise ConfigError(self._nothing(now))
+        if not seen:  # it was there: the process ends, or opens its store anew
+            raise StoreUnavailable("its store is closed", tier=self.name)
         return None if before is None else Sight(caches=seen, silent=self._endpoints.silent)
 
     def _nothing(self, now: Series) -> str:

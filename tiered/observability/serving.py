@@ -6,6 +6,7 @@ in the thread that accepts, one client that connects and says nothing stops all 
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import logging
 import os
@@ -38,7 +39,29 @@ _PEM = (
 )
 
 
+class _Answer(io.BufferedIOBase):
+    """Where the answer is written to. wsgiref prints a traceback for whatever is not a `ConnectionError`: of TLS, or of a client
+    that does not read."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, answer: Any) -> int:
+        try:
+            self._connection.sendall(answer)
+        except OSError as error:
+            raise ConnectionAbortedError(f"the client did not take the answer: {error}") from error
+        return len(answer)
+
+
 class _Handler(WSGIRequestHandler):
+    def setup(self) -> None:
+        super().setup()
+        self.wfile = _Answer(self.connection)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are no news."""
 
@@ -108,6 +131,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         finally:
             del self._until[connection]
 
+    def leave(self) -> None:
+        """In a child after a fork: the port and the clients are the parent's, who could not hang up on them while another has them."""
+        self.socket.close()
+        for connection in list(self._until):
+            if connection.fileno() >= 0:
+                os.close(connection.detach())  # files of it are open, which `close` would wait for
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is slow, rude or speaks no TLS is its own problem."""
         logger.debug("a client asking for metrics was not answered", exc_info=True)
@@ -133,9 +163,7 @@ class MetricsServer(Forking):
         self.addr, self.port = server.server_name, server.server_port
         host = f"[{self.addr}]" if ":" in self.addr else self.addr
         self.url = f"{scheme}://{host}:{self.port}/metrics"
-        self._thread = Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="tiered-metrics", daemon=True
-        )
+        self._thread = Thread(target=self._serve, name="tiered-metrics", daemon=True)
         self._closed = False
         self._thread.start()
         register(self)
@@ -154,9 +182,13 @@ class MetricsServer(Forking):
     def after_fork_in_child(self) -> None:
         """The port and the target file are the parent's."""
         self._closed = True
-        self._server.socket.close()
+        self._server.leave()
         if self._target is not None:
             self._target.disown()
+
+    def _serve(self) -> None:
+        """A method of ours: whoever is told of forks is held weakly, and a bot may keep nothing of what it started."""
+        self._server.serve_forever(poll_interval=0.1)
 
     def __enter__(self) -> MetricsServer:
         return self

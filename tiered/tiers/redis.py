@@ -37,6 +37,8 @@ NOTE_MS = 30 * 86_400_000
 """How long a note lives, at least."""
 CLAIM_MS = 600_000
 """How long a claim on a namespace lasts; whoever uses it renews it well before."""
+REMOVAL = 2.0
+"""Seconds that closing waits for what was cleared to be removed."""
 
 NO_RECORD = (
     "a Redis Cluster cannot be the store of record: a commit is one transaction over several keys, and a cluster has none "
@@ -198,8 +200,11 @@ class RedisTier(BuiltIn):
             return TierHealth(False, str(error))
 
     def close(self) -> None:
-        self._link.close()
-        forget(self)
+        try:
+            self._removals.finish(REMOVAL)
+        finally:
+            self._link.close()
+            forget(self)
 
     # As the store of record
 

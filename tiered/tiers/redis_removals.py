@@ -37,6 +37,17 @@ class Removals:
             except RuntimeError as error:
                 logger.warning("%s: what was cleared goes on using memory until the next clear: %s", self._name, error)
 
+    def finish(self, patience: float) -> None:
+        """The tier is about to be closed: wait so many seconds for what was cleared, since nobody may ever clear it again."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(patience)
+            if thread.is_alive():
+                logger.warning(
+                    "%s: closed while what was cleared is removed; the rest uses memory until the next clear",
+                    self._name,
+                )
+
     # Private
 
     def _work(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Report:
         with TieredBackend.from_url(plan.stack.url, namespace=plan.namespace) as store:
             store.clear()
     report = _judged(plan, crew, events)
-    report.disagreeing = disagreeing
+    report.died, report.disagreeing = crew.died, disagreeing
     return report
 
 
@@ -145,6 +146,8 @@ class _Crew:
         self._running: dict[int, tuple[str, Any]] = {}
         self._lives = [0] * plan.processes
         self.killed: set[str] = set()
+        self.died: list[str] = []
+        """Who ended otherwise than asked to, and how."""
 
     def start(self) -> None:
         for number in range(self._plan.processes):
@@ -156,7 +159,7 @@ class _Crew:
             time.sleep(0.01)
 
     def replace(self, number: int) -> None:
-        """SIGKILL process `number` and start another in its place."""
+        """SIGKILL process `number`, if it has not died before, and start another in its place."""
         self._kill(number)
         self._spawn(number)
 
@@ -168,11 +171,16 @@ class _Crew:
         """End all of them; one that cannot is killed, without being excused. Idempotent."""
         self._stopped.value = 1
         deadline = time.monotonic() + GRACE
-        for _, process in self._running.values():
+        for name, process in self._running.values():
             process.join(max(0.1, deadline - time.monotonic()))
-            if process.is_alive():
+            late = process.is_alive()
+            if late:
                 process.kill()
             process.join()
+            if late:
+                self.died.append(f"{name} did not end within {GRACE:g} s")
+            elif process.exitcode:
+                self.died.append(_death(name, process.exitcode))
             process.close()
         self._running.clear()
 
@@ -199,10 +207,18 @@ class _Crew:
 
     def _kill(self, number: int) -> None:
         name, process = self._running.pop(number)
-        process.kill()
-        process.join()
+        if process.is_alive():
+            process.kill()
+            process.join()
+            self.killed.add(name)
+        else:
+            self.died.append(_death(name, process.exitcode))
         process.close()
-        self.killed.add(name)
+
+
+def _death(name: str, code: int) -> str:
+    how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
+    return f"{name}: {how}"
 
 
 def _read_back(plan: Plan) -> int:

@@ -31,6 +31,7 @@ CHECKS = {
     "unfinished": "calls that never returned",
 }
 """The checks and what they are called in a table."""
+DIED = "processes that died"
 
 
 class Finding(NamedTuple):
@@ -74,6 +75,8 @@ class Report:
     """Reads in another process that were stale within `delta`."""
     oldest: float = 0.0
     """The age of the oldest read in another process, allowed or not."""
+    died: list[str] = field(default_factory=list)
+    """Which processes ended otherwise than asked to, and how; of what they did last, a history knows only the writes."""
     disagreeing: int | None = None
     """Entries that `verify()` found to differ between the tiers in the end; None where there were no tiers to compare."""
 
@@ -89,6 +92,7 @@ class Report:
     def rows(self) -> list[Row]:
         """The verdict, line by line."""
         rows = [self._row(check) for check in CHECKS]
+        rows.append(Row(DIED, f"{len(self.died):,}", "0", not self.died))
         if self.disagreeing is not None:
             rows.append(Row("tiers that disagree (verify)", f"{self.disagreeing:,}", "0", not self.disagreeing))
         limit = self.longest_allowed
@@ -111,6 +115,7 @@ class Report:
             "acknowledged": self.acknowledged,
             "unsure": self.unsure,
             "keys": self.keys,
+            "died": self.died,
             "longest_s": round(self.longest, 4),
             "per_second": round(self.per_second),
             "lagging": self.lagging,
@@ -139,7 +144,7 @@ def check(
 ) -> Report:
     """Judge a history, each event once.
 
-    `errors_allowed`: typed errors are no finding, as where the store of record itself fails. `killed`: processes that
+    `errors_allowed`: typed errors are no finding, as where the store of record itself fails, but for those of the final reading. `killed`: processes that
     were killed, whose last calls could not return.
     """
     events = list(events)
@@ -167,7 +172,9 @@ def _calls(report: Report, events: list[Event], killed: Container[str]) -> None:
         if event.error:
             report.errors[event.error] += 1
             typed = event.error.split()[0] in ("NotApplied", "Ambiguous", "StoreUnavailable")
-            if not (typed and report.errors_allowed):
+            if (
+                not (typed and report.errors_allowed) or event.op == "final"
+            ):  # what nobody could read, nobody has judged
                 report.findings.append(
                     Finding("error", event, f"{event.process} {event.op} {event.key}: {event.error}")
                 )

@@ -19,6 +19,10 @@ from tiered.testing.chaos.history import Event, HistoryFile, Recorder, Token
 
 MIX = {"get": 30, "lookup": 25, "get_many": 8, "set": 18, "set_many": 4, "delete": 6, "increment": 5, "update": 4}
 """Operations and their weights."""
+QUIET = "q0"
+"""A key that is read often and written seldom: of it alone does a memory hold an old value for long, if nobody tells it of a new one."""
+QUIET_READS, QUIET_WRITES = 0.4, 0.005
+"""The shares of reads and writes that are about it."""
 
 
 class Done(NamedTuple):
@@ -31,7 +35,7 @@ class Done(NamedTuple):
 
 
 class Workload:
-    """One thread's share: random operations on `keys` keys and a few counters, every one recorded.
+    """One thread's share: random operations on `keys` keys, a few counters and a quiet key, every one recorded.
 
     Counters (n0, n1, …) are only incremented and read, so that their values tell their order. `thread` must be unique
     in `process`, and `process` among the backends of the run. A call that raises is recorded and the work goes on.
@@ -61,8 +65,8 @@ class Workload:
         self.finished += 1
 
     def read_all(self, op: str = "final") -> None:
-        """Look every key and counter up, recorded as `op`."""
-        for key in self._keys + self._counters:
+        """Look every key up, recorded as `op`."""
+        for key in [*self._keys, *self._counters, QUIET]:
             self._read(op, [key], lambda key=key: {key: self._looked_up(key)})  # type: ignore[misc]  # mypy on defaults
 
     # Reading
@@ -91,7 +95,7 @@ class Workload:
     # Writing
 
     def _set(self) -> None:
-        key, token = self._random.choice(self._keys), self._new()
+        key, token = self._writable(), self._new()
         self._write("set", {key: token}, lambda: {key: Done(token, self._store.set(key, self._value(token)).version)})
 
     def _set_many(self) -> None:
@@ -104,7 +108,7 @@ class Workload:
         self._write("set_many", tokens, call)
 
     def _delete(self) -> None:
-        key = self._random.choice(self._keys)
+        key = self._writable()
 
         def call() -> dict[str, Done]:
             self._store.delete(key)
@@ -117,7 +121,7 @@ class Workload:
         self._write("increment", {key: None}, lambda: {key: Done(self._store.increment(key))})
 
     def _update(self) -> None:
-        key, token = self._random.choice(self._keys), self._new()
+        key, token = self._writable(), self._new()
         bases: list[Token] = []
 
         def follow(value: Any) -> dict[str, Any]:
@@ -163,7 +167,10 @@ class Workload:
         return f"{self._process}.{self._thread}.{next(self._calls)}"
 
     def _any(self) -> str:
-        return self._random.choice(self._keys + self._counters)
+        return QUIET if self._random.random() < QUIET_READS else self._random.choice(self._keys + self._counters)
+
+    def _writable(self) -> str:
+        return QUIET if self._random.random() < QUIET_WRITES else self._random.choice(self._keys)
 
     def _value(self, token: str) -> Any:
         """Immutable and mutable values take different ways through memory."""
@@ -220,12 +227,22 @@ def work(spec: WorkerSpec, stopped: Any, calls: Any) -> None:
 
 
 def run_threads(jobs: Iterable[Workload], stop: Callable[[], bool], *, pause: float = 0.0) -> None:
-    """Run each of `jobs` in a thread until `stop()`, and wait for all of them."""
-    threads = [Thread(target=job.run, args=(stop, pause), daemon=True) for job in jobs]
+    """Run each of `jobs` in a thread until `stop()`, and wait for all of them; raises what ended one before that."""
+    raised: list[BaseException] = []
+
+    def run(job: Workload) -> None:
+        try:
+            job.run(stop, pause)
+        except BaseException as error:  # of whatever kind: a thread that is gone does no work, and finds nothing
+            raised.append(error)
+
+    threads = [Thread(target=run, args=(job,), daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if raised:
+        raise RuntimeError("a thread of the workload ended before its time") from raised[0]
 
 
 def _token(value: Any) -> Token:
