@@ -128,9 +128,8 @@ class Updates:
             try:
                 held = yield Ask(partial(self._current, key))
             except StoreError as error:  # of the record, or too much waits already
-                self._space.stats.operations["update"].failed(
-                    self._now() - began
-                )  # the write, which counts itself, never comes
+                # The write, which counts itself, never comes.
+                self._space.stats.operations["update"].failed(self._now() - began)
                 if not isinstance(error, StoreUnavailable):
                     raise
                 message = f"nothing was changed: {without_tier(error, error.tier)}"

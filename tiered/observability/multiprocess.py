@@ -138,9 +138,8 @@ class Flusher(Forking):
         chains = dict(OBSERVED.chains())
         other = {cache for cache, chain in chains.items() if self._chains.get(cache) is not chain}
         for sample in list(self._flushed):
-            if (
-                sample.values[0] in other and sample.name != "tiered_collect_errors_total"
-            ):  # which is the collector's own
+            of_the_collector = sample.name == "tiered_collect_errors_total"
+            if sample.values[0] in other and not of_the_collector:
                 del self._flushed[sample]
         self._chains = WeakValueDictionary(chains)
 

@@ -172,9 +172,8 @@ def _calls(report: Report, events: list[Event], killed: Container[str]) -> None:
         if event.error:
             report.errors[event.error] += 1
             typed = event.error.split()[0] in ("NotApplied", "Ambiguous", "StoreUnavailable")
-            if (
-                not (typed and report.errors_allowed) or event.op == "final"
-            ):  # what nobody could read, nobody has judged
+            unread = event.op == "final"  # what nobody could read, nobody has judged
+            if unread or not (typed and report.errors_allowed):
                 report.findings.append(
                     Finding("error", event, f"{event.process} {event.op} {event.key}: {event.error}")
                 )
