@@ -249,10 +249,10 @@ import gc, os, sys
 from tiered.observability.metrics import serve_metrics
 url = serve_metrics().url
 gc.collect()
-if pid := os.fork():
-    print(pid, url, flush=True)
+if os.fork():
     sys.stdin.read()
 else:
+    print(os.getpid(), url, flush=True)  # here, when all that a fork brings has been done
     sys.stdin.close()
     import signal
     signal.pause()
