@@ -142,6 +142,24 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_is_changed(tmp_path: Pat
     assert keys(data) == {"newer"}
 
 
+def test_damage_that_is_told_in_what_is_no_text_is_refused_as_well(data: Path, backup: Path) -> None:
+    steps = [
+        "PRAGMA writable_schema=ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'identity TEXT NOT NULL', 'identity TEXT') WHERE name = 'store'",
+        "PRAGMA writable_schema=RESET",
+        "UPDATE store SET identity = NULL",
+        "PRAGMA writable_schema=ON",
+        "UPDATE sqlite_master SET sql = CAST(replace(CAST(sql AS BLOB), CAST('identity TEXT' AS BLOB),"
+        " CAST(x'ff206964' || ' TEXT NOT NULL' AS BLOB)) AS TEXT) WHERE name = 'store'",
+    ]
+    with closing(connect(backup)) as connection:
+        for step in steps:
+            connection.execute(step)
+    with pytest.raises(ConfigError, match="is damaged"):
+        restore(backup, data)
+    assert sound(data / "tiered.sqlite3")
+
+
 def test_a_directory_that_is_not_there_yet_is_made(tmp_path: Path, backup: Path) -> None:
     assert restore(backup, tmp_path / "another host" / "data") is None
     assert keys(tmp_path / "another host" / "data") == {"old"}

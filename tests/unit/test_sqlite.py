@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from random import Random
+from types import FrameType
 
 import apsw
 import pytest
 
-from tests.file_tier import open_tier, put
+from tests.file_tier import NOW, connection, open_tier, put, value
 from tiered.errors import Reason
+from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_errors import reason
 from tiered.tiers.sqlite import Connection, code_of, connect, damaged, first
@@ -81,6 +86,13 @@ def test_no_statement_is_prepared_again_for_other_values(tier: FileTier) -> None
     assert prepared == []
 
 
+def test_batches_of_any_size_are_mostly_written_by_statements_that_are_prepared(tier: FileTier) -> None:
+    sizes = Random(1).choices(range(1, 33), k=500)
+    for size in sizes:
+        tier.commit("n", [Write(f"k{n}", value(f"k{n}")) for n in range(size)], now=NOW)
+    assert connection(tier).cache_stats()["misses"] < len(sizes) / 4
+
+
 @pytest.mark.parametrize("name", [b"with space", b"100%", b"a?b#c&d=e", "gerät".encode(), b"\xff\xfe", b"//"])
 def test_a_path_may_have_any_bytes(tmp_path: Path, name: bytes) -> None:
     directory = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
@@ -96,3 +108,64 @@ def test_a_path_may_have_any_bytes(tmp_path: Path, name: bytes) -> None:
 def test_damage_has_the_code_of_damage() -> None:
     assert code_of(damaged("it")) == apsw.SQLITE_CORRUPT and reason(damaged("it")) is Reason.SERIALIZATION
     assert code_of(ValueError("it")) == 0
+
+
+def test_nothing_is_left_to_do_when_the_last_connection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apsw holds the interpreter's lock while it closes: all threads would wait until the log is copied back, and the disk has it."""
+    left = list[int]()
+
+    class Watched(Connection):
+        def close(self, force: bool = False) -> None:
+            _, pages, copied = first(self, "PRAGMA wal_checkpoint(NOOP)")
+            left.append(pages - copied)
+            super().close(force)
+
+    monkeypatch.setattr("tiered.tiers.sqlite.Connection", Watched)
+    with closing(open_tier(tmp_path / "store")) as tier:
+        for number in range(10):
+            put(tier, f"k{number}")
+        tier.read("n", "k1")
+        tier.before_fork()
+        assert len(left) == 2 and left[-1] == 0
+        tier.after_fork_in_parent()
+        put(tier, "k")
+    assert len(left) == 3 and left[-1] == 0
+
+
+def test_whoever_keeps_what_a_signal_handler_raised_keeps_no_statement_of_the_writer(
+    tier: FileTier, tmp_path: Path
+) -> None:
+    """It would hold a state of the store, and upon that nobody may write once another process has written."""
+    tier.journal.adopt("redis", "an identity")
+    kept, steps = list[KeyboardInterrupt](), count()
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        """Python says each line, and each round of a loop on one."""
+        inside = frame.f_code.co_name in ("_remember_adopted", "<listcomp>")
+        if inside and event == "line" and next(steps) == len(kept):
+            signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with closing(open_tier(tmp_path / "store")) as other:
+            while True:
+                steps = count()
+                put(other, "k")
+                sys.settrace(trace)
+                try:
+                    put(tier, "k")
+                    break
+                except KeyboardInterrupt as error:
+                    kept.append(error)
+                finally:
+                    sys.settrace(None)
+                assert connection(tier).txn_state() == apsw.SQLITE_TXN_NONE
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert kept

@@ -11,7 +11,7 @@ from tiered.tiers.sqlite import Error, code_of
 
 CLOSED = "closed; build a new one"
 SQLITE_ERRORS = (Error, UnicodeDecodeError)
-"""What a call of SQLite raises; the second when a damaged schema is told in a message that is no text."""
+"""What a call of SQLite raises; the second for a text, in a row, that is damaged so that it is none."""
 
 _REASONS = {
     apsw.SQLITE_FULL: Reason.FULL,

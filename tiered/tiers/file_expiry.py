@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 PAUSE = 1.0
 BREATH = 0.01
 STEP_BYTES = 1_000_000
-"""Of entries that are removed in one step: SQLite writes over what it removes, and everybody else's writes wait for that."""
+"""Of entries that are removed in one step: everybody else's writes wait for it."""
 FREE_PAGES, FREE_SHARE = 1000, 4
 """Pages without content may be so many, or one in so many; they are what the next entries go into."""
 VACUUM_PAGES = 100

@@ -15,7 +15,7 @@ from tiered.errors import ConfigError, Reason, StoreUnavailable
 from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
-from tiered.tiers.file_store import READER_CACHE_KIB, Database
+from tiered.tiers.file_store import READER_CACHE_KIB, READER_STATEMENTS, Database
 from tiered.tiers.sqlite import Connection, Cursor
 
 FORK_PATIENCE = 1.0
@@ -187,7 +187,7 @@ class Readers:
             if self._stopped or len(self._open) >= MOST:
                 return None
             try:
-                cursor = self._database.connect(READER_CACHE_KIB).cursor()
+                cursor = self._database.connect(READER_CACHE_KIB, READER_STATEMENTS).cursor()
             except (*SQLITE_ERRORS, ConfigError, OSError) as error:
                 pass_on(error)
                 raise self._database.errors.unreadable(error) from error

@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 import apsw
 
 from tiered.errors import ConfigError
+from tiered.tiers.file_errors import SQLITE_ERRORS
 from tiered.tiers.file_lock import DirectoryLock
 from tiered.tiers.file_place import explain, prepare
 from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION, has_log
-from tiered.tiers.sqlite import Error, code_of, connect, first
+from tiered.tiers.sqlite import code_of, connect, first
 
 
 def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
@@ -43,7 +44,7 @@ def _with_its_log(backup: Path, directory: Path, stack: ExitStack) -> Path:
     whole = Path(stack.enter_context(TemporaryDirectory(prefix="restoring-", dir=where))) / backup.name
     shutil.copyfile(backup, whole)
     shutil.copyfile(log, f"{whole}-wal")
-    with suppress(Error), closing(connect(whole)) as connection:  # what is damaged is found by `_check`
+    with suppress(*SQLITE_ERRORS), closing(connect(whole)) as connection:  # what is damaged is found by `_check`
         connection.execute("PRAGMA journal_mode=DELETE")
     return whole
 
@@ -79,7 +80,7 @@ def _check(whole: Path, backup: Path, name: str) -> None:
             if schema > SCHEMA_VERSION:
                 raise ConfigError(f"{name}: {backup} was written by a newer tiered (schema {schema}); upgrade this one")
             (found,) = first(connection, "PRAGMA quick_check(1)")
-    except Error as error:
+    except SQLITE_ERRORS as error:
         if code_of(error) == apsw.SQLITE_NOTADB:
             raise ConfigError(no_backup) from error
         found = str(error)

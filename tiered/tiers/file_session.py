@@ -8,13 +8,14 @@ are remembered from one transaction to the next, until `PRAGMA data_version` tel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import checked, enter, last_version, line_of, start_anew
 from tiered.tiers.file_turn import in_turn
-from tiered.tiers.sqlite import Connection, first
+from tiered.tiers.sqlite import Connection, Error, first
 
 CHUNK = 32
 SPACES = 1000
@@ -52,7 +53,7 @@ _DELETE = "DELETE FROM entries WHERE space = ? AND key = ? RETURNING CAST(frame 
 class Session:
     """The writing connection and what is known of its database. For one thread at a time; raises `sqlite.Error`.
 
-    Every method but `begin`, `roll_back` and `close` is for use inside a transaction.
+    Every method but `begin`, `roll_back`, `copy_log_back` and `close` is for use inside a transaction.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -112,6 +113,11 @@ class Session:
         """The connection, for what is done in this transaction by others."""
         self.flush()
         return self.connection
+
+    def copy_log_back(self) -> None:
+        """As the last connection does when it is closed: but apsw closes it without letting go of the interpreter's lock."""
+        with suppress(Error):  # what is in the way, or fails, harms nothing: the log is there
+            first(self.connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         self._forget()
@@ -312,7 +318,8 @@ class Session:
         self._remember_adopted()
 
     def _remember_adopted(self) -> None:
-        self._adopted = [tier for (tier,) in self.connection.execute("SELECT tier FROM caches ORDER BY tier")]
+        rows: list[Any] = self.connection.execute("SELECT tier FROM caches ORDER BY tier").fetchall()
+        self._adopted = [tier for (tier,) in rows]
         self._marks_of = ((), self._adopted)
 
     def _forget(self) -> None:

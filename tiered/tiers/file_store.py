@@ -20,7 +20,11 @@ SCHEMA_VERSION = 1
 READER_CACHE_KIB = 2000
 """Of each read connection. More was not faster at a million entries (benchmarks/million.py): the system has the pages,
 too. Memory mapping was a little, but turns a disk error, or a file that somebody cuts off, into a dead process."""
+READER_STATEMENTS = 100
 WRITER_CACHE_KIB = 8000
+WRITER_STATEMENTS = 512
+"""One for each number of rows, of which any may be next (file_session.py), and four or more others in every transaction. With
+as many for readers, who execute few different ones, a read takes a twelfth longer."""
 SYNCS = ("full", "normal")
 LOG_BYTES = 8_000_000
 """What the log (WAL) keeps of the room that a large write took; it takes 4 MB whatever is written."""
@@ -95,12 +99,12 @@ class Database:
         self._place = os.fsencode(path)  # of a `Path` without memory os.stat says that it is of a wrong type
         self._file: tuple[int, int] | None = None
 
-    def connect(self, cache_kib: int = WRITER_CACHE_KIB) -> Connection:
+    def connect(self, cache_kib: int = WRITER_CACHE_KIB, statements: int = WRITER_STATEMENTS) -> Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite.Error`, or `ConfigError` for the lock or the path."""
         self._lock.acquire()
         if self.replaced():  # SQLite would make a file where there is none
             raise ConfigError(f"{self.errors.name}: {self.errors.replaced()}")
-        connection = connect(self.path, timeout=file_turn.BUSY_TIMEOUT)
+        connection = connect(self.path, timeout=file_turn.BUSY_TIMEOUT, statements=statements)
         try:
             connection.execute(f"PRAGMA synchronous={self.sync.upper()}")
             connection.execute(f"PRAGMA cache_size=-{cache_kib}")

@@ -64,7 +64,11 @@ class Writer:
         Raises `NotApplied` in a signal handler or finalizer inside a `write` of this thread.
         """
         self._combiner.pause()
-        self._drop()
+        try:
+            if self._session is not None:
+                self._session.copy_log_back()
+        finally:
+            self._drop()
 
     def resume(self) -> None:
         """Idempotent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tiered.entry import MAX_VERSION
 from tiered.tiers.base import CLEARED_MARKS
@@ -88,7 +89,8 @@ def end_doubts(connection: Connection, doubts: Sequence[int]) -> None:
 def tiers(connection: Connection) -> list[str]:
     """Those that were adopted once: every write leaves marks for them."""
     sql = "SELECT tier FROM caches WHERE tier <> ? ORDER BY tier"
-    return [tier for (tier,) in connection.execute(sql, (RECORD,))]
+    rows: list[Any] = connection.execute(sql, (RECORD,)).fetchall()
+    return [tier for (tier,) in rows]
 
 
 def names(rows: Iterable[Sequence[object]]) -> list[tuple[str, str]]:

@@ -4,8 +4,10 @@ That of the system is not trusted with the store of record: before 3.51.3 a data
 connections copy the log back while a third one writes (https://sqlite.org/wal.html#walresetbug), and systems keep theirs for
 years. Besides, apsw is faster, and lets go of the interpreter's lock less often than Python's own module.
 
-A process must not open a database with both: each has its own SQLite, which knows nothing of the other's locks, and when one
-closes the file the system ends the locks that the other has.
+A process must not open a database with both: each has its own SQLite, which knows nothing of the other. When one closes the file
+the system ends the locks that the other has, and the one removes the log (WAL) to which the other goes on writing: that is lost.
+
+A statement is done when all its rows were asked for; until then its cursor, and whoever keeps that, holds a state of the database.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ __all__ = ["BusyError", "Connection", "Cursor", "Error", "code_of", "connect", "
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
 
-def connect(path: Path, *, timeout: float = 5.0, parameters: str = "") -> Connection:
+def connect(path: Path, *, timeout: float = 5.0, parameters: str = "", statements: int = 100) -> Connection:
     """A connection in autocommit mode, for one user at a time, that waits `timeout` seconds for a lock; raises `Error`.
 
-    `parameters` are those of a URI (https://sqlite.org/uri.html).
+    `parameters` are those of a URI (https://sqlite.org/uri.html). The `statements` executed last stay prepared, each time
+    that one is executed counted, and are searched one by one; 512 at most.
     """
     # As a URI, in which a path may have any bytes.
-    connection = Connection(f"{path.absolute().as_uri()}?{parameters}", _FLAGS)
+    connection = Connection(f"{path.absolute().as_uri()}?{parameters}", _FLAGS, statementcachesize=statements)
     # Else each call would prepare its statement anew, to see whether the values at hand ask for another plan.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.set_busy_timeout(int(1000 * timeout))
