@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.strace import program
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 from tiered import FileTier, RedisTier, TieredBackend
 from tiered.errors import ConfigError, NotApplied, Reason, StoreError, StoreUnavailable, TieredError
 from tiered.tiers.sqlite import connect
@@ -276,6 +278,45 @@ def test_no_stale_return_from_a_directory_that_was_replaced_in_use(tmp_path: Pat
         shutil.rmtree(directory)
         (tmp_path / "moved away").rename(directory)
         assert store.get("k") == "v1"
+
+
+SECOND_SQLITE = """
+import os, sqlite3, sys
+from tiered import NotApplied, StoreUnavailable, TieredBackend
+
+store = TieredBackend.from_url(f"file:{sys.argv[1]}")
+store.set("before", 1)
+connection = sqlite3.connect(os.path.join(sys.argv[1], "tiered.sqlite3"))
+assert connection.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+connection.close()
+for call in (lambda: store.set("after", 1), lambda: store.increment("after"), store.clear):
+    try:
+        call()
+    except NotApplied as error:
+        assert error.reason == "misuse" and "the log of" in str(error) and "second SQLite" in str(error), error
+    else:
+        os.write(1, b"acknowledged ")
+try:
+    store.get("before")
+except StoreUnavailable as error:
+    assert "second SQLite" in str(error), error
+else:
+    os.write(1, b"read")
+assert "second SQLite" in store.health()["file"]["detail"]
+store.close()
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_honest_failure_of_writes_to_a_log_that_a_second_sqlite_in_the_process_removed(tmp_path: Path) -> None:
+    """It takes itself for the last user when it closes the file; what goes to the log without a name is lost in a kill."""
+    program = [sys.executable, "-W", "error", "-c", SECOND_SQLITE, str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == -signal.SIGKILL and not done.stdout, (done.stdout, done.stderr)
+    with TieredBackend([FileTier(tmp_path)]) as store:
+        assert store.get("before") == 1 and "after" not in store
+        store.set("after", 2)
+        assert store.verify().converged
 
 
 def _refused(store: TieredBackend) -> bool:

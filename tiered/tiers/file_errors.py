@@ -42,9 +42,16 @@ class FileErrors:
         self.path = path
         self.remedy = remedy
         """Of damage."""
+        self.log_removed = False
+        """Whether the log to which the store wrote is not at its path any more."""
 
     def replaced(self) -> str:
-        """What to say of a database that is not at its path any more."""
+        """What to say of a database that is not at its path any more, or of its log."""
+        if self.log_removed:
+            return (
+                f"the log of {self.path} was removed while it was in use, as by a second SQLite in this process (Python's sqlite3),"
+                " which takes itself for the last user when it closes the file: docs/backup.md; restart what uses it"
+            )
         return f"{self.path} was removed or replaced while it was in use; put it back, or restart what uses it"
 
     def unusable(self, error: Exception) -> ConfigError:

@@ -16,7 +16,7 @@ from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import READER_CACHE_KIB, READER_STATEMENTS, Database
-from tiered.tiers.sqlite import Connection, Cursor
+from tiered.tiers.sqlite import ABANDONED, Connection, Cursor
 
 FORK_PATIENCE = 1.0
 NAP = 0.0005
@@ -31,9 +31,6 @@ KEEP = 8
 """Connections that stay open however long nobody needs them."""
 IDLE = 10.0
 """Seconds after which others are closed that were idle for so long."""
-
-_abandoned: list[Any] = []
-"""Connections that were busy at a fork, in the child: neither used nor closed, since closing would touch the parent's files."""
 
 _Result = TypeVar("_Result")
 MANY = 128
@@ -154,7 +151,7 @@ class Readers:
 
     def abandon(self, writer: Connection | None) -> None:
         """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
-        _abandoned.extend([*self._open, writer])
+        ABANDONED.extend([*self._open, writer])
 
     def _look(self) -> None:
         """Others use what is at the path; who goes on with what was there would not see what they write."""

@@ -14,6 +14,7 @@ from typing import Any
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import checked, enter, last_version, line_of, start_anew
+from tiered.tiers.file_store import Which
 from tiered.tiers.file_turn import in_turn
 from tiered.tiers.sqlite import Connection, Error, first
 
@@ -58,6 +59,8 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.log: Which = None
+        """The log of its first transaction."""
         connection.execute("PRAGMA busy_timeout=0")  # `in_turn` waits
         connection.execute("PRAGMA temp_store=MEMORY")  # how to undo a statement; that of 24 rows outgrows 64 KiB
         self._rows: list[object] = []

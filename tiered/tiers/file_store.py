@@ -70,6 +70,10 @@ _WHOSE = "SELECT application_id, EXISTS (SELECT 1 FROM sqlite_master) FROM pragm
 """In one statement: between two, another process may create the store."""
 
 
+Which = tuple[int, int] | None
+"""What tells the file that is at some path from every other; None if there is none."""
+
+
 class Layout(NamedTuple):
     """What kind of database it is: `application_id` tells it from others, `tables` are beside `STORE_TABLES`."""
 
@@ -97,7 +101,7 @@ class Database:
         self.errors = errors
         self._lock, self._layout = lock, layout
         self._place = os.fsencode(path)  # of a `Path` without memory os.stat says that it is of a wrong type
-        self._file: tuple[int, int] | None = None
+        self._file: Which = None
 
     def connect(self, cache_kib: int = WRITER_CACHE_KIB, statements: int = WRITER_STATEMENTS) -> Connection:
         """A connection for one user at a time, in autocommit mode; raises `sqlite.Error`, or `ConfigError` for the lock or the path."""
@@ -123,7 +127,7 @@ class Database:
             connection = self.connect()
             identity = self._identity(connection)
             file_turn.in_turn(connection, "PRAGMA journal_mode=WAL")  # a restored backup is not in this mode
-            self._file = self._at_path()
+            self._file = _which(self._place)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -164,16 +168,13 @@ class Database:
             return 0
 
     def replaced(self) -> bool:
-        """Whether the file that was opened first is not at its path any more: nothing written to it would be found again,
-        and nothing that others write is found in it."""
-        return self._file is not None and self._at_path() != self._file
+        """Whether the file that was opened first is not at its path any more, or was left without its log: nothing written to
+        it would be found again, and nothing that others write is found in it."""
+        return self.errors.log_removed or (self._file is not None and _which(self._place) != self._file)
 
-    def _at_path(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._place)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_dev, status.st_ino
+    def log(self) -> Which:
+        """Of the log (WAL). It stays the same for as long as a connection is open that has read or written."""
+        return _which(self._place + b"-wal")
 
     def _identity(self, connection: Connection) -> str:
         name, path = self.errors.name, self.path
@@ -193,6 +194,14 @@ class Database:
                     file_turn.in_turn(connection, self._layout.later)
                 return str(row[0])
         raise ConfigError(f"{name}: {path} is damaged: its store id is gone; {self.errors.remedy}")
+
+
+def _which(place: bytes) -> Which:
+    try:
+        status = os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def has_log(path: Path) -> bool:

@@ -14,7 +14,7 @@ from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
 from tiered.tiers.file_session import Session
 from tiered.tiers.file_store import Database
-from tiered.tiers.sqlite import Connection, Error
+from tiered.tiers.sqlite import ABANDONED, Connection, Error
 
 CONFIRMATIONS = 100_000
 
@@ -137,11 +137,23 @@ class Writer:
                 session.connection.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
                 self._relaxed = relaxed
             session.begin()
+            self._check_log(session)
         except (*SQLITE_ERRORS, ConfigError, OSError) as error:
             pass_on(error)
             self._drop()
             raise self._errors.not_applied(error) from error
         return session
+
+    def _check_log(self, session: Session) -> None:
+        """What would be written to a log that is not at its path would be lost."""
+        log = self._database.log()
+        session.log = session.log or log
+        if log != session.log:
+            self._errors.log_removed = True
+            session.roll_back()
+            self._session = None
+            ABANDONED.append(session.leave())  # closing would write to the database what others have changed since
+            raise NotApplied(self._errors.replaced(), tier=self._errors.name, reason=Reason.MISUSE)
 
     def _work(self, session: Session, batch: list[Job], gather: Callable[[list[Job]], None] | None) -> Exception | None:
         """Do the jobs inside the transaction; if one fails, roll back and return its error."""

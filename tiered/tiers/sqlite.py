@@ -19,9 +19,13 @@ from typing import Any
 import apsw
 from apsw import BusyError, Connection, Cursor, Error
 
-__all__ = ["BusyError", "Connection", "Cursor", "Error", "code_of", "connect", "damaged", "first"]
+__all__ = ["ABANDONED", "BusyError", "Connection", "Cursor", "Error", "code_of", "connect", "damaged", "first"]
 
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+ABANDONED: list[Any] = []
+"""Connections that are neither used nor closed, since closing would touch the files: of the parent, busy at a fork, in the
+child; and of a database that lost its log."""
 
 
 def connect(path: Path, *, timeout: float = 5.0, parameters: str = "", statements: int = 100) -> Connection:
