@@ -16,7 +16,6 @@ from tiered.entry import version_of
 from tiered.errors import CodecError, RecursiveLoad, StoreError
 from tiered.found import Found
 from tiered.handlers import pass_on
-from tiered.locks import insist
 from tiered.reading import Reader
 from tiered.refreshing import Refresher
 from tiered.replication.guard import Guard
@@ -164,6 +163,7 @@ class Loads:
     def _lead(self, load: Load, job: Job, until: float) -> Steps[Copy | None]:
         """Do the load that others may join; None if there is nothing to return: it failed, or others are to do it."""
         space, key, leases = self._space, load.key, self._leases
+        load.ending = partial(job.later, partial(leases.release_of, load))
         try:
             lease: Lease | None = yield Ask(partial(leases.take, space, key, load), leases.give_back)
             if lease is None:
@@ -173,10 +173,7 @@ class Loads:
                     return stale  # for this caller alone: those who joined may not want it
                 space.stats.waited += 1
                 lease = yield from leases.wait(space, key, until, load)
-            try:
-                load.copy = yield from self._produce(load, job, lease)
-            finally:
-                insist(partial(job.later, partial(leases.release, lease)))
+            load.copy = yield from self._produce(load, job, lease)
         except LoopEnded:  # nobody's loader has failed: of those who wait another loads
             raise
         except Exception as error:

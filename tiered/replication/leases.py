@@ -103,22 +103,19 @@ class Leases:
     def take(self, space: Space, key: str, load: Load | None = None) -> Lease | None:
         """The lease of `key`, or None while another has it. Where no tier can give one, it excludes nobody.
 
-        Once `load` is over it is not extended any more, whatever has kept it from being released.
+        From before it is asked for `load` has it, so that it is released with that (`release_of`), wherever a signal handler raised: else
+        others would wait for a load that nobody does. Once `load` is over it is not extended any more.
         """
         lease = self._new(space, key, load)
-        try:
-            return self._ask_for(lease, space)
-        except BaseException:  # a signal handler's: else others would wait for a load that nobody does
-            self.release(lease)
-            raise
-
-    def _ask_for(self, lease: Lease, space: Space) -> Lease | None:
+        held = [] if load is None else load.leases
+        held.append(lease)
         for lender in self._lenders:
             lease.asked.append(lender)
             answer = lender.take(lease)
             if answer is False:
                 lease.asked.pop()
                 self.release(lease)
+                held.remove(lease)
                 return None
             if answer is True:
                 lease.granted = lender
@@ -156,6 +153,11 @@ class Leases:
         if lease._process == os.getpid():
             for lender in lease.asked:
                 lender.release(lease)
+
+    def release_of(self, load: Load) -> None:
+        """All that `load` has asked for. May be repeated."""
+        for lease in load.leases:
+            self.release(lease)
 
     def _new(self, space: Space, key: str, load: Load | None) -> Lease:
         return Lease(space, key, self._ttl, self._chain.clock.monotonic, load)

@@ -6,6 +6,7 @@ in the tasks and threads, too, to which asyncio copies the context.
 
 from __future__ import annotations
 
+import logging
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,13 +15,19 @@ from contextvars import ContextVar
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiered.chain import Chain, Space
 from tiered.errors import RecursiveLoad
+from tiered.handlers import pass_on
 from tiered.locks import release_all
 from tiered.replication.inflight import Watch
 from tiered.steps import Steps, Wait
+
+if TYPE_CHECKING:
+    from tiered.replication.leases import Lease
+
+logger = logging.getLogger(__name__)
 
 Copy = Callable[[], Any]
 """A value as a function that gives every caller a copy of its own."""
@@ -50,6 +57,10 @@ class Load:
         """Whether `error` is the loader's own, and not the store's."""
         self.generation = 0
         """That of the namespace when the loader began; 0 before."""
+        self.leases: list[Lease] = []
+        """Those that it has asked for."""
+        self.ending: Callable[[], None] | None = None
+        """Done when it is left, and done again if a signal handler raises in the middle of that."""
         self.over = False
         self.listeners: list[Callable[[], None]] = []
         """Called when it is over; with the memory's lock, as `over`."""
@@ -124,6 +135,13 @@ class SingleFlight:
         load = stay.load
         assert load is not None
         space, key = load.space, load.key
+        if load.ending is not None:
+            try:
+                load.ending()
+            except Exception as error:
+                pass_on(error)
+                logger.warning("a load of %.100r could not be ended as it should: %r", key, error)
+            load.ending = None
         with self._chain.memory.lock:
             if space.loads.get(key) is load:
                 del space.loads[key]

@@ -299,6 +299,7 @@ class FileTier(BuiltIn):
         self._readers.abandon(self._writer.abandon())
         self._lock.disown()
         self._token.abandon()
+        self.leases.abandon()
         self._start()
 
 

@@ -92,5 +92,7 @@ for thread in threads:
     assert not thread.is_alive()
 assert not wrong, wrong
 assert "shared" not in store._core.space.turns._queues
+leases = getattr(store._core.chain.record, "leases", None)
+assert not getattr(leases, "_held", None), "a lease was not released"
 store.close()
 print(interrupted)
