@@ -29,6 +29,13 @@ def test_without_descriptors_nothing_new_opens_and_lifting_the_limit_heals(
         assert agent.get("k") == "again"
 
 
+def test_what_says_that_there_are_no_descriptors_names_the_limit(redis_server: RedisServer, tmp_path: Path) -> None:
+    with Agent(f"{redis_server.url},{file_url(tmp_path)}") as agent:
+        agent.ask("limit", "NOFILE", agent.ask("descriptors").value)
+        assert "(ulimit -n)" in agent.ask("get", "k").message
+        assert "(ulimit -n)" in agent.ask("health").value["redis"]["detail"]
+
+
 def test_honest_failure_a_first_write_without_descriptors_is_not_applied(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:

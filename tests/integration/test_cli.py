@@ -152,6 +152,13 @@ def test_demo_without_a_server_keeps_every_write() -> None:
     assert report["missing"] == [] and report["errors"] == 0 and set(report["tiers"]) == {"file"}
 
 
+@pytest.mark.parametrize("command", ["demo", "chaos"])
+def test_where_nothing_temporary_can_be_made_one_line_says_what_to_set(tmp_path: Path, command: str) -> None:
+    code = f"import sys, tempfile; tempfile.tempdir = {str(tmp_path / 'gone')!r}; from tiered.cli import main; sys.exit(main())"
+    result = subprocess.run([sys.executable, "-c", code, command, "--seconds", "1"], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "set TMPDIR" in result.stderr
+
+
 def test_demo_kills_its_redis_and_the_bot_does_not_notice() -> None:
     result = tiered("demo", "--seconds", "4", "--users", "400", "--json")
     report = json.loads(result.stdout)

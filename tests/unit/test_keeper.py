@@ -377,6 +377,29 @@ def test_a_claim_that_is_lost_while_in_service_is_told_once(
     assert [it.levelname for it in caplog.records] == ["ERROR"]
 
 
+@pytest.mark.parametrize("what", ["journal", "debts"])
+def test_what_the_record_does_not_do_is_told_once_until_it_does(
+    a: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """A full disk is full at every look, some times a second."""
+
+    def told(looks: int = 4) -> list[str]:
+        caplog.clear()
+        a.look(looks)
+        return [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+
+    def refuse(*args: Any) -> None:
+        raise NotApplied("the disk is full", tier="file", reason=Reason.FULL)
+
+    place: Any = a.record.journal if what == "journal" else a.store._core.service.keeper._replay
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "flush" if what == "journal" else "pay", refuse)
+            (message,) = told()
+            assert message.endswith("the disk is full")
+        assert told() == []
+
+
 def test_claims_are_renewed_and_not_at_every_look(a: Process) -> None:
     a.look()
     before = a.cache.claimed

@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import shlex
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from tiered.arguments import FEEDS, READ_ORDERS
 from tiered.cli.command import add_command
 from tiered.cli.ending import end_as_by_ctrl_c
+from tiered.cli.scratch import scratch_for
 
 if TYPE_CHECKING:
     from tiered.cli.chaos_redis import ChaosRedis
@@ -86,10 +86,10 @@ def chaos(args: argparse.Namespace) -> int:
     args.seed = args.seed if args.seed is not None else random.randrange(2**32)
     screen = Screen(quiet=args.json)
     logging.getLogger("tiered").setLevel(logging.ERROR)  # the phases tell which faults there are
-    with tempfile.TemporaryDirectory(prefix="tiered-chaos-") as scratch:
-        server = _server(args, Path(scratch))
+    with scratch_for("chaos") as directory:
+        server = _server(args, Path(directory))
         try:
-            plan = _plan(args, Path(scratch), server)
+            plan = _plan(args, Path(directory), server)
             screen.say(f"seed {args.seed}; {args.processes} processes of {args.threads} threads, {args.seconds:g} s")
             report = run(plan, screen.say)
         finally:

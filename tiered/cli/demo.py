@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from tiered.cli.demo_redis import DemoRedis, find_redis
 from tiered.cli.demo_report import longest, print_report, report
 from tiered.cli.demo_screen import Screen
 from tiered.cli.ending import end_as_by_ctrl_c
+from tiered.cli.scratch import scratch_for
 
 KILL_AT, RETURN_AT = 0.4, 0.7
 MEMORY = "memory://?max_entries=2000"
@@ -51,10 +51,10 @@ def demo(args: argparse.Namespace) -> int:
     seed = args.seed if args.seed is not None else random.randrange(2**32)
     screen = Screen(quiet=args.json)
     screen.say(f"seed {seed}; {args.users:,} users, {args.threads} threads, {args.seconds:g} s; Ctrl-C ends it early")
-    with tempfile.TemporaryDirectory(prefix="tiered-demo-") as scratch, _notes_of(screen):
-        redis, url, origin = find_redis(Path(scratch), args.redis_url)
+    with scratch_for("demo") as directory, _notes_of(screen):
+        redis, url, origin = find_redis(Path(directory), args.redis_url)
         try:
-            data = Path(args.directory).resolve() if args.directory else Path(scratch, "data")
+            data = Path(args.directory).resolve() if args.directory else Path(directory, "data")
             chain = [MEMORY, *([_fleeting(url, args.seconds)] if url else []), f"file://{quote(str(data))}"]
             screen.say(_described(redis, url, origin, data))
             return _run(args, _Stage(chain, f"demo-{os.getpid()}-{seed}", redis, seed, screen))

@@ -7,6 +7,8 @@ process could not publish is noticed here (PROTOCOL R7), and how the writes of a
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from threading import Event, Lock, Thread
 
@@ -57,7 +59,8 @@ class Keeper(Forking):
         self._built_on: set[str] = set()
         self._claims_until: dict[tuple[str, str], float] = {}
         self._tickets: dict[str, int] = {}
-        """What was told last of why a tier is out of service."""
+        self._told = set[str]()
+        """What the record keeps from being done at present, and was told."""
         self._notes = Notes(self._chain)
 
     def enter(self, space: Space) -> None:
@@ -171,10 +174,20 @@ class Keeper(Forking):
     def _flush(self) -> None:
         journal = self._chain.record.journal
         if journal is not None:
-            try:
+            with self._telling_once("the journal could not be brought up to date"):
                 journal.flush()
-            except StoreError as error:
-                logger.warning("the journal could not be brought up to date: %s", error)
+
+    @contextmanager
+    def _telling_once(self, trouble: str) -> Iterator[None]:
+        """What the record does not do in one look it mostly does not in the next, some times a second: that is no news."""
+        try:
+            yield
+        except StoreError as error:
+            if trouble not in self._told:
+                logger.warning("%s: %s", trouble, error)
+            self._told.add(trouble)
+        else:
+            self._told.discard(trouble)
 
     def _watch(self) -> None:
         """Look at the record: generations, marks, and whether each tier is still the one that is believed in."""
@@ -209,15 +222,15 @@ class Keeper(Forking):
     def _pay(self, guard: Guard) -> None:
         """A tier in service: what it has been owed since the last look, so no write that is just under way."""
         since, self._tickets[guard.name] = self._tickets.get(guard.name, 0), guard.owed.ticket
-        try:
-            self._replay.pay(guard, since)
-            guard.denied = ""
-        except StoreError as error:
-            if error.tier == guard.name:
+        with self._telling_once(f"{guard.name}: stays owed"):
+            try:
+                self._replay.pay(guard, since)
+                guard.denied = ""
+            except StoreError as error:
+                if error.tier != guard.name:
+                    raise
                 guard.failed("replay", error)
                 guard.denied = without_tier(error, guard.name) if error.reason is Reason.MISUSE else ""
-            else:
-                logger.warning("%s: stays owed: %s", guard.name, without_tier(error, guard.name))
 
     def _readmit(self, guard: Guard) -> None:
         """Probe → new generation if its data changed → replay → in service again (R10: nobody reads it before)."""

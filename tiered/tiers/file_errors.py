@@ -29,7 +29,8 @@ _ADVICE = {
     apsw.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
     apsw.SQLITE_READONLY: "; make the directory and its mount writable",
     apsw.SQLITE_PERM: "; check the owner and the mode of the directory",
-    apsw.SQLITE_CANTOPEN: "; check the directory, its owner and mode, and that its disk has free inodes",
+    apsw.SQLITE_CANTOPEN: "; check the directory, its owner and mode, that its disk has free inodes, and that this process may"
+    " open more files (ulimit -n)",
     apsw.SQLITE_IOERR: "; check the disk, and the system's log",
 }
 

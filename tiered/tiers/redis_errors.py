@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 import redis
@@ -18,10 +19,17 @@ _ECHO = re.compile(r",? with args beginning with:.*| : <redis\.client\.Redis.*",
 _SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _SENTINEL = re.compile(r"host=([^,]*),port=(\d+),.*? - (?:network:)?(\w+)")
 _ONE_SERVER = "; for one server write redis://"
+_DESCRIPTORS = "; this process may open no more files (ulimit -n)"
 _ENDED = "; it was stopped just now, or it wants TLS: rediss://"
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
     (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
+    (exceptions.ConnectionError, f"Error {errno.EMFILE} ", _DESCRIPTORS),
+    (
+        exceptions.ConnectionError,
+        f"Error {errno.ENFILE} ",
+        "; this machine may open no more files (sysctl fs.file-max)",
+    ),
     (ConnectionResetError, "", _ENDED),
     (exceptions.ConnectionError, "the server closed the connection", _ENDED),
     (exceptions.ConnectionError, "Connection closed by server", _ENDED),
