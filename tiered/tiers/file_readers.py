@@ -15,7 +15,7 @@ from tiered.errors import ConfigError, Reason, StoreUnavailable
 from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
-from tiered.tiers.file_store import READER_CACHE_KIB, READER_STATEMENTS, Database
+from tiered.tiers.file_store import LOOKS, READER_CACHE_KIB, READER_STATEMENTS, Database
 from tiered.tiers.sqlite import ABANDONED, Connection, Cursor
 
 FORK_PATIENCE = 1.0
@@ -25,8 +25,6 @@ MOST = 64
 PATIENCE = 30.0
 """Seconds for which somebody waits for one of them."""
 GLANCE = 0.1
-LOOKS = 0.25
-"""Seconds between two looks at whether the file is still at its path: what is read may so long be of one that is not."""
 KEEP = 8
 """Connections that stay open however long nobody needs them."""
 IDLE = 10.0
@@ -154,7 +152,7 @@ class Readers:
         ABANDONED.extend([*self._open, writer])
 
     def _look(self) -> None:
-        """Others use what is at the path; who goes on with what was there would not see what they write."""
+        """Others use what is at the path; who goes on with what was there would not see what they write, for so long as that is not looked at."""
         try:
             replaced = self._database.replaced()
         except OSError as error:

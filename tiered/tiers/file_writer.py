@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import TypeVar
 
 from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreError, without_tier
@@ -13,7 +14,7 @@ from tiered.tiers.base import Mark
 from tiered.tiers.combine import Combiner, Job
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS, certainly_undone
 from tiered.tiers.file_session import Session
-from tiered.tiers.file_store import Database
+from tiered.tiers.file_store import LOOKS, Database
 from tiered.tiers.sqlite import ABANDONED, Connection, Error
 
 CONFIRMATIONS = 100_000
@@ -33,6 +34,7 @@ class Writer:
         self._combiner = Combiner(self._lead, self._errors.name)
         self._relaxed = False
         self._closed = False
+        self._look_at = 0.0
 
     def write(self, work: Callable[[Session], _Result], *, lazy: bool = False) -> _Result:
         """Run `work`; `lazy` does not wait for the disk. Raises `NotApplied` or `Ambiguous`, or what `work` raises."""
@@ -145,10 +147,14 @@ class Writer:
         return session
 
     def _check_log(self, session: Session) -> None:
-        """What would be written to a log that is not at its path would be lost."""
-        log = self._database.log()
-        session.log = session.log or log
-        if log != session.log:
+        """What would be written to a log that is not at its path would be lost. That another one is there is seen within `LOOKS`."""
+        if monotonic() < self._look_at:
+            lost = not self._database.log_is_there()
+        else:
+            self._look_at, log = monotonic() + LOOKS, self._database.log()
+            session.log = session.log or log
+            lost = log != session.log
+        if lost:
             self._errors.log_removed = True
             session.roll_back()
             self._session = None
