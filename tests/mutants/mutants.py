@@ -109,7 +109,7 @@ MUTANTS = [
     Mutant("place", "a file without a name takes writes", "tiered/tiers/file_writer.py",
            "if self._database.replaced():", "if False:", ("tests/faults/test_file_damage.py",)),
     Mutant("place", "a log without a name takes writes", "tiered/tiers/file_writer.py",
-           "        if lost:", "        if False:", ("tests/faults/test_file_damage.py",)),
+           "        if log != session.log:", "        if False:", ("tests/faults/test_file_damage.py",)),
     Mutant("signals", "an interrupted load stays in the table", "tiered/loading.py",
            "                while stay.load is not None:", "                while stay.load is not None and (stay.load.copy or stay.load.error):", LOADS),
     Mutant("replay", "who stands still with the right to replay keeps it", _R + "replay.py",

@@ -152,7 +152,7 @@ class Readers:
         ABANDONED.extend([*self._open, writer])
 
     def _look(self) -> None:
-        """Others use what is at the path; who goes on with what was there would not see what they write, for so long as that is not looked at."""
+        """Others use what is at the path; who goes on with what was there would not see what they write."""
         try:
             replaced = self._database.replaced()
         except OSError as error:

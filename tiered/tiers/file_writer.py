@@ -148,13 +148,11 @@ class Writer:
 
     def _check_log(self, session: Session) -> None:
         """What would be written to a log that is not at its path would be lost. That another one is there is seen within `LOOKS`."""
-        if monotonic() < self._look_at:
-            lost = not self._database.log_is_there()
-        else:
-            self._look_at, log = monotonic() + LOOKS, self._database.log()
-            session.log = session.log or log
-            lost = log != session.log
-        if lost:
+        if monotonic() < self._look_at and self._database.log_is_there():
+            return
+        self._look_at, log = monotonic() + LOOKS, self._database.log()
+        session.log = session.log or log
+        if log != session.log:
             self._errors.log_removed = True
             session.roll_back()
             self._session = None
