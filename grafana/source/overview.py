@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from grafana.source.dashboard import RED, Dashboard, Panel, Row
 from grafana.source.queries import largest, of_role, quantile, rate, ratio, share, smallest, total
 from tiered.observability.operation import WRITE_OPS
 
 OPERATIONS = "tiered_operations_total"
 WRITES = f'op=~"{"|".join(WRITE_OPS)}"'
+
+_stat = partial(Panel, kind="stat", width=4, height=5)
+"""One number, six of them in a row."""
 
 OVERVIEW = Dashboard(
     name="overview",
@@ -17,66 +22,48 @@ OVERVIEW = Dashboard(
         Row(
             title="Now",
             panels=(
-                Panel(
+                _stat(
                     title="Cache tiers",
                     description="Whether every cache tier of every process is in service. While one is not, answers come from the tiers below.",
                     unit="short",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=((smallest("tiered_breaker_state", 'state="closed"'), "in service"),),
                     values={"0": ("degraded", "orange"), "1": ("all in service", "green")},
                 ),
-                Panel(
+                _stat(
                     title="Reads that failed",
                     description="Share of reads that raised, because the store of record could not answer. It should be 0.",
                     unit="percentunit",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=((share("tiered_reads_total", 'result="error"'), "error"),),
                     limits=((None, "green"), (0.0001, RED)),
                 ),
-                Panel(
+                _stat(
                     title="Writes that failed",
                     description="Share of writes that raised, because the store of record did not take them. It should be 0.",
                     unit="percentunit",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=(
                         (ratio(rate(OPERATIONS, f'{WRITES}, result="error"'), rate(OPERATIONS, WRITES)), "error"),
                     ),
                     limits=((None, "green"), (0.0001, RED)),
                 ),
-                Panel(
+                _stat(
                     title="Reads",
                     description="Keys read per second, from whatever tier.",
                     unit="reqps",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=((rate("tiered_reads_total"), "reads"),),
                     limits=((None, "blue"),),
                 ),
-                Panel(
+                _stat(
                     title="Answered by memory",
                     description="Share of keys read that this process' own memory answered, without any I/O.",
                     unit="percentunit",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=((ratio(of_role("tiered_reads_total", "memory"), rate("tiered_reads_total")), "memory"),),
                     limits=((None, "blue"),),
                     maximum=1,
                 ),
-                Panel(
+                _stat(
                     title="Waiting for replay",
                     description="Keys that a cache tier missed and will be given when it is back. They are durable already.",
                     unit="short",
-                    kind="stat",
-                    width=4,
-                    height=5,
                     queries=((f"sum ({largest('tiered_replay_pending', by='cache, tier')})", "keys"),),
                     limits=((None, "green"), (1000, "orange")),
                 ),
