@@ -16,6 +16,7 @@ SQLITE_ERRORS = (Error, UnicodeDecodeError)
 _REASONS = {
     apsw.SQLITE_FULL: Reason.FULL,
     apsw.SQLITE_BUSY: Reason.BUSY,
+    apsw.SQLITE_INTERRUPT: Reason.BUSY,
     apsw.SQLITE_CORRUPT: Reason.SERIALIZATION,
     apsw.SQLITE_NOTADB: Reason.SERIALIZATION,
     apsw.SQLITE_READONLY: Reason.MISUSE,
@@ -25,6 +26,7 @@ _REASONS = {
 _ADVICE = {
     apsw.SQLITE_FULL: "; free some space, then try again",
     apsw.SQLITE_BUSY: "; another process holds the write lock for too long",
+    apsw.SQLITE_INTERRUPT: ", by a fork of this process each time that it was begun; use `tiered backup`, a process of its own",
     apsw.SQLITE_CORRUPT: "; the file is damaged: {remedy}",
     apsw.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
     apsw.SQLITE_READONLY: "; make the directory and its mount writable",

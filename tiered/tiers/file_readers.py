@@ -16,9 +16,10 @@ from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import LOOKS, READER_CACHE_KIB, READER_STATEMENTS, Database
-from tiered.tiers.sqlite import ABANDONED, Connection, Cursor
+from tiered.tiers.sqlite import ABANDONED, Connection, Cursor, Error, InterruptError
 
 FORK_PATIENCE = 1.0
+"""Seconds for which a fork waits for those who read, before it interrupts them."""
 NAP = 0.0005
 MOST = 64
 """Connections of one process at a time; each has two descriptors and up to 2 MB of pages."""
@@ -82,6 +83,9 @@ class Readers:
             cursor = self._another()
         try:
             found = cursor.execute(sql, values).fetchall()  # to its end: a statement that is not holds its snapshot
+        except InterruptError:
+            self._discard(cursor)
+            return self.row(sql, values)
         except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
@@ -105,6 +109,9 @@ class Readers:
             cursor.execute("BEGIN")
             result = look(cursor)
             cursor.execute("COMMIT")
+        except InterruptError:
+            self._discard(cursor)
+            return self.snapshot(look)
         except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
@@ -118,7 +125,7 @@ class Readers:
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """A connection that is not of the pool; what its borrower raises passes through."""
+        """A connection that is not of the pool; what its borrower raises passes through, `InterruptError` by a fork included."""
         cursor = self._another()
         try:
             yield cursor.connection
@@ -133,13 +140,19 @@ class Readers:
             self._freed.put(None)
 
     def stop(self) -> None:
-        """Before a fork: close every connection and let nobody open one; waits a moment for those that are busy."""
+        """Before a fork: close every connection and let nobody open one; what takes long is interrupted, and begins anew later.
+
+        SQLite's locks, one of them around each allocation, must not go into the child while somebody holds them. But who reads
+        may be this thread, in whose middle a signal handler forks: so this does not wait for ever.
+        """
         self._stopped = True
-        if self._gate.acquire(timeout=FORK_PATIENCE):  # whoever was opening one has done it
+        if self._gate.acquire(timeout=PATIENCE):  # whoever was opening one has done it
             self._gate.release()
-        until = time.monotonic() + FORK_PATIENCE
+        began = time.monotonic()
         self._close_idle()
-        while self._open and time.monotonic() < until:
+        while self._open and (waited := time.monotonic() - began) < PATIENCE:
+            if waited >= FORK_PATIENCE:
+                self._interrupt()
             time.sleep(NAP)
             self._close_idle()
 
@@ -222,6 +235,12 @@ class Readers:
             for _ in range(min(still, len(self._idle) - KEEP)):
                 self._discard(self._idle.popleft())
         self._seen = list(self._idle)
+
+    def _interrupt(self) -> None:
+        """What is executed at this moment: to be repeated, for who is about to execute something notices nothing."""
+        for cursor in self._open:
+            with suppress(Error):  # it was closed just now
+                cursor.connection.interrupt()
 
     def _close_idle(self) -> None:
         with suppress(IndexError):

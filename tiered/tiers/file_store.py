@@ -13,7 +13,7 @@ from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.sqlite import Connection, connect, first
+from tiered.tiers.sqlite import Connection, connect, first, interrupted
 
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
@@ -35,6 +35,8 @@ LOG_GROWN = 4 * LOG_BYTES
 """From here on it is begun anew."""
 LOG_PATIENCE = 0.25
 """Seconds for which that waits for those who write, and for those who read what is there."""
+COPIED_PAGES = 4000
+"""In one step of a copy: a fork waits for its end."""
 
 STORE_TABLES = """
 CREATE TABLE store (
@@ -221,11 +223,19 @@ def has_log(path: Path) -> bool:
 
 
 def copy(source: Connection, part: Path) -> None:
-    """Copy the database to the file `part`, under generations and versions that no cache has seen."""
+    """Copy the database to the file `part`, under generations and versions that no cache has seen. To sync it is the caller's.
+
+    Raises `InterruptError` when `source` was interrupted.
+    """
     target = connect(part)
     try:
+        target.execute("PRAGMA synchronous=OFF")
+        source.execute("BEGIN")
+        first(source, "SELECT 1 FROM sqlite_master")  # from here on one state, whoever writes between two steps
         with target.backup("main", source, "main") as pages:
-            pages.step()
+            while not pages.step(COPIED_PAGES):
+                if source.is_interrupted:
+                    raise interrupted()
         target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         target.execute("BEGIN")
         start_anew(target)
