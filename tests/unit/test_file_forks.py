@@ -19,7 +19,7 @@ from tests.file_tier import NOW, open_tier, put, value
 from tests.waiting import LIMIT, eventually, started
 from tiered import forks
 from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
-from tiered.tiers import file_lock, file_readers, file_store, file_turn, sqlite
+from tiered.tiers import file_lock, file_readers, file_store, sqlite
 from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_session import Session
@@ -363,26 +363,51 @@ def test_whoever_begins_to_exist_beside_a_fork_keeps_no_child_from_beginning_ane
     assert codes == [0] * 40
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_handler_that_forks_in_the_middle_of_a_write_hangs_nobody(
+def told(tier: FileTier) -> int:
+    """A child that may neither read nor write."""
+    child = os.fork()
+    if not child:
+        ok = False
+        try:
+            with pytest.raises(NotApplied, match="forked in the middle"):
+                put(tier, "child")
+            with pytest.raises(StoreUnavailable, match="forked in the middle"):
+                tier.read("n", "k")
+            ok = True
+        finally:
+            os._exit(0 if ok else 1)
+    return child
+
+
+def test_a_handler_that_forks_in_the_middle_of_a_read_hangs_nobody(
     tier: FileTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A child with a connection of its parent would read without a lock, beside others who write over what it reads."""
+    put(tier, "k")
+    monkeypatch.setattr(file_readers, "PATIENCE", 0.05)
+    children = list[int]()
+
+    def look(_: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: children.append(told(tier)))
+    try:
+        tier._readers.snapshot(look)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [ended(child) for child in children] == [0]
+    assert tier.read("n", "k")[1] is not None and put(tier, "k") > 0
+    assert ended(reading(tier)) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_handler_that_forks_in_the_middle_of_a_write_hangs_nobody(tier: FileTier) -> None:
     """SQLite cannot let go of what its own process is writing: the child is told, and the parent's write is made."""
     put(tier, "k")
-    monkeypatch.setattr(file_turn, "BUSY_TIMEOUT", 0.05)
     children = list[int]()
 
     def fork(*_: object) -> None:
-        child = os.fork()
-        if not child:
-            told = False
-            try:
-                put(tier, "child")
-            except NotApplied:
-                told = True
-            finally:
-                os._exit(0 if told else 1)
-        children.append(child)
+        children.append(told(tier))
 
     def write(session: Session) -> int:
         version = session.commit("n", [Write("k", value("k", b"parent"))], (), NOW).written[0].version

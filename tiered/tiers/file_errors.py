@@ -47,9 +47,16 @@ class FileErrors:
         """Of damage."""
         self.log_removed = False
         """Whether the log to which the store wrote is not at its path any more."""
+        self.inherited = False
+        """Whether this process has connections of its parent: SQLite believes to have their locks, takes none, and may hang."""
 
     def replaced(self) -> str:
-        """What to say of a database that is not at its path any more, or of its log."""
+        """What to say of a database that is not at its path any more, or of its log, or that this process must not use."""
+        if self.inherited:
+            return (
+                f"this process was forked in the middle of a call that uses {self.path}, as by a signal handler, and SQLite would take"
+                " its parent's locks for its own; fork elsewhere"
+            )
         if self.log_removed:
             return (
                 f"the log of {self.path} was removed while it was in use, as by a second SQLite in this process (Python's sqlite3),"

@@ -161,8 +161,10 @@ class Readers:
         self._stopped = False
 
     def abandon(self, writer: Connection | None) -> None:
-        """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
-        ABANDONED.extend([*self._open, writer])
+        """After a fork, in the child, which goes on with another pool, and without `writer`; if any was still open, it refuses all."""
+        if inherited := [*self._open, *filter(None, [writer])]:
+            ABANDONED.extend(inherited)
+            self._database.errors.inherited = True
 
     def _look(self) -> None:
         """Others use what is at the path; who goes on with what was there would not see what they write."""

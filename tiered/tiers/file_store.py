@@ -174,8 +174,9 @@ class Database:
 
     def replaced(self) -> bool:
         """Whether the file that was opened first is not at its path any more, or was left without its log: nothing written to
-        it would be found again, and nothing that others write is found in it."""
-        return self.errors.log_removed or (self._file is not None and _which(self._place) != self._file)
+        it would be found again, and nothing that others write is found in it. Or whether it is as good as that here."""
+        errors = self.errors
+        return errors.log_removed or errors.inherited or (self._file is not None and _which(self._place) != self._file)
 
     def log(self) -> Which:
         """Of the log (WAL). It stays the same for as long as a connection is open that has read or written.
