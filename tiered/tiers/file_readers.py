@@ -16,7 +16,7 @@ from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import LOOKS, READER_CACHE_KIB, READER_STATEMENTS, Database
-from tiered.tiers.sqlite import ABANDONED, Connection, Cursor, Error, InterruptError
+from tiered.tiers.sqlite import ABANDONED, CantOpenError, Connection, Cursor, Error, InterruptError
 
 FORK_PATIENCE = 1.0
 """Seconds for which a fork waits for those who read, before it interrupts them."""
@@ -183,12 +183,15 @@ class Readers:
         end = time.monotonic() + PATIENCE
         while (cursor := self._opened()) is None and (cursor := self._given_back()) is None:
             if time.monotonic() > end:
-                message = f"all {MOST} connections to the file were busy for {PATIENCE:.0f} s"
+                message = (
+                    f"all {len(self._open)} connections to the file were busy for {PATIENCE:.0f} s; there are {MOST} at most, or as"
+                    " many as this process may open (ulimit -n)"
+                )
                 raise StoreUnavailable(message, tier=self._database.errors.name, reason=Reason.BUSY)
         return cursor
 
     def _opened(self) -> Cursor | None:
-        """A new one; None if there are as many as may be."""
+        """A new one; None if there are as many as may be, or as the system has descriptors for."""
         while self._stopped:
             time.sleep(NAP)
         with self._gate:
@@ -200,6 +203,8 @@ class Readers:
                 cursor = self._database.connect(READER_CACHE_KIB, READER_STATEMENTS).cursor()
             except (*SQLITE_ERRORS, ConfigError, OSError) as error:
                 pass_on(error)
+                if isinstance(error, CantOpenError) and self._open:
+                    return None
                 raise self._database.errors.unreadable(error) from error
             self._open.add(cursor)
             return cursor

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from apsw import BusyError, Connection, Cursor, Error, InterruptError
+from apsw import BusyError, CantOpenError, Connection, Cursor, Error, InterruptError
 
 __all__ = [
     "ABANDONED",
     "BusyError",
+    "CantOpenError",
     "Connection",
     "Cursor",
     "Error",
