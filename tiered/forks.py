@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from threading import RLock
 
 from tiered.locks import insist
@@ -44,6 +44,13 @@ def register(member: Forking) -> None:
 
 def forget(member: Forking) -> None:
     _members.pop(id(member), None)
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """No other thread forks meanwhile: for what must not be inherited and is there before its member is registered."""
+    with _one_at_a_time:
+        yield
 
 
 def _before() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,11 +18,13 @@ import pytest
 from tests.file_tier import NOW, open_tier, put, value
 from tests.waiting import LIMIT, eventually, started
 from tiered import forks
-from tiered.errors import ConfigError, NotApplied
-from tiered.tiers import file_lock, file_turn
+from tiered.errors import ConfigError, NotApplied, Reason, StoreUnavailable
+from tiered.tiers import file_lock, file_readers, file_store, sqlite
 from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_session import Session
+from tiered.tiers.file_store import Database
+from tiered.tiers.sqlite import Connection, connect
 
 
 @pytest.fixture
@@ -134,6 +136,131 @@ def test_a_fork_at_the_moment_when_another_thread_opens_a_store_hangs_no_child(t
     assert ended(child) == 0
 
 
+LONG = (
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 30000)"
+    " SELECT count(*), max(length(hex(zeroblob(1000 + x % 5000)))) FROM c"
+)
+"""Allocates all the time, for which SQLite has a lock that a child would inherit."""
+
+
+def reading(tier: FileTier) -> int:
+    """A child that reads and writes."""
+    child = os.fork()
+    if not child:
+        ok = False
+        try:
+            ok = tier.read("n", "k")[1] is not None and put(tier, "child") > 0
+        finally:
+            os._exit(0 if ok else 1)
+    return child
+
+
+def test_a_fork_beside_reads_that_take_longer_than_it_waits_hangs_no_child_and_they_are_made(
+    tier: FileTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_readers, "FORK_PATIENCE", 0.005)
+    put(tier, "k")
+    readers, stop, found = tier._readers, threading.Event(), set[object]()
+
+    def read() -> None:
+        while not stop.is_set():
+            found.add(readers.row(LONG, ()))
+            found.add(readers.snapshot(lambda cursor: cursor.execute(LONG).fetchall()[0]))
+
+    busy = [started(read) for _ in range(2)]
+    try:
+        assert [ended(reading(tier)) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        for it in busy:
+            it.result(LIMIT)
+    assert found == {(30_000, 11_998)}
+
+
+@pytest.fixture
+def between_steps(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What is done between the next two steps of a copy, which has many; whatever that returns tells whether it was interrupted."""
+    for key in ("k", "another"):
+        put(tier, key, bytes(100_000))
+    todo = list[Callable[[], object]]()
+
+    class Watched(Connection):
+        @property
+        def is_interrupted(self) -> bool:  # type: ignore[override]  # an attribute there
+            return bool(todo and todo.pop()()) or bool(super().is_interrupted)
+
+    monkeypatch.setattr(file_store, "COPIED_PAGES", 1)
+    monkeypatch.setattr(sqlite, "Connection", Watched)
+    return todo
+
+
+def copied(path: Path) -> set[str]:
+    """The keys in a backup."""
+    with closing(connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return {key for (key,) in connection.execute("SELECT key FROM entries")}
+
+
+def test_a_backup_is_of_one_state_whatever_is_written_meanwhile(
+    tier: FileTier, tmp_path: Path, between_steps: list[Callable[[], object]]
+) -> None:
+    between_steps.append(lambda: put(tier, "later") and False)
+    tier.backup(tmp_path / "backup")
+    assert not between_steps and copied(tmp_path / "backup") == {"k", "another"}
+
+
+def test_a_fork_does_not_wait_for_a_backup_which_is_begun_anew(
+    tier: FileTier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between_steps: list[Callable[[], object]]
+) -> None:
+    monkeypatch.setattr(file_readers, "FORK_PATIENCE", 0.0)
+    middle, forking = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        middle.set()
+        forking.wait(LIMIT)
+
+    between_steps.append(wait)
+    backup = started(lambda: tier.backup(tmp_path / "backup"))
+    assert middle.wait(LIMIT)
+    put(tier, "later")
+    threading.Timer(0.2, forking.set).start()
+    assert ended(reading(tier)) == 0
+    backup.result(LIMIT)
+    assert copied(tmp_path / "backup") >= {"k", "another", "later"}  # of a later state than when it was begun first
+
+
+def test_a_backup_that_forks_interrupt_again_and_again_is_given_up_and_says_so(
+    tier: FileTier, tmp_path: Path, between_steps: list[Callable[[], object]]
+) -> None:
+    between_steps += [lambda: True] * 10
+    with pytest.raises(StoreUnavailable, match="interrupted, by a fork of this process") as given_up:
+        tier.backup(tmp_path / "backup")
+    assert given_up.value.reason is Reason.BUSY
+    assert not list(tmp_path.glob("backup*"))
+
+
+def test_a_child_inherits_no_connection_of_a_store_that_another_thread_is_opening(
+    tier: FileTier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, forking, identify = threading.Event(), threading.Event(), Database._identity
+
+    def slowly(self: Database, connection: Connection) -> str:
+        opening.set()
+        forking.wait(LIMIT)
+        return identify(self, connection)
+
+    monkeypatch.setattr(Database, "_identity", slowly)
+    other = started(lambda: open_tier(tmp_path / "other"))
+    assert opening.wait(LIMIT)
+    threading.Timer(0.2, forking.set).start()
+    child = os.fork()
+    if not child:
+        inherited = [it.name for it in Path("/proc/self/fd").iterdir() if "other/tiered.sqlite3" in str(it.resolve())]
+        os._exit(1 if inherited else 0)
+    with closing(other.result(LIMIT)):
+        assert ended(child) == 0
+
+
 class Interrupt(Exception):
     """Raised by a signal handler."""
 
@@ -236,26 +363,51 @@ def test_whoever_begins_to_exist_beside_a_fork_keeps_no_child_from_beginning_ane
     assert codes == [0] * 40
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_handler_that_forks_in_the_middle_of_a_write_hangs_nobody(
+def told(tier: FileTier) -> int:
+    """A child that may neither read nor write."""
+    child = os.fork()
+    if not child:
+        ok = False
+        try:
+            with pytest.raises(NotApplied, match="forked in the middle"):
+                put(tier, "child")
+            with pytest.raises(StoreUnavailable, match="forked in the middle"):
+                tier.read("n", "k")
+            ok = True
+        finally:
+            os._exit(0 if ok else 1)
+    return child
+
+
+def test_a_handler_that_forks_in_the_middle_of_a_read_hangs_nobody(
     tier: FileTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A child with a connection of its parent would read without a lock, beside others who write over what it reads."""
+    put(tier, "k")
+    monkeypatch.setattr(file_readers, "PATIENCE", 0.05)
+    children = list[int]()
+
+    def look(_: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: children.append(told(tier)))
+    try:
+        tier._readers.snapshot(look)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [ended(child) for child in children] == [0]
+    assert tier.read("n", "k")[1] is not None and put(tier, "k") > 0
+    assert ended(reading(tier)) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_handler_that_forks_in_the_middle_of_a_write_hangs_nobody(tier: FileTier) -> None:
     """SQLite cannot let go of what its own process is writing: the child is told, and the parent's write is made."""
     put(tier, "k")
-    monkeypatch.setattr(file_turn, "BUSY_TIMEOUT", 0.05)
     children = list[int]()
 
     def fork(*_: object) -> None:
-        child = os.fork()
-        if not child:
-            told = False
-            try:
-                put(tier, "child")
-            except NotApplied:
-                told = True
-            finally:
-                os._exit(0 if told else 1)
-        children.append(child)
+        children.append(told(tier))
 
     def write(session: Session) -> int:
         version = session.commit("n", [Write("k", value("k", b"parent"))], (), NOW).written[0].version

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.file_tier import open_tier, put
+from tests.file_tier import files, open_tier, put
 from tests.waiting import LIMIT, eventually, started
 from tiered.errors import Reason, StoreUnavailable
 from tiered.tiers import file_readers
@@ -74,6 +76,40 @@ def test_who_waits_opens_another_in_place_of_one_that_broke(tier: FileTier) -> N
     assert all(it.result(LIMIT)[1] for it in reads)
 
 
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files() + 10, hard))
+    taken = list[int]()
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for it in taken:
+            os.close(it)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_who_cannot_open_another_for_want_of_descriptors_waits_for_one(
+    tier: FileTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = Busy(tier._readers, 2)
+    with without_descriptors():
+        reads = [waiting(tier) for _ in range(5)]
+        busy.end()
+        assert all(it.result(LIMIT)[1] for it in reads)
+        tier._readers._close_idle()
+    with without_descriptors(), pytest.raises(StoreUnavailable, match=r"\(ulimit -n\)"):  # there is none to wait for
+        tier.read("n", "k")
+    busy = Busy(tier._readers, 2)
+    monkeypatch.setattr(file_readers, "PATIENCE", 0.05)
+    with without_descriptors(), pytest.raises(StoreUnavailable, match=r"2 connections .* \(ulimit -n\)"):
+        tier.read("n", "k")
+    busy.end()
+
+
 def test_many_threads_share_few_connections(tier: FileTier) -> None:
     def read() -> None:
         for _ in range(20):
@@ -124,6 +160,16 @@ def test_connections_that_were_not_needed_for_long_are_closed(tier: FileTier, mo
     assert len(tier._readers._open) == 20
     for _ in range(3):  # later they stand where they stood before
         tier.read("n", "k")
+    assert len(tier._readers._open) == 4
+
+
+def test_so_they_are_when_only_the_background_reads(tier: FileTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_readers, "MOST", 20)
+    monkeypatch.setattr(file_readers, "KEEP", 4)
+    Busy(tier._readers, 20).end()
+    monkeypatch.setattr(file_readers, "IDLE", 0.0)
+    for _ in range(3):
+        tier._tidy()
     assert len(tier._readers._open) == 4
 
 

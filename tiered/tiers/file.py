@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tiered.arguments import choice, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
-from tiered.forks import forget, register
+from tiered.forks import forget, put_off, register
 from tiered.tiers import file_history
 from tiered.tiers.base import BuiltIn, Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
@@ -29,10 +29,12 @@ from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import SYNCS, Database, copy, renew_log
 from tiered.tiers.file_token import Token
 from tiered.tiers.file_writer import Writer
-from tiered.tiers.sqlite import Connection, Cursor, damaged, first
+from tiered.tiers.sqlite import Connection, Cursor, InterruptError, damaged, first
 
 CACHE_LIFE_MS = 86_400_000
 """What is kept as a cache lives no longer, whatever its own expiry: so what an older generation left is gone some day."""
+COPIES = 3
+"""Times that a backup is begun, at most."""
 
 # Whoever can write to the file can put a text or a number where a frame belongs: CAST makes bytes of those, too.
 _READ = (
@@ -87,16 +89,17 @@ class FileTier(BuiltIn):
         self._path = prepare(self.directory, name)
         self._lock = DirectoryLock(self.directory, name, shared=shared)
         self._database = Database(self._path, sync, self._lock, FileErrors(name, self._path))
-        try:
-            connection, self._identity = self._database.open()
-        except BaseException:
-            self._lock.release()
-            raise
         self.expired = 0
         """Entries that were removed because they had expired or been cleared, by this process."""
-        self._start(connection)
         self._closed = False
-        register(self)
+        with put_off():
+            try:
+                connection, self._identity = self._database.open()
+            except BaseException:
+                self._lock.release()
+                raise
+            self._start(connection)
+            register(self)
 
     def _start(self, connection: Connection | None = None) -> None:
         """What a new process, and a child after a fork, begins with; connections are opened when they are needed."""
@@ -245,8 +248,7 @@ class FileTier(BuiltIn):
         except OSError as error:
             raise ConfigError(f"{self.name}: cannot create {part}: {explain(error)}") from error
         try:
-            with self._readers.lend() as connection:
-                copy(connection, part)
+            self._copy(part)
             os.replace(part, target)
         except SQLITE_ERRORS as error:
             raise self._database.errors.not_copied(target, error) from error
@@ -254,6 +256,19 @@ class FileTier(BuiltIn):
             raise StoreUnavailable(f"the backup to {target} failed: {explain(error)}", tier=self.name) from error
         finally:
             part.unlink(missing_ok=True)
+
+    def _copy(self, part: Path) -> None:
+        """Begun anew, some times, if a fork interrupted it."""
+        for left in reversed(range(COPIES)):
+            try:
+                with self._readers.lend() as connection:
+                    copy(connection, part)
+                break
+            except InterruptError:
+                if not left:
+                    raise
+        with open(part, "rb") as file:  # and not inside SQLite, whose locks a fork would have to wait for
+            os.fsync(file.fileno())
 
     def expire(self, now: int, limit: int = 500) -> int:
         """Remove up to `limit` entries that expired before `now` (Unix ms) or were cleared, fewer if they are large; returns how many."""

@@ -16,6 +16,7 @@ SQLITE_ERRORS = (Error, UnicodeDecodeError)
 _REASONS = {
     apsw.SQLITE_FULL: Reason.FULL,
     apsw.SQLITE_BUSY: Reason.BUSY,
+    apsw.SQLITE_INTERRUPT: Reason.BUSY,
     apsw.SQLITE_CORRUPT: Reason.SERIALIZATION,
     apsw.SQLITE_NOTADB: Reason.SERIALIZATION,
     apsw.SQLITE_READONLY: Reason.MISUSE,
@@ -25,6 +26,7 @@ _REASONS = {
 _ADVICE = {
     apsw.SQLITE_FULL: "; free some space, then try again",
     apsw.SQLITE_BUSY: "; another process holds the write lock for too long",
+    apsw.SQLITE_INTERRUPT: ", by a fork of this process each time that it was begun; use `tiered backup`, a process of its own",
     apsw.SQLITE_CORRUPT: "; the file is damaged: {remedy}",
     apsw.SQLITE_NOTADB: "; the file is damaged or no database: {remedy}",
     apsw.SQLITE_READONLY: "; make the directory and its mount writable",
@@ -45,9 +47,16 @@ class FileErrors:
         """Of damage."""
         self.log_removed = False
         """Whether the log to which the store wrote is not at its path any more."""
+        self.inherited = False
+        """Whether this process has connections of its parent: SQLite believes to have their locks, takes none, and may hang."""
 
     def replaced(self) -> str:
-        """What to say of a database that is not at its path any more, or of its log."""
+        """What to say of a database that is not at its path any more, or of its log, or that this process must not use."""
+        if self.inherited:
+            return (
+                f"this process was forked in the middle of a call that uses {self.path}, as by a signal handler, and SQLite would take"
+                " its parent's locks for its own; fork elsewhere"
+            )
         if self.log_removed:
             return (
                 f"the log of {self.path} was removed while it was in use, as by a second SQLite in this process (Python's sqlite3),"

@@ -16,9 +16,10 @@ from tiered.handlers import pass_on
 from tiered.lent import Lent
 from tiered.tiers.file_errors import CLOSED, SQLITE_ERRORS
 from tiered.tiers.file_store import LOOKS, READER_CACHE_KIB, READER_STATEMENTS, Database
-from tiered.tiers.sqlite import ABANDONED, Connection, Cursor
+from tiered.tiers.sqlite import ABANDONED, CantOpenError, Connection, Cursor, Error, InterruptError
 
 FORK_PATIENCE = 1.0
+"""Seconds for which a fork waits for those who read, before it interrupts them."""
 NAP = 0.0005
 MOST = 64
 """Connections of one process at a time; each has two descriptors and up to 2 MB of pages."""
@@ -82,6 +83,9 @@ class Readers:
             cursor = self._another()
         try:
             found = cursor.execute(sql, values).fetchall()  # to its end: a statement that is not holds its snapshot
+        except InterruptError:
+            self._discard(cursor)
+            return self.row(sql, values)
         except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
@@ -105,6 +109,9 @@ class Readers:
             cursor.execute("BEGIN")
             result = look(cursor)
             cursor.execute("COMMIT")
+        except InterruptError:
+            self._discard(cursor)
+            return self.snapshot(look)
         except SQLITE_ERRORS as error:
             self._discard(cursor)
             raise self._database.errors.unreadable(error) from error
@@ -118,7 +125,7 @@ class Readers:
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """A connection that is not of the pool; what its borrower raises passes through."""
+        """A connection that is not of the pool; what its borrower raises passes through, `InterruptError` by a fork included."""
         cursor = self._another()
         try:
             yield cursor.connection
@@ -133,13 +140,19 @@ class Readers:
             self._freed.put(None)
 
     def stop(self) -> None:
-        """Before a fork: close every connection and let nobody open one; waits a moment for those that are busy."""
+        """Before a fork: close every connection and let nobody open one; what takes long is interrupted, and begins anew later.
+
+        SQLite's locks, one of them around each allocation, must not go into the child while somebody holds them. But who reads
+        may be this thread, in whose middle a signal handler forks: so this does not wait for ever.
+        """
         self._stopped = True
-        if self._gate.acquire(timeout=FORK_PATIENCE):  # whoever was opening one has done it
+        if self._gate.acquire(timeout=PATIENCE):  # whoever was opening one has done it
             self._gate.release()
-        until = time.monotonic() + FORK_PATIENCE
+        began = time.monotonic()
         self._close_idle()
-        while self._open and time.monotonic() < until:
+        while self._open and (waited := time.monotonic() - began) < PATIENCE:
+            if waited >= FORK_PATIENCE:
+                self._interrupt()
             time.sleep(NAP)
             self._close_idle()
 
@@ -148,8 +161,10 @@ class Readers:
         self._stopped = False
 
     def abandon(self, writer: Connection | None) -> None:
-        """After a fork, in the child, which goes on with another pool, and without `writer`, if that was still open."""
-        ABANDONED.extend([*self._open, writer])
+        """After a fork, in the child, which goes on with another pool, and without `writer`; if any was still open, it refuses all."""
+        if inherited := [*self._open, *filter(None, [writer])]:
+            ABANDONED.extend(inherited)
+            self._database.errors.inherited = True
 
     def _look(self) -> None:
         """Others use what is at the path; who goes on with what was there would not see what they write."""
@@ -168,12 +183,15 @@ class Readers:
         end = time.monotonic() + PATIENCE
         while (cursor := self._opened()) is None and (cursor := self._given_back()) is None:
             if time.monotonic() > end:
-                message = f"all {MOST} connections to the file were busy for {PATIENCE:.0f} s"
+                message = (
+                    f"all {len(self._open)} connections to the file were busy for {PATIENCE:.0f} s; there are {MOST} at most, or as"
+                    " many as this process may open (ulimit -n)"
+                )
                 raise StoreUnavailable(message, tier=self._database.errors.name, reason=Reason.BUSY)
         return cursor
 
     def _opened(self) -> Cursor | None:
-        """A new one; None if there are as many as may be."""
+        """A new one; None if there are as many as may be, or as the system has descriptors for."""
         while self._stopped:
             time.sleep(NAP)
         with self._gate:
@@ -185,6 +203,8 @@ class Readers:
                 cursor = self._database.connect(READER_CACHE_KIB, READER_STATEMENTS).cursor()
             except (*SQLITE_ERRORS, ConfigError, OSError) as error:
                 pass_on(error)
+                if isinstance(error, CantOpenError) and self._open:
+                    return None
                 raise self._database.errors.unreadable(error) from error
             self._open.add(cursor)
             return cursor
@@ -222,6 +242,12 @@ class Readers:
             for _ in range(min(still, len(self._idle) - KEEP)):
                 self._discard(self._idle.popleft())
         self._seen = list(self._idle)
+
+    def _interrupt(self) -> None:
+        """What is executed at this moment: to be repeated, for who is about to execute something notices nothing."""
+        for cursor in self._open:
+            with suppress(Error):  # it was closed just now
+                cursor.connection.interrupt()
 
     def _close_idle(self) -> None:
         with suppress(IndexError):

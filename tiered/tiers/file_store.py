@@ -13,7 +13,7 @@ from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.sqlite import Connection, connect, first
+from tiered.tiers.sqlite import Connection, connect, first, interrupted
 
 APPLICATION_ID = 0x74696572  # "tier"
 SCHEMA_VERSION = 1
@@ -35,6 +35,8 @@ LOG_GROWN = 4 * LOG_BYTES
 """From here on it is begun anew."""
 LOG_PATIENCE = 0.25
 """Seconds for which that waits for those who write, and for those who read what is there."""
+COPIED_PAGES = 4000
+"""In one step of a copy: a fork waits for its end."""
 
 STORE_TABLES = """
 CREATE TABLE store (
@@ -172,8 +174,9 @@ class Database:
 
     def replaced(self) -> bool:
         """Whether the file that was opened first is not at its path any more, or was left without its log: nothing written to
-        it would be found again, and nothing that others write is found in it."""
-        return self.errors.log_removed or (self._file is not None and _which(self._place) != self._file)
+        it would be found again, and nothing that others write is found in it. Or whether it is as good as that here."""
+        errors = self.errors
+        return errors.log_removed or errors.inherited or (self._file is not None and _which(self._place) != self._file)
 
     def log(self) -> Which:
         """Of the log (WAL). It stays the same for as long as a connection is open that has read or written.
@@ -221,11 +224,19 @@ def has_log(path: Path) -> bool:
 
 
 def copy(source: Connection, part: Path) -> None:
-    """Copy the database to the file `part`, under generations and versions that no cache has seen."""
+    """Copy the database to the file `part`, under generations and versions that no cache has seen. To sync it is the caller's.
+
+    Raises `InterruptError` when `source` was interrupted.
+    """
     target = connect(part)
     try:
+        target.execute("PRAGMA synchronous=OFF")
+        source.execute("BEGIN")
+        first(source, "SELECT 1 FROM sqlite_master")  # from here on one state, whoever writes between two steps
         with target.backup("main", source, "main") as pages:
-            pages.step()
+            while not pages.step(COPIED_PAGES):
+                if source.is_interrupted:
+                    raise interrupted()
         target.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         target.execute("BEGIN")
         start_anew(target)

@@ -25,7 +25,7 @@ from tiered.errors import (
     StoreUnavailable,
     without_tier,
 )
-from tiered.forks import Forking, forget, register
+from tiered.forks import Forking, forget, put_off, register
 from tiered.tiers import intent_tables as tables
 from tiered.tiers.base import Absence, Commit, Hosts, Mark, Record, Write
 from tiered.tiers.file_journal import marks_of
@@ -74,11 +74,12 @@ class IntentJournal(Forking):
         self.hosts: Hosts | None = getattr(record, "hosts", None)
         self._max_pending = whole(f"{record.name}: the journal's max_pending", max_pending, 1)
         self._grace = number(f"{record.name}: the journal's grace", grace, 0.0, 86_400.0, " seconds")
-        self._store = IntentStore(directory, record.name, sync)
-        self.directory = self._store.directory
         self._identity = ""
-        self._start()
-        register(self)
+        with put_off():
+            self._store = IntentStore(directory, record.name, sync)
+            self.directory = self._store.directory
+            self._start()
+            register(self)
 
     def _start(self) -> None:
         self._lock = Lock()  # guards the taking of a writer's number

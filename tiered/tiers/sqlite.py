@@ -17,9 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from apsw import BusyError, Connection, Cursor, Error
+from apsw import BusyError, CantOpenError, Connection, Cursor, Error, InterruptError
 
-__all__ = ["ABANDONED", "BusyError", "Connection", "Cursor", "Error", "code_of", "connect", "damaged", "first"]
+__all__ = [
+    "ABANDONED",
+    "BusyError",
+    "CantOpenError",
+    "Connection",
+    "Cursor",
+    "Error",
+    "InterruptError",
+    "code_of",
+    "connect",
+    "damaged",
+    "first",
+    "interrupted",
+]
 
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
@@ -58,4 +71,11 @@ def damaged(what: str) -> Error:
     """For what SQLite returns without complaint although this library never wrote it."""
     error = apsw.CorruptError(what)
     vars(error).update(result=apsw.SQLITE_CORRUPT, extendedresult=apsw.SQLITE_CORRUPT)
+    return error
+
+
+def interrupted() -> Error:
+    """For work of many calls whose connection was interrupted between two of them: SQLite itself raises it only within one."""
+    error = InterruptError("interrupted")
+    vars(error).update(result=apsw.SQLITE_INTERRUPT, extendedresult=apsw.SQLITE_INTERRUPT)
     return error
