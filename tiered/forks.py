@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from threading import RLock
 
 from tiered.locks import insist
@@ -46,11 +46,9 @@ def forget(member: Forking) -> None:
     _members.pop(id(member), None)
 
 
-@contextmanager
-def put_off() -> Iterator[None]:
-    """No other thread forks meanwhile: for what must not be inherited and is there before its member is registered."""
-    with _one_at_a_time:
-        yield
+def put_off() -> AbstractContextManager[bool]:
+    """In it no other thread forks: for what must not be inherited and is there before its member is registered."""
+    return _one_at_a_time
 
 
 def _before() -> None:
