@@ -1,6 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Everything else serves them.
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-again test-faults mutants soak fuzz audit secrets lint types bench bench-codecs bench-outage bench-metrics dashboards pictures clean
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 BIN := .venv/bin
 # Where scripts/ensure-redis-server unpacks a server for a user who may not install one.
 WITH_REDIS := PATH="$$PATH:$(CURDIR)/.redis/usr/bin"
@@ -11,15 +13,21 @@ SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=worksteal
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 15
 
-.venv/.ok: pyproject.toml
+.venv/.base: pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tiered needs Python 3.11 or later as python3"; exit 1; }
 	@python3 -m venv .venv || { scripts/ensure-package python3-venv && python3 -m venv --clear .venv; }
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@echo "installing tiered and what it needs into .venv: some seconds"
+	@$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+.venv/.ok: .venv/.base
+	@echo "installing what development needs into .venv: a minute or two"
+	$(BIN)/python -m pip install -e '.[dev]' | sed -un '/^Collecting/ p'
 	@touch $@
 
 venv: .venv/.ok  ## the virtual environment, with what development needs
 
-demo: .venv/.ok  ## a bot with thousands of users on real parts
+demo: .venv/.base  ## a bot with thousands of users on real parts
 	$(BIN)/tiered demo
 
 test: .venv/.ok  ## all tests, with what they need; those that need root only if you are
