@@ -14,7 +14,7 @@ import trustme
 
 from tests.cli.conftest import Bot
 from tests.cli.running import Terminal, tiered
-from tests.redis_topologies import TlsServer
+from tests.redis_topologies import RedisCluster, TlsServer
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 from tiered import TieredBackend
@@ -138,6 +138,19 @@ def test_a_user_who_may_not_do_what_is_needed(well: RedisServer, tmp_path: Path)
             client.execute_command("ACL", "SETUSER", "bot", f"+{right}")
     wrong = tiered("doctor", url=as_bot.replace("a-secret", "another-secret"))
     assert wrong.returncode == 3 and "password" in wrong.stdout and "secret" not in wrong.stdout + wrong.stderr
+
+
+def test_a_node_of_a_cluster_is_no_matter_of_rights(tmp_path: Path) -> None:
+    cluster = RedisCluster(3)
+    try:
+        fixes = [
+            found(f"memory://,redis://127.0.0.1:{node.port}/0?timeout=2s&connect_timeout=2s,file:{tmp_path}/data")
+            for node in cluster.masters
+        ]
+    finally:
+        cluster.stop()
+    told = {it["redis.permissions"].fix for it in fixes if it["redis.permissions"].level is Level.PROBLEM}
+    assert told == {"this is a node of a Redis Cluster: write redis+cluster://"}
 
 
 def test_a_server_that_is_away_is_exit_3_and_what_it_lacks_is_told(well: RedisServer, tmp_path: Path) -> None:

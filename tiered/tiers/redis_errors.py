@@ -22,7 +22,11 @@ _ONE_SERVER = "; for one server write redis://"
 _DESCRIPTORS = "; this process may open no more files (ulimit -n)"
 _ENDED = "; it was stopped just now, or it wants TLS: rediss://"
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
-    (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
+    (
+        MasterNotFoundError,
+        "",
+        "; check the name of the service, that the sentinels run, their addresses, and their password (sentinel_password=)",
+    ),
     (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
     (exceptions.ConnectionError, f"Error {errno.EMFILE} ", _DESCRIPTORS),
     (
