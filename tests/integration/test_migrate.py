@@ -13,6 +13,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -23,6 +24,7 @@ from tests.waiting import eventually
 from tiered import StoreUnavailable, TieredBackend
 from tiered.integrations.will.file_source import FileSource
 from tiered.integrations.will.keys import stored_name
+from tiered.integrations.will.migration import Migration, Outcome
 
 
 @pytest.fixture
@@ -125,6 +127,28 @@ def test_a_time_of_expiry_that_has_changed_is_a_difference(directory: Path, tmp_
     assert migrate("will-file", str(directory), "--url", url, "--overwrite").returncode == 0
     with TieredBackend.from_url(url, namespace="will") as store:
         assert store.ttl("soon") == math.inf
+
+
+def test_what_another_run_has_copied_a_moment_ago_is_no_difference(directory: Path, tmp_path: Path) -> None:
+    others = list[Outcome]()
+
+    class Overtaken(Migration):
+        """Another run copies everything between the first look and the first write of this one."""
+
+        def _of_record(self, names: list[str]) -> dict[str, tuple[Any, ...] | None]:
+            found = super()._of_record(names)
+            if not others:
+                others.append(run(Migration))
+            return found
+
+    with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="will") as store:
+
+        def run(kind: type[Migration]) -> Outcome:
+            source = FileSource(str(directory))
+            return kind(source, store, dry_run=False, overwrite=False, on_progress=lambda *_: None).run()
+
+        outcome = run(Overtaken)
+    assert outcome.already_there == outcome.verified == 5 and not outcome.different and outcome.complete
 
 
 def test_killed_in_the_middle_and_run_again(wills: redis.Redis, tmp_path: Path) -> None:

@@ -87,18 +87,22 @@ class Migration:
             names = [stored_name(it.key) for it in alive]
             there = self._of_record(names)
             for name, kept in zip(names, alive, strict=True):
-                if (slot := there[name]) is None:
-                    self._put(name, kept)
-                elif _equal(slot, kept):
-                    self._outcome.already_there += 1
-                else:
-                    self._differs(name, kept)
+                self._place(name, kept, there[name])
+
+    def _place(self, name: str, kept: Kept, slot: tuple[Any, ...] | None) -> None:
+        """`slot` is what the store was found to have."""
+        if slot is None:
+            self._put(name, kept)
+        elif _equal(slot, kept):
+            self._outcome.already_there += 1
+        else:
+            self._differs(name, kept)
 
     def _put(self, name: str, kept: Kept, *, replace: bool = False) -> None:
         if not self._outcome.dry_run:
             ttl = _ttl(kept)
             try:
-                # A bot that runs on the store already may have written the key a moment ago.
+                # A bot that runs on the store already, or another run, may have written the key a moment ago.
                 done = self._store.set(name, kept.value, ttl) if replace else self._store.add(name, kept.value, ttl)
             except InvalidValue:
                 self._kept.add(name)
@@ -106,7 +110,7 @@ class Migration:
                 _note(self._outcome.too_large_keys, name)
                 return
             if done is None:
-                self._differs(name, kept)
+                self._place(name, kept, self._of_record([name])[name])
                 return
         self._outcome.copied += 1
 
