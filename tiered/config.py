@@ -40,6 +40,8 @@ def settings_from(source: Source | None) -> dict[str, Any]:
     settings |= _variables()
     for name, value in settings.items():
         if name not in known:
+            if isinstance(value, Mapping):
+                raise ConfigError(f"[{name}] is no table of settings; they are in [tiered]")
             raise ConfigError(f"unknown setting {name!r}{meant(name, known)}; known: {', '.join(known)}")
         settings[name] = read(name, value)
     return settings
@@ -119,6 +121,9 @@ def _one_url(table: dict[str, Any]) -> str:
     if not isinstance(kind, str):
         raise ConfigError('every tier needs a type, as in type = "redis"')
     kind = text_of(kind)
+    if kind == "file" and not {"directory", "url"} & set(table):
+        instead = f", not {', '.join(table)}" if table else ""
+        raise ConfigError(f"a tier of type 'file' needs directory = './bot-data'{instead}")
     if kind == "file" and "directory" in table:
         path = quote(text_of(table.pop("directory")))
         base = f"file://{path}" if path.startswith("/") else f"file:{path}"

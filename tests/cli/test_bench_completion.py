@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,11 +51,13 @@ def test_bench_clears_no_namespace_of_anybody_else(url: str) -> None:
         assert store.namespace(NAMESPACE).get("precious") == 1
 
 
-def test_an_interrupted_bench_clears_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_bench_clears_up(tmp_path: Path, number: signal.Signals) -> None:
     url = f"file:{tmp_path}/data"
     with Terminal("bench", "--seconds", "600", columns=80, url=url) as terminal:
         terminal.until(lambda text: "measuring" in text)
-        assert terminal.interrupt() == 130
+        terminal.process.send_signal(number)
+        assert terminal.end() == 130
     with TieredBackend.from_url(url) as store:
         assert list(store.namespace(NAMESPACE).keys()) == []
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 
 from tests.cli.conftest import Bot
 from tests.cli.running import Terminal, tiered
+from tests.redis_topologies import RedisCluster, TlsServer
 from tests.servers import RedisServer, free_port
 from tests.waiting import eventually
 from tiered import TieredBackend
@@ -138,6 +140,19 @@ def test_a_user_who_may_not_do_what_is_needed(well: RedisServer, tmp_path: Path)
     assert wrong.returncode == 3 and "password" in wrong.stdout and "secret" not in wrong.stdout + wrong.stderr
 
 
+def test_a_node_of_a_cluster_is_no_matter_of_rights(tmp_path: Path) -> None:
+    cluster = RedisCluster(3)
+    try:
+        fixes = [
+            found(f"memory://,redis://127.0.0.1:{node.port}/0?timeout=2s&connect_timeout=2s,file:{tmp_path}/data")
+            for node in cluster.masters
+        ]
+    finally:
+        cluster.stop()
+    told = {it["redis.permissions"].fix for it in fixes if it["redis.permissions"].level is Level.PROBLEM}
+    assert told == {"this is a node of a Redis Cluster: write redis+cluster://"}
+
+
 def test_a_server_that_is_away_is_exit_3_and_what_it_lacks_is_told(well: RedisServer, tmp_path: Path) -> None:
     url = chain(well, tmp_path)
     used(url)
@@ -151,6 +166,19 @@ def test_a_server_that_is_away_is_exit_3_and_what_it_lacks_is_told(well: RedisSe
     assert tiered("replay", url=url).returncode == 0
     checks = found(url)
     assert checks["redis.backlog"].level is checks["redis.data"].level is Level.OK
+
+
+def test_what_to_do_about_a_server_that_cannot_be_reached_is_what_the_tier_says(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    server = TlsServer(authority, authority.issue_cert("127.0.0.1"))
+    for url, fix in (
+        (server.url, "check ssl_ca_certs="),
+        (server.url.replace("rediss://", "redis://"), "rediss://"),
+        (f"redis://127.0.0.1:{free_port()}/0", "check that the server runs, and the host and the port"),
+    ):
+        finding = found(f"memory://,{url}?timeout=2s&connect_timeout=2s,file:{tmp_path}/data")["redis.reachable"]
+        assert finding.level is Level.UNREACHABLE and fix in finding.fix and fix not in finding.text
+    server.stop()
 
 
 def test_another_store_of_record_in_the_same_namespace(well: RedisServer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -104,6 +105,16 @@ def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServe
             )
             assert terminal.interrupt() == 0
             assert b"\x1b[?1049l" in terminal.raw, "the screen from before is not given back"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_top_gives_the_terminal_back_however_it_is_ended(healthy: str, number: signal.Signals) -> None:
+    """As with `timeout 60 tiered top`: else the shell goes on without a cursor, on the screen of `top`."""
+    with Terminal("top", "--interval", "0.2", healthy, columns=80) as terminal:
+        terminal.until(lambda text: "reads/s" in text)
+        terminal.process.send_signal(number)
+        assert terminal.end() == 0
+        assert b"\x1b[?1049l" in terminal.raw and b"\x1b[?25h" in terminal.raw
 
 
 def test_top_says_that_its_bot_is_gone(bot: Bot) -> None:

@@ -13,6 +13,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -23,6 +24,7 @@ from tests.waiting import eventually
 from tiered import StoreUnavailable, TieredBackend
 from tiered.integrations.will.file_source import FileSource
 from tiered.integrations.will.keys import stored_name
+from tiered.integrations.will.migration import Migration, Outcome
 
 
 @pytest.fixture
@@ -109,6 +111,46 @@ def test_what_the_bot_has_changed_since_is_kept_unless_asked(directory: Path, tm
         assert store.get("list") == b"0f/bGlzdA==\n"
 
 
+def test_a_time_of_expiry_that_has_changed_is_a_difference(directory: Path, tmp_path: Path) -> None:
+    """A trial run before the switch must not make what Will has since kept for longer end when it would have ended then."""
+    url, expiry = f"file:{tmp_path}/data", directory / ".soon.expires"
+    assert migrate("will-file", str(directory), "--url", url).returncode == 0
+    expiry.write_text(str(int(time.time()) + 7200))
+    (directory / ".list.expires").write_text(str(int(time.time()) + 3600))
+    again = json.loads(migrate("will-file", str(directory), "--url", url, "--json").stdout)
+    assert sorted(again["different_keys"]) == ["list", "soon"] and again["already_there"] == 3 and not again["complete"]
+    forced = json.loads(migrate("will-file", str(directory), "--url", url, "--overwrite", "--json").stdout)
+    assert forced["copied"] == 2 and forced["verified"] == 5 and forced["complete"]
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert 7000 < (store.ttl("soon") or 0) <= 7200 and 3500 < (store.ttl("list") or 0) <= 3600
+    expiry.unlink()
+    assert migrate("will-file", str(directory), "--url", url, "--overwrite").returncode == 0
+    with TieredBackend.from_url(url, namespace="will") as store:
+        assert store.ttl("soon") == math.inf
+
+
+def test_what_another_run_has_copied_a_moment_ago_is_no_difference(directory: Path, tmp_path: Path) -> None:
+    others = list[Outcome]()
+
+    class Overtaken(Migration):
+        """Another run copies everything between the first look and the first write of this one."""
+
+        def _of_record(self, names: list[str]) -> dict[str, tuple[Any, ...] | None]:
+            found = super()._of_record(names)
+            if not others:
+                others.append(run(Migration))
+            return found
+
+    with TieredBackend.from_url(f"file:{tmp_path}/data", namespace="will") as store:
+
+        def run(kind: type[Migration]) -> Outcome:
+            source = FileSource(str(directory))
+            return kind(source, store, dry_run=False, overwrite=False, on_progress=lambda *_: None).run()
+
+        outcome = run(Overtaken)
+    assert outcome.already_there == outcome.verified == 5 and not outcome.different and outcome.complete
+
+
 def test_killed_in_the_middle_and_run_again(wills: redis.Redis, tmp_path: Path) -> None:
     values = {f"key:{n}": f"0f/{n}" for n in range(1500)}
     wills.mset(values)
@@ -142,6 +184,31 @@ def test_a_database_with_keys_of_others(wills: redis.Redis, tmp_path: Path) -> N
         assert left is not None and 3000 < left <= 3600
     every = json.loads(migrate("will-redis", place, "--url", url, "--json").stdout)
     assert every["copied"] == 1 and every["already_there"] == 3
+
+
+@pytest.mark.parametrize("match", ["*", "nobody*"])
+def test_a_source_with_nothing_of_wills_is_no_success(wills: redis.Redis, tmp_path: Path, match: str) -> None:
+    """As with a slip in the number of the database: a script would start the bot without its memory."""
+    if match != "*":
+        wills.set("list", "0f/a")
+    place = f"redis://127.0.0.1:{wills.connection_pool.connection_kwargs['port']}/7"
+    done = migrate("will-redis", place, "--match", match, "--url", f"file:{tmp_path}/data")
+    assert done.returncode == 1 and "NOTHING of Will's was found there" in done.stdout
+    outcome = json.loads(
+        migrate("will-redis", place, "--match", match, "--url", f"file:{tmp_path}/data", "--json").stdout
+    )
+    assert outcome["found"] == 0 and not outcome["complete"]
+
+
+def test_large_values_are_not_asked_for_all_at_once(wills: redis.Redis, redis_url: str) -> None:
+    """Two hundred of them are more than a Redis answers within its time, and then no run would ever come to an end."""
+    wills.mset({f"history:{n}": f"{n}" * 500_000 for n in range(10, 20)})
+    place = f"redis://127.0.0.1:{wills.connection_pool.connection_kwargs['port']}/7"
+    url = f"{redis_url}?max_reply_bytes=3000000&timeout=5s"
+    done = json.loads(migrate("will-redis", place, "--url", url, "--json").stdout)
+    assert done["copied"] == done["verified"] == 10 and done["complete"]
+    again = json.loads(migrate("will-redis", place, "--url", url, "--json").stdout)
+    assert again["already_there"] == again["verified"] == 10
 
 
 def test_a_value_beyond_the_stores_limit_is_named(directory: Path, tmp_path: Path) -> None:
@@ -183,6 +250,7 @@ def test_progress_is_shown_on_a_terminal(directory: Path, tmp_path: Path) -> Non
 def test_wrong_places_are_exit_2_and_servers_out_of_reach_exit_3(tmp_path: Path) -> None:
     url = f"file:{tmp_path}/data"
     assert migrate("will-file", str(tmp_path / "nowhere"), "--url", url).returncode == 2
+    assert not (tmp_path / "data").exists(), "a slip in the source leaves no store behind"
     away = migrate("will-redis", f"redis://:pass%2Fword@127.0.0.1:{free_port()}/7", "--url", url)
     assert away.returncode == 3 and "cannot be read" in away.stderr and "word" not in away.stderr.split("password")[0]
     assert migrate("will-redis", "redis://localhost:port/7", "--url", url).returncode == 2
@@ -190,6 +258,20 @@ def test_wrong_places_are_exit_2_and_servers_out_of_reach_exit_3(tmp_path: Path)
         refused = migrate("will-redis", typo, "--url", url)
         assert refused.returncode == 2 and "will-redis: " in refused.stderr, "and not: nothing to copy from database 0"
     assert migrate("--url", url).returncode == 2
+
+
+def test_why_a_redis_cannot_be_read_is_told(wills: redis.Redis, tmp_path: Path) -> None:
+    server, url = f"127.0.0.1:{wills.connection_pool.connection_kwargs['port']}", f"file:{tmp_path}/data"
+    beyond = migrate("will-redis", f"redis://{server}/77", "--url", url)
+    assert beyond.returncode == 3 and "DB index is out of range; choose a database" in beyond.stderr
+    wills.config_set("requirepass", "s3cret")
+    try:
+        for place, told in ((server, "Authentication required"), (f"redis://:wr0ng@{server}/7", "invalid")):
+            refused = migrate("will-redis", place, "--url", url)
+            assert refused.returncode == 3 and told in refused.stderr and "check the password" in refused.stderr
+            assert "wr0ng" not in refused.stderr
+    finally:
+        wills.config_set("requirepass", "")
 
 
 def test_a_directory_that_is_not_wills_is_refused(directory: Path, tmp_path: Path) -> None:

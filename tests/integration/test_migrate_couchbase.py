@@ -143,6 +143,34 @@ def test_the_keys_of_a_file_are_copied_as_will_had_saved_them(
     assert code == 0 and (again["copied"], again["already_there"], again["verified"]) == (0, 3, 3)
 
 
+def test_the_keys_may_be_the_whole_answer_to_a_query(
+    wills: dict[str, tuple[bytes, int]], migrate: Migrate, tmp_path: Path
+) -> None:
+    """As cbq and the REST API give it. Its lines are no keys: each would be one that has no document."""
+    answer = {"requestID": "1", "results": list(wills), "status": "success"}
+    (tmp_path / "keys").write_text(json.dumps(answer, indent=4))
+    code, outcome, err = migrate("--keys", str(tmp_path / "keys"))
+    assert code == 0 and outcome["verified"] == len(VALUES), err
+
+
+@pytest.mark.parametrize("content", ['{"errors": [{"code": 4000}]}', '[{"id": "a key"}]', '[["a key"]]', "{}"])
+def test_json_that_lists_no_keys_is_refused(migrate: Migrate, tmp_path: Path, content: str) -> None:
+    (tmp_path / "keys").write_text(content)
+    code, _, err = migrate("--keys", str(tmp_path / "keys"))
+    assert code == 2 and "--keys" in err and "is JSON, but no list of keys" in err
+
+
+def test_a_key_may_have_a_separator_of_unicode_in_it(bucket: Any, migrate: Migrate, tmp_path: Path) -> None:
+    ids = [f"{fresh()}:a\u2028b", f"{fresh()}:a\x85b", f"{fresh()}:7"]
+    for id in ids:
+        bucket.upsert(id, "0f/x")
+    (tmp_path / "keys").write_text("\r\n".join(ids), encoding="utf-8-sig", newline="")
+    code, outcome, err = migrate("--keys", str(tmp_path / "keys"))
+    for id in ids:
+        bucket.remove(id)
+    assert code == 0 and outcome["verified"] == 3 and outcome["left_out"] == {}, err
+
+
 def test_into_the_same_bucket_which_cannot_be_listed(
     wills: dict[str, tuple[bytes, int]], migrate: Migrate, couchbase_url: str, tmp_path: Path
 ) -> None:

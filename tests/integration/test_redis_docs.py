@@ -17,7 +17,7 @@ from tests.redis_topologies import RedisCluster, RedisSentinels, TlsServer, auth
 from tests.servers import RedisServer
 from tiered import FileTier, MemoryTier, RedisTier, TieredBackend
 from tiered.entry import draft, namespace_seed
-from tiered.errors import Ambiguous, StoreError
+from tiered.errors import Ambiguous, StoreError, StoreUnavailable
 from tiered.testing.contract import put
 
 PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
@@ -139,6 +139,25 @@ def test_the_least_rights_are_enough_for_a_chain_and_none_is_too_many(
         used = {name.removeprefix("cmdstat_") for name in raw.info("commandstats")}
     granted = set(re.findall(r"\+([a-z|]+)", ACL))
     assert granted <= used and used - granted <= {"auth", "acl|log", "config|resetstat", "info"}
+
+
+def test_a_user_of_the_sentinels_needs_one_right_and_a_wrong_password_is_told() -> None:
+    (right,) = re.findall(r"A user of the sentinels .* needs `(\+[a-z|]+)`", PAGE)
+    sentinels = RedisSentinels()
+    try:
+        for sentinel in sentinels.sentinels:
+            with redis.Redis(port=sentinel.port) as raw:
+                raw.execute_command(f"ACL SETUSER bot reset on >PASSWORD {right}")
+        login = f"{sentinels.url}?sentinel_username=bot&sentinel_password="
+        tier = RedisTier(f"{login}PASSWORD", timeout=SLOW, connect_timeout=SLOW)
+        assert tier.probe() and put(tier, "n:1", "k", FRAME) and tier.get("n:1", "k") == FRAME
+        tier.close()
+        tier = RedisTier(f"{login}wr0ng", timeout=SLOW, connect_timeout=SLOW)
+        with pytest.raises(StoreUnavailable, match=r"auth.*sentinel_password="):
+            tier.get("n:1", "k")
+        tier.close()
+    finally:
+        sentinels.stop()
 
 
 def test_verify_and_repair_need_two_rights_more(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 import redis
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.redis_topologies import TlsSentinel, TlsServer, authority_file, eventually
 from tests.servers import RedisServer, free_port
@@ -177,10 +178,60 @@ def test_a_client_certificate_is_shown_if_asked_for(
     mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "bot.pem")
     pem = quote(str(tmp_path / "bot.pem"))
     works(f"{server.url}?ssl_ca_certs={ca}&ssl_certfile={pem}&ssl_keyfile={pem}&ssl_min_version=772")
-    tier = RedisTier(f"{server.url}?ssl_ca_certs={ca}", timeout=SLOW, connect_timeout=SLOW)
-    with pytest.raises(StoreUnavailable):
+    for version in ("771", "772"):
+        tier = RedisTier(
+            f"{server.url}?ssl_ca_certs={ca}&ssl_min_version={version}", timeout=SLOW, connect_timeout=SLOW
+        )
+        with pytest.raises(StoreUnavailable, match="wants a certificate of this client: ssl_certfile="):
+            tier.get(SCOPE, "k")
+        tier.close()
+
+
+@pytest.mark.parametrize(
+    ("protocols", "query", "told"),
+    [("TLSv1.2", "", "wants a certificate of this client"), ("TLSv1.2", "&ssl_min_version=772", "ssl_min_version=")],
+)
+def test_a_handshake_that_the_server_refuses_says_what_it_may_want(
+    start: Callable[..., TlsServer], ca: str, protocols: str, query: str, told: str
+) -> None:
+    server = start("--tls-protocols", protocols, clients=True)
+    tier = RedisTier(f"{server.url}?ssl_ca_certs={ca}{query}", timeout=SLOW, connect_timeout=SLOW)
+    with pytest.raises(StoreUnavailable, match=told):
         tier.get(SCOPE, "k")
     tier.close()
+
+
+def test_files_and_ciphers_that_no_connection_could_use_are_refused_at_once(
+    authority: trustme.CA, ca: str, tmp_path: Path
+) -> None:
+    """A connection would fail with "check that the server runs", and one with an encrypted key ask the terminal."""
+    mine, other = authority.issue_cert("bot@tiered.example"), authority.issue_cert("else@tiered.example")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    other.private_key_pem.write_to_path(tmp_path / "other.pem")
+    key = serialization.load_pem_private_key(mine.private_key_pem.bytes(), None)
+    hidden = serialization.BestAvailableEncryption(b"s3cret")
+    pem, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "hidden.pem").write_bytes(key.private_bytes(pem, kind, hidden))
+    (tmp_path / "text.pem").write_text("no certificate")
+    place = quote(str(tmp_path))
+    cert = f"ssl_certfile={place}/cert.pem"
+    for query, told in (
+        (f"ssl_ca_certs={place}/text.pem", "ssl_ca_certs .*no certificate"),
+        (f"ssl_ca_certs={place}", "ssl_ca_certs "),
+        (cert, "ssl_certfile, ssl_keyfile"),
+        (f"{cert}&ssl_keyfile={place}/other.pem", "ssl_certfile, ssl_keyfile"),
+        (f"{cert}&ssl_keyfile={place}/hidden.pem", "ssl_certfile, ssl_keyfile or ssl_password"),
+        (f"{cert}&ssl_keyfile={place}/hidden.pem&ssl_password=wr0ng", "ssl_certfile, ssl_keyfile or ssl_password"),
+        (f"ssl_keyfile={place}/other.pem", "ssl_keyfile .* needs ssl_certfile"),
+        ("ssl_ciphers=NONE-SUCH", "ssl_ciphers "),
+        ("ssl_ca_data=nothing", "ssl_ca_data "),
+    ):
+        with pytest.raises(ConfigError, match=told) as refused:
+            RedisTier(f"rediss://:hush@127.0.0.1/0?{query}")
+        assert "hush" not in str(refused.value) and "wr0ng" not in str(refused.value)
+    RedisTier(
+        f"rediss://127.0.0.1/0?ssl_ca_certs={ca}&{cert}&ssl_keyfile={place}/hidden.pem&ssl_password=s3cret"
+    ).close()
 
 
 def test_a_user_and_a_password_with_every_character(start: Callable[..., TlsServer], ca: str) -> None:

@@ -239,9 +239,15 @@ def test_settings_that_cannot_work_are_refused_with_advice(source: dict[str, Any
 def test_a_file_that_cannot_be_read_or_parsed_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
         settings_from(tmp_path / "absent.toml")
-    (tmp_path / "bad.toml").write_text("=")
-    with pytest.raises(ConfigError, match="not TOML"):
-        settings_from(tmp_path / "bad.toml")
+    for content, told in (
+        ("=", "not TOML"),
+        ("[tired]\nurl = 'file:./data'", r"\[tired\] is no table of settings; they are in \[tiered\]"),
+        ("[[tiers]]\ntype = 'file'\ndirectroy = './data'", r"'file' needs directory = '\./bot-data', not directroy"),
+        ("[[tiers]]\ntype = 'file'", r"'file' needs directory = '\./bot-data'$"),
+    ):
+        (tmp_path / "bad.toml").write_text(content)
+        with pytest.raises(ConfigError, match=told):
+            settings_from(tmp_path / "bad.toml")
 
 
 def test_a_journal_is_a_directory_by_url_mapping_and_environment(

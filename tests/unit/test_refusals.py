@@ -14,7 +14,7 @@ from tiered import MemoryTier, TieredBackend
 from tiered.entry import MAX_VERSION
 from tiered.errors import NotApplied, Reason, StoreError
 from tiered.replication import replay as replay_module
-from tiered.replication.refusals import FIRST_PAUSE, LONGEST_PAUSE
+from tiered.replication.refusals import FIRST_PAUSE, LONGEST_PAUSE, NAMED, NAMED_WITHIN
 from tiered.replication.replay import SET_ASIDE
 
 LARGE = b"x" * 100_000
@@ -190,6 +190,25 @@ def test_the_log_names_it_once(a: Process, caplog: pytest.LogCaptureFixture) -> 
     (told,) = [record for record in caplog.records if getattr(record, "tiered_event", "") == "set_aside"]
     assert "'large' of namespace default (100" in told.getMessage() and "no answer in time" in told.getMessage()
     assert a.store.stats()["tiers"]["cache"]["replays_failed"] == 4
+
+
+def test_of_many_the_log_names_ten_a_minute(a: Process, caplog: pytest.LogCaptureFixture) -> None:
+    """As with one full master of a cluster, which takes none of its keys, and each write of one is another that it does not take."""
+
+    def told() -> int:
+        return sum(getattr(record, "tiered_event", "") == "set_aside" for record in caplog.records)
+
+    with caplog.at_level(logging.WARNING):
+        a.store.set_many({f"k{n}": LARGE for n in range(200)})
+        for _ in range(8):
+            a.clock.advance(2.1)
+            a.look()
+        assert len(set_aside(a)) > 2 * NAMED and told() == NAMED
+        a.clock.advance(NAMED_WITHIN)
+        for _ in range(20):  # those that are known are tried first
+            a.clock.advance(2.1)
+            a.look()
+        assert told() == 2 * NAMED
 
 
 def test_health_names_it(a: Process) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiered.cli.columns import Column, table
 from tiered.cli.command import add_command
+from tiered.cli.ending import end_as_by_ctrl_c
 from tiered.cli.progress_line import ProgressLine
 from tiered.cli.quantities import count, span
 from tiered.cli.ticks import live
@@ -59,6 +60,7 @@ def _bench(store: Any, args: argparse.Namespace) -> int:
     if getattr(args, "namespace", None) not in (None, NAMESPACE):
         raise ConfigError(f"bench works in the namespace {NAMESPACE}, which it clears; leave --namespace out")
     hush()
+    end_as_by_ctrl_c()
     load = Load(args.seconds, args.threads, args.keys, args.value_bytes)
     results, line = list["Measured"](), ProgressLine()
     try:

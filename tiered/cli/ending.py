@@ -1,4 +1,4 @@
-"""How a command ends that has servers, processes and files of its own."""
+"""How a command ends that has servers, processes, files or the whole screen for its own."""
 
 from __future__ import annotations
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.command import add_command
+from tiered.cli.opening import open_store
 from tiered.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
+    from tiered.backend import TieredBackend
     from tiered.integrations.will.migration import Outcome
     from tiered.integrations.will.source import Source
 
@@ -24,10 +27,11 @@ EXAMPLES = """examples (stop the bot first):
   tiered migrate will-couchbase 'couchbase://host/bucket?password=123abc' --keys ids.txt
 
 The source is only read. Values are copied as they are, so Will reads them with its SECRET_KEY as before.
-Ended in the middle? Run it again: what is there already is passed over. What is there and differs is kept,
-unless --overwrite. The namespace is "will" unless you set another.
+Ended in the middle? Run it again: what is there already is passed over. What is there and differs, in
+its value or in when it expires, is kept, unless --overwrite. The namespace is "will" unless you set another.
 
-Exit code 0 if all is copied and verified, 1 if something is not, 2 wrong usage, 3 if a side cannot be reached."""
+Exit code 0 if all is copied and verified, 1 if something is not or nothing was found, 2 wrong usage, 3 if a side
+cannot be reached."""
 
 
 def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -38,9 +42,9 @@ def add_migrate(commands: Any, common: argparse.ArgumentParser) -> None:
     def add(name: str, text: str, place: str, source: Callable[[argparse.Namespace], Source]) -> Any:
         command = add_command(sources, name, text, EXAMPLES, common)
         command.add_argument("place", metavar=place)
-        command.add_argument("--dry-run", action="store_true", help="only look, and say what would be copied")
+        command.add_argument("--dry-run", action="store_true", help="copy nothing, and say what would be copied")
         command.add_argument("--overwrite", action="store_true", help="the source wins where the store differs")
-        command.set_defaults(run=_migrate, open_source=source, makes_store=True)
+        command.set_defaults(standalone=_migrate, open_source=source, makes_store=True)
         return command
 
     add("will-file", "the FILE_DIR of Will's File backend", "DIR", _file_source)
@@ -75,17 +79,10 @@ def _couchbase_source(args: argparse.Namespace) -> Source:
     return CouchbaseSource(args.place, args.match, args.keys)
 
 
-def _migrate(store: Any, args: argparse.Namespace) -> int:
-    from tiered.integrations.will.migration import Migration
-
-    store = _wills(store, args)
-    source, line = args.open_source(args), ProgressLine()
-    try:
-        migration = Migration(source, store, dry_run=args.dry_run, overwrite=args.overwrite, on_progress=line.update)
-        outcome = migration.run()
-    finally:
-        line.clear()
-        source.close()
+def _migrate(args: argparse.Namespace) -> int:
+    # The source first: one that cannot be read makes no store.
+    with closing(args.open_source(args)) as source, open_store(args) as store:
+        outcome = _copied(source, _wills(store, args), args)
     if args.json:
         print(json.dumps(outcome.as_dict()))
     else:
@@ -93,7 +90,17 @@ def _migrate(store: Any, args: argparse.Namespace) -> int:
     return OK if outcome.complete else PROBLEMS
 
 
-def _wills(store: Any, args: argparse.Namespace) -> Any:
+def _copied(source: Source, store: TieredBackend, args: argparse.Namespace) -> Outcome:
+    from tiered.integrations.will.migration import Migration
+
+    line = ProgressLine()
+    try:
+        return Migration(source, store, dry_run=args.dry_run, overwrite=args.overwrite, on_progress=line.update).run()
+    finally:
+        line.clear()
+
+
+def _wills(store: TieredBackend, args: argparse.Namespace) -> TieredBackend:
     """The namespace that was asked for, by whatever means; else that of the integration."""
     from tiered.config import settings_from
     from tiered.errors import ConfigError
@@ -122,5 +129,7 @@ def _tell(outcome: Outcome) -> None:
             print(f"{number:>10,}  {text}")
             for key in keys:
                 print(f"{'':12}{key if key.isprintable() else json.dumps(key)}")
-    if not outcome.dry_run:
+    if not outcome.found:
+        print("NOTHING of Will's was found there: is it the right place, and is --match right?")
+    elif not outcome.dry_run:
         print(f"{outcome.verified:>10,}  verified: the store of record has what the source has")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiered.cli.columns import Column, table
 from tiered.cli.command import add_command
+from tiered.cli.ending import end_as_by_ctrl_c
 from tiered.cli.feed_arguments import add_feed_arguments
 from tiered.cli.quantities import NONE, count, percent, size, span
 from tiered.cli.stat import counted
@@ -113,6 +114,7 @@ def _show(feed: Feed, every: float) -> int:
         heading = f"tiered top  {time.strftime('%H:%M:%S')}  Ctrl-C ends it  {feed.name}"
         return _drawn([Line(heading, "dim"), Line(""), *shown], *console.size)
 
+    end_as_by_ctrl_c()
     with Live(get_renderable=picture, console=console, screen=True, auto_refresh=False) as screen:
         try:
             screen.refresh()

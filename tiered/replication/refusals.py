@@ -15,6 +15,8 @@ from tiered.replication.owed import Owed
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until such an entry is tried again: twice as long each time, as a server that is full may evict all else for it."""
 SHOWN = 10
+NAMED, NAMED_WITHIN = 10, 60.0
+"""How many of them the log names in so many seconds: a master of a cluster that is full takes none of what is written to it."""
 
 Where = tuple[str, str]
 
@@ -42,6 +44,7 @@ class Refusals:
         self._owed, self._now = owed, now
         self._held: dict[Where, Refusal] = {}
         self._room = 0
+        self._named, self._named_until = 0, 0.0
 
     def begin(self, most: int) -> None:
         """A go in which so many may be found."""
@@ -53,13 +56,13 @@ class Refusals:
         return self._room <= 0
 
     def add(self, namespace: str, key: str, frame: bytes, error: str) -> bool:
-        """Not taken, and owed; whether that is new."""
+        """Not taken, and owed; whether the log should name it: that is new, and few were."""
         before = self._held.get((namespace, key))
         pause = FIRST_PAUSE if before is None else min(2 * before.pause, LONGEST_PAUSE)
         refusal = Refusal(namespace, key, version_of(frame), len(frame), error, pause, self._now() + pause)
         self._held[namespace, key] = refusal
         self._room -= 1
-        return before is None
+        return before is None and self._few()
 
     def waits(self, namespace: str, key: str) -> bool:
         """Whether it is not to be tried now. What was written since is, and at once."""
@@ -89,6 +92,13 @@ class Refusals:
     def forget(self) -> None:
         """In a child after a fork."""
         self._held = {}
+
+    def _few(self) -> bool:
+        now = self._now()
+        if now >= self._named_until:
+            self._named, self._named_until = 0, now + NAMED_WITHIN
+        self._named += 1
+        return self._named <= NAMED
 
     def _holds(self, refusal: Refusal) -> bool:
         least = self._owed.least(refusal[:2])

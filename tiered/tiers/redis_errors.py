@@ -22,7 +22,11 @@ _ONE_SERVER = "; for one server write redis://"
 _DESCRIPTORS = "; this process may open no more files (ulimit -n)"
 _ENDED = "; it was stopped just now, or it wants TLS: rediss://"
 _ADVICE_FOR: tuple[tuple[type[Exception], str, str], ...] = (
-    (MasterNotFoundError, "", "; check the name of the service, that the sentinels run, and their addresses"),
+    (
+        MasterNotFoundError,
+        "",
+        "; check the name of the service, that the sentinels run, their addresses, and their password (sentinel_password=)",
+    ),
     (exceptions.TimeoutError, "resolving", "; the resolver of this host hangs (connect_timeout= is the limit)"),
     (exceptions.ConnectionError, f"Error {errno.EMFILE} ", _DESCRIPTORS),
     (
@@ -52,9 +56,20 @@ _ADVICE = {
 }
 _IN_A_SCRIPT = ("The user executing the script can't", "ACL failure in script")
 """Refusals (Redis 7.0, 7.2) that come in the middle: what the script did before stays done."""
-_CERTIFICATE = "; check ssl_ca_certs=, the host in the URL (and those that sentinels and nodes announce) and the dates"
-
+_A_CLIENTS = "it wants a certificate of this client: ssl_certfile=, ssl_keyfile="
 _NO_TLS = "; it does not answer TLS: is it a plain redis:// server, or does it hang?"
+_TLS_ADVICE = (
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "; check ssl_ca_certs=, the host in the URL (and those that sentinels and nodes announce) and the dates",
+    ),
+    ("CERTIFICATE_REQUIRED", f"; {_A_CLIENTS}"),
+    ("ALERT_HANDSHAKE_FAILURE", f"; {_A_CLIENTS}; or it has none of the ciphers (ssl_ciphers=)"),
+    ("ALERT_PROTOCOL_VERSION", "; it speaks no version of TLS that ssl_min_version= permits"),
+    ("EOF occurred in violation of protocol", f"; it was stopped just now, or {_A_CLIENTS}"),
+    ("WRONG_VERSION_NUMBER", _NO_TLS),
+)
+"""What is in the text of an error of TLS, what to do."""
 
 
 class Restarted(Exception):
@@ -112,9 +127,11 @@ def _words(error: BaseException) -> str:
     if isinstance(error, Late):
         return "the write reached the server after its time and was refused"
     text = _SCRIPT.sub("", str(error)).rstrip(".")
-    advice = _CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else _ADVICE.get(reason_of(error), "")
-    if "WRONG_VERSION_NUMBER" in text or "handshake operation timed out" in str(error.__context__):
-        advice = _NO_TLS
+    advice = _NO_TLS if "handshake operation timed out" in str(error.__context__) else _ADVICE.get(reason_of(error), "")
+    for part, better in _TLS_ADVICE:
+        if part in text:
+            advice = better
+            break
     for kind, start, better in _ADVICE_FOR:
         if isinstance(error, kind) and text.startswith(start):
             advice = better

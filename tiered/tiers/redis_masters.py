@@ -75,7 +75,7 @@ class Masters:
         """As `Link.ask_many`; at once without an answer while any master is not well."""
         now = time.monotonic()
         if now < self._away:
-            raise self._refusal(f"{self._failing} failed {FAILURES} times in a row", Reason.CONNECTION, write)
+            raise self._refusal(self._failing, Reason.CONNECTION, write)
         if now - node.asked > IDLE:
             node.link.pool.forget_idle()
         try:
@@ -84,7 +84,9 @@ class Masters:
             if error.reason.trips_breaker:
                 node.failures += 1
                 if node.failures >= FAILURES:
-                    node.failures, self._failing, self._away = 0, str(node), now + AWAY
+                    told = without_tier(error, self.name)
+                    self._failing = f"{node} failed {FAILURES} times in a row: {told}"
+                    node.failures, self._away = 0, now + AWAY
             raise
         node.asked, node.failures = now, 0
         return replies

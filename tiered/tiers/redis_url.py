@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlunsplit
 
@@ -17,16 +16,12 @@ from redis.sentinel import Sentinel
 from tiered.arguments import absolute
 from tiered.errors import ConfigError
 from tiered.tiers.redis_names import bounded
+from tiered.tiers.redis_tls import TLS_FILES, TLS_OPTIONS, check_tls
 from tiered.tiers.redis_wire import MAX_REPLY
 from tiered.urls import pieces
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 OPTIONS = ("db", "username", "password", "client_name", "socket_keepalive")
-TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
-TLS_OPTIONS = (
-    *(*TLS_FILES, "ssl_ca_data", "ssl_password", "ssl_cert_reqs"),
-    *("ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_validate_ocsp"),
-)
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 QUERY_OPTIONS = ("db", "client_name", "socket_keepalive", *TLS_OPTIONS, *SENTINEL_OPTIONS)
 """What the URL of a chain may have: a user and a password belong before the address."""
@@ -108,7 +103,7 @@ def check_url(url: str, name: str, insecure_tls: bool) -> None:
         if not 0 < port < 65_536:
             raise ConfigError(f"{name}: the port in the Redis URL must be from 1 to 65535")
     _check_path(parts, name)
-    _check_tls(options, name, insecure_tls)
+    check_tls(options, name, insecure_tls)
 
 
 def _check_options(name: str, scheme: str, given: list[str]) -> None:
@@ -139,24 +134,6 @@ def _check_path(parts: SplitResult, name: str) -> None:
         raise ConfigError(f"{name}: the database in the Redis URL must be a number, as in redis://localhost:6379/0")
     if parts.scheme.endswith("+cluster") and int(given or database or 0):
         raise ConfigError(f"{name}: a Redis Cluster has only the database 0; keep applications apart with prefix=")
-
-
-def _check_tls(options: dict[str, str], name: str, insecure_tls: bool) -> None:
-    level = options.get("ssl_cert_reqs", "required")
-    if level not in ("required", "optional", "none"):
-        raise ConfigError(f"{name}: ssl_cert_reqs is required, optional or none")
-    unchecked = [] if level != "none" else ["ssl_cert_reqs=none"]
-    if options.get("ssl_check_hostname", "true").lower() in ("0", "f", "false", "n", "no"):
-        unchecked.append("ssl_check_hostname=false")
-    if unchecked and not insecure_tls:
-        raise ConfigError(
-            f"{name}: {' and '.join(unchecked)} lets anyone pose as the server; if you mean it, insecure_tls=True"
-        )
-    if not options.get("ssl_min_version", "0").isdecimal():
-        raise ConfigError(f"{name}: ssl_min_version is the number of the protocol: 771 (TLS 1.2) or 772 (TLS 1.3)")
-    for option in TLS_FILES:
-        if option in options and not Path(options[option]).exists():
-            raise ConfigError(f"{name}: {option} in the Redis URL names a file that is not there")
 
 
 def _addresses(parts: SplitResult, name: str) -> list[Address]:

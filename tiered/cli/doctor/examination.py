@@ -26,8 +26,8 @@ from tiered.tiers.redis import RedisTier
 REMEDIES = {
     Reason.AUTH: "check the user and the password in the URL",
     Reason.TIMEOUT: "check that the server runs and is not overloaded; raise timeout= if the way to it is long",
-    Reason.CONNECTION: "check that the server runs, and the host, the port and the firewall between",
 }
+"""Of errors whose own advice is for the log of a bot."""
 
 
 def examine(config: str | None, options: Mapping[str, Any]) -> Iterator[Finding]:
@@ -83,11 +83,14 @@ def _check_tiers(tiers: Sequence[Tier], *, record: Tier | None) -> Iterator[Find
 
 def unreachable(name: str, error: StoreError) -> Finding:
     """What an error of a tier means to an operator."""
-    text, _, _ = str(error).partition("; ")
+    text, _, advice = str(error).partition("; ")
     if error.reason is Reason.MISUSE:
         return problem(f"{name}.permissions", text, redis.RIGHTS)
     return Finding(
-        f"{name}.reachable", Level.UNREACHABLE, text, REMEDIES.get(error.reason, "see the log of the server")
+        f"{name}.reachable",
+        Level.UNREACHABLE,
+        text,
+        REMEDIES.get(error.reason) or advice or "see the log of the server",
     )
 
 

@@ -157,7 +157,8 @@ def _check_permissions(tier: RedisTier, *, record: bool) -> Finding:
         if not record:
             _hear(tier)
     except StoreError as error:
-        return problem(check, str(error).partition("; ")[0], RIGHTS)
+        text, _, told = str(error).partition("; ")
+        return problem(check, text, RIGHTS if error.reason is Reason.MISUSE else told or RIGHTS)
     return ok(
         check, f"{tier.name}: this user may {'read and write' if record else 'read, write, publish and subscribe'}"
     )

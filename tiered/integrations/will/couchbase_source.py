@@ -150,14 +150,20 @@ def _text(body: bytes) -> bytes | str:
 
 def _listed(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise ConfigError(f"--keys: {path} cannot be read: {why}") from error
     try:
-        ids = json.loads(text)
+        listed = json.loads(text)
     except ValueError:
-        ids = text.splitlines()
-    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
-        ids = text.splitlines()
-    return list(dict.fromkeys(filter(None, ids)))
+        listed = None
+    if isinstance(listed, dict):  # the whole answer to a query
+        listed = listed.get("results", listed)
+    if not isinstance(listed, (dict, list)):  # a key such as 7 is JSON, too
+        listed = text.split("\n")  # not at what Unicode calls a new line: a key may have it
+    elif isinstance(listed, dict) or not all(isinstance(id, str) for id in listed):
+        raise ConfigError(
+            f'--keys: {path} is JSON, but no list of keys, as in ["a", "b"]; for the query: SELECT RAW META().id FROM bucket'
+        )
+    return list(dict.fromkeys(filter(None, listed)))

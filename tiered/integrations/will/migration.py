@@ -1,7 +1,7 @@
 """Copies what Will's own backend kept into a store, value by value as it is, and then compares the two.
 
-It keeps no notes: a value that the store has already is passed over, so a run that was ended in the middle is resumed
-by another one. A value that is there but differs is left alone: the bot may have changed it since.
+It keeps no notes: what the store has already is passed over, so a run that was ended in the middle is resumed by
+another one. What is there but differs, in its value or in when it ends, is left alone: the bot may have changed it since.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Any
 
 from tiered.backend import TieredBackend
@@ -19,8 +18,11 @@ from tiered.integrations.will.expire import seconds_left
 from tiered.integrations.will.keys import stored_name
 from tiered.integrations.will.source import Kept, Source
 
-BATCH = 200
+BATCH, BATCH_BYTES = 200, 1_000_000
+"""Values that are compared at once, and when they are enough before: a Redis has to answer with all of them in time."""
 EXAMPLES = 5
+SAME_END = 10.0
+"""Seconds. A Redis tells what is left, after some time on the way, so that a value seems to end later in each run."""
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told the step ("copying", "verifying"), how many values of it are done, and of how many."""
@@ -35,7 +37,7 @@ class Outcome:
     """In a dry run: to be copied."""
     already_there: int = 0
     different: int = 0
-    """Other values are in the store, and were kept there."""
+    """Another value is in the store, or the same one with another end, and was kept there."""
     different_keys: list[str] = field(default_factory=list)
     expired: int = 0
     too_large: int = 0
@@ -46,12 +48,17 @@ class Outcome:
     unequal_keys: list[str] = field(default_factory=list)
 
     @property
+    def found(self) -> int:
+        """Values of Will's in the source."""
+        return self.copied + self.already_there + self.different + self.expired + self.too_large
+
+    @property
     def complete(self) -> bool:
-        """Whether everything of the source is in the store, or in a dry run would be."""
-        return not (self.different or self.too_large or self.unequal)
+        """Whether everything of the source is in the store, or in a dry run would be. A source with nothing is a wrong one."""
+        return bool(self.found) and not (self.different or self.too_large or self.unequal)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"complete": self.complete, **asdict(self)}
+        return {"complete": self.complete, "found": self.found, **asdict(self)}
 
 
 class Migration:
@@ -78,20 +85,24 @@ class Migration:
             alive = [it for it in batch if _alive(it)]
             self._outcome.expired += len(batch) - len(alive)
             names = [stored_name(it.key) for it in alive]
-            there = self._store.get_many(names)
+            there = self._of_record(names)
             for name, kept in zip(names, alive, strict=True):
-                if name not in there:
-                    self._put(name, kept)
-                elif _raw(there[name]) == kept.value:
-                    self._outcome.already_there += 1
-                else:
-                    self._differs(name, kept)
+                self._place(name, kept, there[name])
+
+    def _place(self, name: str, kept: Kept, slot: tuple[Any, ...] | None) -> None:
+        """`slot` is what the store was found to have."""
+        if slot is None:
+            self._put(name, kept)
+        elif _equal(slot, kept):
+            self._outcome.already_there += 1
+        else:
+            self._differs(name, kept)
 
     def _put(self, name: str, kept: Kept, *, replace: bool = False) -> None:
         if not self._outcome.dry_run:
             ttl = _ttl(kept)
             try:
-                # A bot that runs on the store already may have written the key a moment ago.
+                # A bot that runs on the store already, or another run, may have written the key a moment ago.
                 done = self._store.set(name, kept.value, ttl) if replace else self._store.add(name, kept.value, ttl)
             except InvalidValue:
                 self._kept.add(name)
@@ -99,7 +110,7 @@ class Migration:
                 _note(self._outcome.too_large_keys, name)
                 return
             if done is None:
-                self._differs(name, kept)
+                self._place(name, kept, self._of_record([name])[name])
                 return
         self._outcome.copied += 1
 
@@ -116,31 +127,52 @@ class Migration:
         for batch in self._batches("verifying"):
             by_name = {stored_name(kept.key): kept for kept in batch}
             there = self._of_record([name for name in by_name if name not in self._kept])
-            for name, value in there.items():
-                if value == by_name[name].value:
+            for name, slot in there.items():
+                if slot is not None and _equal(slot, by_name[name]):
                     self._outcome.verified += 1
                 elif _alive(by_name[name]):
                     self._outcome.unequal += 1
                     _note(self._outcome.unequal_keys, name)
 
-    def _of_record(self, names: list[str]) -> dict[str, bytes | None]:
+    def _of_record(self, names: list[str]) -> dict[str, tuple[Any, ...] | None]:
         """What the store of record has under each of `names`. By key: not every record can list what it has."""
         core = self._store._core
         found = core.service.reader.read_many(core.space, names, caches=False) if names else {}
-        return {name: None if it.slot is None else _raw(value_of(it.slot)) for name, it in found.items()}
+        return {name: it.slot for name, it in found.items()}
 
-    def _batches(self, step: str) -> Iterator[tuple[Kept, ...]]:
+    def _batches(self, step: str) -> Iterator[list[Kept]]:
         done, total = 0, self._source.count()
         self._on_progress(step, 0, total)
-        values = self._source.values()
-        while batch := tuple(islice(values, BATCH)):
+        for batch in _batched(self._source.values()):
             yield batch
             done += len(batch)
             self._on_progress(step, done, max(done, total))
 
 
+def _batched(values: Iterator[Kept]) -> Iterator[list[Kept]]:
+    batch, size = list[Kept](), 0
+    for kept in values:
+        batch.append(kept)
+        size += len(kept.value)
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _alive(kept: Kept) -> bool:
     return kept.expires_at is None or kept.expires_at > time.time()
+
+
+def _equal(slot: tuple[Any, ...], kept: Kept) -> bool:
+    """Whether the store has the value, until the same time."""
+    theirs, left = slot[4] / 1000, _ttl(kept)
+    if not theirs or left is None:
+        same_end = not theirs and left is None
+    else:
+        same_end = abs(theirs - time.time() - left) <= SAME_END
+    return same_end and _raw(value_of(slot)) == kept.value
 
 
 def _ttl(kept: Kept) -> float | None:

@@ -11,9 +11,10 @@ from typing import Any
 import redis
 
 from tiered.entry import MAGIC
-from tiered.errors import ConfigError, Reason, StoreUnavailable
+from tiered.errors import ConfigError, StoreUnavailable, without_tier
 from tiered.integrations.will.chain import redis_url
 from tiered.integrations.will.source import Kept
+from tiered.tiers.redis_errors import store_error
 from tiered.tiers.redis_url import check_url
 
 PAGE = 500
@@ -33,8 +34,9 @@ class RedisSource:
         url = redis_url(url)
         check_url(url, "will-redis", insecure_tls=True)  # redis-py takes a database that is no number for 0
         try:
+            # A bot of old has a server of old, which knows no other protocol.
             self._client = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=False
+                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=False, protocol=2
             )
         except ValueError as error:
             raise ConfigError(f"REDIS_URL cannot work: {error}") from None
@@ -102,5 +104,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except redis.exceptions.RedisError as error:
-        message = f"Will's Redis cannot be read: {type(error).__name__}; check the URL, the password and the server"
-        raise StoreUnavailable(message, tier="will", reason=Reason.CONNECTION) from error
+        why = store_error(error, "will", write=False, sent=True)
+        message = f"Will's Redis cannot be read: {without_tier(why, 'will')}"
+        raise StoreUnavailable(message, tier="will", reason=why.reason) from error
