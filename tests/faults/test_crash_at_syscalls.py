@@ -108,7 +108,7 @@ class BackingUp:
 
     def __init__(self, directory: Path, store: Path) -> None:
         self.store, self.backup = store, directory / "tiered.sqlite3"
-        self.part = directory / "tiered.sqlite3.part"
+        self.part = directory / "tiered.sqlite3.part-00000000"
 
     def reset(self) -> None:
         shutil.rmtree(self.backup.parent, ignore_errors=True)
@@ -123,7 +123,6 @@ class BackingUp:
     def check(self, acknowledged: bool) -> None:
         assert self.backup.exists() or not acknowledged
         if self.backup.exists():
-            self.part.unlink(missing_ok=True)
             assert values(self.backup.parent) == OLD
 
 
