@@ -13,7 +13,8 @@ from typing import Protocol
 import pytest
 
 from tests.faults.strace import files_of, finish, injecting, program
-from tiered import FileTier, TieredBackend
+from tiered import ConfigError, FileTier, TieredBackend
+from tiered.tiers.file_restore import restore
 from tiered.tiers.sqlite import connect
 
 pytestmark = [pytest.mark.faults, pytest.mark.root]
@@ -107,7 +108,7 @@ class BackingUp:
 
     def __init__(self, directory: Path, store: Path) -> None:
         self.store, self.backup = store, directory / "tiered.sqlite3"
-        self.part = directory / "tiered.sqlite3.part"
+        self.part = directory / "tiered.sqlite3.part-00000000"
 
     def reset(self) -> None:
         shutil.rmtree(self.backup.parent, ignore_errors=True)
@@ -122,7 +123,6 @@ class BackingUp:
     def check(self, acknowledged: bool) -> None:
         assert self.backup.exists() or not acknowledged
         if self.backup.exists():
-            self.part.unlink(missing_ok=True)
             assert values(self.backup.parent) == OLD
 
 
@@ -133,3 +133,44 @@ def test_a_crash_while_backing_up_leaves_a_whole_backup_or_none(tmp_path: Path) 
         {syscall: BackingUp(tmp_path / syscall, store) for syscall in SYSCALLS}, {"openat", "pwrite64", "rename"}
     )
     assert values(store) == OLD
+
+
+class Restoring:
+    """A store that was not closed, so that its last writes are in its log, is put back to a backup."""
+
+    def __init__(self, directory: Path, template: Path, backup: Path) -> None:
+        self.directory, self.template, self.backup = directory, template, backup
+
+    def reset(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.copytree(self.template, self.directory)
+
+    def command(self) -> list[str]:
+        return program("restore", str(self.backup), str(self.directory))
+
+    def paths(self) -> list[Path]:
+        return [*files_of(self.directory), self.directory / "restored.part"]
+
+    def check(self, acknowledged: bool) -> None:
+        try:
+            assert values(self.directory) in ((OLD,) if acknowledged else (OLD, NEW))
+        except ConfigError as error:
+            assert "run it again" in str(error) and not acknowledged
+            assert finish(self.command()).returncode == 0
+            assert values(self.directory) == OLD
+            self.undo()
+
+    def undo(self) -> None:
+        (moved,) = (it for it in self.directory.glob("tiered.sqlite3.replaced-*") if not it.name.endswith("-wal"))
+        restore(moved, self.directory)
+        assert values(self.directory) == NEW
+
+
+def test_durable_a_crash_while_restoring_leaves_what_was_there_or_the_backup_or_is_told(tmp_path: Path) -> None:
+    store, backup = tmp_path / "store", tmp_path / "backup"
+    assert finish(program("write", str(store), "old")).returncode == 0
+    assert finish(program("backup", str(store), str(backup))).returncode == 0
+    assert finish(program("write_and_die", str(store), "new")).returncode == -signal.SIGKILL
+    crash_everywhere(
+        {syscall: Restoring(tmp_path / syscall, store, backup) for syscall in SYSCALLS}, {"openat", "rename", "fsync"}
+    )

@@ -14,7 +14,7 @@ from tests.faults.disks import loop_disk, tmpfs
 from tests.faults.strace import files_of, finish, injecting, program
 from tests.machine import run
 from tiered import FileTier, TieredBackend
-from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason
+from tiered.errors import Ambiguous, ConfigError, NotApplied, Reason, StoreUnavailable
 
 pytestmark = [pytest.mark.faults, pytest.mark.root]
 
@@ -99,6 +99,17 @@ def test_a_full_disk_is_told_reads_go_on_and_room_heals_it(tmp_path: Path) -> No
         filler.unlink()
         store.set("big", "x" * 100_000)
         assert store.get("big") == "x" * 100_000
+
+
+def test_a_backup_to_a_full_disk_says_so_and_leaves_nothing_but_the_one_before(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=1m") as disk, TieredBackend([FileTier(tmp_path / "store")]) as store:
+        store.backup(disk / "backup")
+        before = (disk / "backup").read_bytes()
+        store.set("big", "x" * 2_000_000)
+        with pytest.raises(StoreUnavailable, match="failed: the disk is full; free some space") as caught:
+            store.backup(disk / "backup")
+        assert caught.value.reason is Reason.FULL
+        assert [(it.name, it.read_bytes()) for it in disk.iterdir()] == [("backup", before)]
 
 
 @pytest.mark.parametrize("inodes", range(2, 7))

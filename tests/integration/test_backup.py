@@ -124,6 +124,20 @@ def test_a_store_in_use_is_not_put_back(data: Path, backup: Path) -> None:
     assert keys(data) == {"newer"}
 
 
+def test_commands_say_that_a_restore_was_interrupted_and_the_next_one_ends_it(data: Path, backup: Path) -> None:
+    shutil.copy(backup, data / "tiered.sqlite3.replaced-20261130T120000-restored")
+    (data / "tiered.sqlite3-wal").rename(data / "tiered.sqlite3.replaced-20261130T120000-wal")
+    refused = tiered("ls", url=f"memory://,file:{data}")
+    assert refused.returncode == 2 and "was interrupted before its end; run it again" in refused.stderr
+    (data / "tiered.sqlite3").rename(data / "tiered.sqlite3.replaced-20261130T120000")
+    assert tiered("ls", url=f"memory://,file:{data}").stderr == refused.stderr
+    done = tiered("restore", str(backup), url=f"memory://,file:{data}")
+    assert (done.returncode, done.stderr) == (0, "") and "replaced-20261130T120000, remove" in done.stdout
+    assert keys(data) == {"old"}
+    restore(data / "tiered.sqlite3.replaced-20261130T120000", data)
+    assert keys(data) == {"newer"} and not list(data.glob("*restored*"))
+
+
 def test_what_is_no_whole_backup_is_refused_and_nothing_is_changed(tmp_path: Path, data: Path, backup: Path) -> None:
     half, text, other = tmp_path / "half", tmp_path / "text", tmp_path / "other"
     half.write_bytes(backup.read_bytes()[:50_000])

@@ -77,6 +77,26 @@ def test_a_step_removes_few_large_entries(tier: FileTier) -> None:
     assert [tier.expire(NOW) for _ in range(7)] == [2, 2, 2, 2, 2, 1, 0]
 
 
+def test_what_many_clears_left_goes_in_a_few_steps(tier: FileTier) -> None:
+    """After a step that finds nothing to do the next one is a second away."""
+    for _ in range(20):
+        for number in range(10):
+            put(tier, f"k{number}")
+        tier.clear("n")
+    steps = 0
+    while tier._tidy():
+        steps += 1
+    left = connection(tier).execute("SELECT count(*) FROM entries UNION ALL SELECT count(*) FROM dead_spaces").fetchall()
+    assert left == [(0,), (0,)] and steps <= 2
+
+
+def test_a_clear_of_what_is_empty_leaves_nothing_to_do(tier: FileTier) -> None:
+    put(tier, "k")
+    for _ in range(3):
+        tier.clear("n")
+    assert connection(tier).execute("SELECT count(*) FROM dead_spaces").fetchall() == [(1,)]
+
+
 def test_the_log_of_a_large_write_is_cut(tier: FileTier) -> None:
     put(tier, "k", bytes(20_000_000))
     for number in range(100):

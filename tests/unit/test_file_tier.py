@@ -16,6 +16,7 @@ from tiered.errors import ConfigError, StoreUnavailable
 from tiered.tiers.base import NOTHING_HAS, RETENTION_MS, CacheTier, Given, Record, Write
 from tiered.tiers.file import CACHE_LIFE_MS, FileTier
 from tiered.tiers.file_session import Session
+from tiered.tiers.file_store import has_log
 
 
 @pytest.fixture
@@ -251,7 +252,35 @@ def test_a_failed_backup_leaves_nothing(tier: FileTier, tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(StoreUnavailable, match="Input/output error"):
         tier.backup(tmp_path / "copy")
-    assert not (tmp_path / "taken.part").exists() and not (tmp_path / "copy.part").exists()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_backup_that_was_killed_is_in_the_way_of_none_and_goes_after_a_while(tier: FileTier, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    killed, running, journal = (
+        tmp_path / "copies" / f"copy.part-{it}" for it in ("0a" * 4, "1b" * 4, "0a" * 4 + "-journal")
+    )
+    for path in (killed, running, journal):
+        path.touch()
+    os.utime(killed, (1, 1))
+    tier.backup(tmp_path / "copies" / "copy")
+    assert {it.name for it in (tmp_path / "copies").iterdir()} == {"copy", running.name}
+
+
+def test_two_backups_to_one_path_at_once_are_both_made(
+    tier: FileTier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tier, "k")
+    replace = os.replace
+
+    def meanwhile(part: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        tier.backup(target)
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    tier.backup(tmp_path / "copy")
+    assert has_log(tmp_path / "copy") is False and not list(tmp_path.glob("*.part*"))
 
 
 def test_who_has_the_directory_in_use_is_said_also_when_it_is_this_process(tmp_path: Path) -> None:

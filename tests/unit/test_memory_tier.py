@@ -17,6 +17,7 @@ import pytest
 from tests.clocks import HandClock
 from tiered import FileTier, MemoryTier, NotApplied, TieredBackend
 from tiered.errors import Reason
+from tiered.tiers.partitions import Partition
 from tiered.tiers.slru import SegmentedLRU
 
 
@@ -72,6 +73,43 @@ def test_sizes_add_up_after_random_work() -> None:
         assert memory.bytes == sum(part.bytes for part in parts)
         assert memory.entries == sum(len(part.slots) for part in parts if part.of is None)
         assert all(len(part.policy) == len(part.slots) for part in parts)
+
+
+class Unlisted(dict[str, Partition]):
+    """Namespaces that nobody goes through: they may be many thousands."""
+
+    def values(self) -> Any:
+        raise AssertionError("every namespace was looked at")
+
+
+def test_emptying_one_namespace_looks_at_no_other_and_the_sizes_add_up() -> None:
+    memory, slot = MemoryTier(), ("v", 1.0, None, 1, 0, 0.0, 1.0, 50)
+    with memory.lock:
+        parts = [memory.partition(f"n{n}") for n in range(3)]
+        for number, part in enumerate(parts, 1):
+            for n in range(number):
+                memory.admit(part, f"k{n}", slot)
+        memory._partitions = Unlisted(memory._partitions)
+        memory.empty(parts[1])
+        assert not parts[1].slots and len(parts[1].policy) == 0
+        assert memory.entries == 4 and memory.bytes == parts[0].bytes + parts[2].bytes
+        for part in parts:
+            memory.empty(part)
+        assert (memory.entries, memory.bytes) == (0, 0)
+        memory.admit(parts[1], "k", slot)
+        assert memory.entries == 1
+
+
+def test_emptying_a_namespace_whose_books_are_wrong_puts_all_right() -> None:
+    memory, slot = MemoryTier(), ("v", 1.0, None, 1, 0, 0.0, 1.0, 50)
+    with memory.lock:
+        torn, other = memory.partition("torn"), memory.partition("other")
+        memory.admit(other, "k", slot)
+        memory.admit(torn, "k", slot)
+        torn.slots["half"], torn.whole = slot, False  # as a `MemoryError` leaves it
+        memory.entries += 7
+        memory.empty(torn)
+        assert (memory.entries, memory.bytes) == (1, other.bytes) and torn.whole
 
 
 def test_hit_share_is_not_below_an_exact_lru_of_the_same_size() -> None:

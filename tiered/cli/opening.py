@@ -36,13 +36,13 @@ def open_store(args: argparse.Namespace) -> TieredBackend:
 
 
 def has_store(directory: Path) -> bool:
-    """Whether somebody's store or journal is there; also if it cannot be looked at: then opening it says why."""
-    from tiered.tiers.file_place import DATABASE
+    """Whether somebody's store or journal is there; also if it cannot be looked at, or is half restored: then opening it says why."""
+    from tiered.tiers.file_place import DATABASE, begun_restore
 
     try:
         (directory / DATABASE).lstat()
     except FileNotFoundError:
-        return False
+        return begun_restore(directory) is not None
     except OSError:
         return True
     return True

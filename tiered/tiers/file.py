@@ -17,7 +17,7 @@ from tiered.arguments import choice, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
 from tiered.errors import ConfigError, StoreError, StoreUnavailable
 from tiered.forks import forget, put_off, register
-from tiered.tiers import file_history
+from tiered.tiers import file_backup, file_history
 from tiered.tiers.base import BuiltIn, Commit, Page, TierHealth, Write
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_expiry import Expiry, give_back, remove
@@ -236,17 +236,11 @@ class FileTier(BuiltIn):
         The copy starts a generation and versions of its own, so that what caches hold is not believed after a restore.
         """
         target = path_of(path, f"{self.name}: the backup's path")
-        part = Path(f"{target}.part")
         if target.is_dir():
             raise ConfigError(f"{self.name}: {target} is a directory; give the path of a file")
         if belongs_to_a_store(target):
             raise ConfigError(f"{self.name}: {target} is the database of a store; back up to another path")
-        try:
-            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        except FileExistsError as error:
-            raise ConfigError(f"{self.name}: {part} is there already; remove it or back up elsewhere") from error
-        except OSError as error:
-            raise ConfigError(f"{self.name}: cannot create {part}: {explain(error)}") from error
+        part = file_backup.begin(target, self.name)
         try:
             self._copy(part)
             os.replace(part, target)
@@ -255,7 +249,7 @@ class FileTier(BuiltIn):
         except OSError as error:
             raise StoreUnavailable(f"the backup to {target} failed: {explain(error)}", tier=self.name) from error
         finally:
-            part.unlink(missing_ok=True)
+            file_backup.remove(part)
 
     def _copy(self, part: Path) -> None:
         """Begun anew, some times, if a fork interrupted it."""

@@ -35,6 +35,8 @@ _ADVICE = {
     " open more files (ulimit -n)",
     apsw.SQLITE_IOERR: "; check the disk, and the system's log",
 }
+_UNSAID = {apsw.SQLITE_FULL: "the disk is full", apsw.SQLITE_IOERR: "disk I/O error"}
+"""Of a step of a copy SQLite has no text: "not an error"."""
 
 
 class FileErrors:
@@ -82,7 +84,8 @@ class FileErrors:
         return Ambiguous(message, tier=self.name, reason=reason(error))
 
     def not_copied(self, target: Path, error: Exception) -> StoreUnavailable:
-        message = f"the backup of {self.path} to {target} failed: {error}{self._advice(error)}"
+        what = _UNSAID.get(_code(error), error)
+        message = f"the backup of {self.path} to {target} failed: {what}{self._advice(error)}"
         return StoreUnavailable(message, tier=self.name, reason=reason(error))
 
     def _say(self, what: str, error: Exception) -> str:

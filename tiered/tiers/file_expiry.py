@@ -74,11 +74,13 @@ def remove(connection: Connection, now: int, limit: int) -> int:
     This and `give_back` are for use inside a transaction.
     """
     rows: list[Any] = connection.execute(_EXPIRED, (now, limit)).fetchall()
-    dead = first(connection, "SELECT space FROM dead_spaces LIMIT 1")
-    if dead and len(rows) < limit:
-        cleared: list[Any] = connection.execute(_CLEARED, (dead[0], limit - len(rows))).fetchall()
+    dead: list[Any] = connection.execute("SELECT space FROM dead_spaces LIMIT ?", (limit,)).fetchall()
+    for (space,) in dead:
+        if len(rows) >= limit:
+            break
+        cleared: list[Any] = connection.execute(_CLEARED, (space, limit - len(rows))).fetchall()
         if not cleared:
-            connection.execute("DELETE FROM dead_spaces WHERE space = ?", dead)
+            connection.execute("DELETE FROM dead_spaces WHERE space = ?", (space,))
         rows += cleared
     before = accumulate((size for *_, size in rows), initial=0)
     some = [row[:2] for row, size in zip(rows, before, strict=False) if size < STEP_BYTES]

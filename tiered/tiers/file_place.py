@@ -14,6 +14,8 @@ from tiered.arguments import absolute, text_of
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
+RESTORED = "-restored"
+"""How the name of a database ends that takes the place of the one whose name is before it: of that which is moved away."""
 NETWORK_FILE_SYSTEMS = (
     *("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "afs", "lustre", "beegfs", "gpfs", "coda", "ncp", "vboxsf"),
     *("fuse.sshfs", "fuse.gluster", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.goofys"),
@@ -48,6 +50,11 @@ def path_of(path: object, what: str) -> Path:
 def belongs_to_a_store(path: Path) -> bool:
     """Whether a file at `path` would replace the database of a file tier, which may be in use."""
     return path.name.startswith(DATABASE) and (path.parent / "lock").exists()
+
+
+def begun_restore(directory: Path) -> Path | None:
+    """The database that a restore was about to put in its place when it was interrupted."""
+    return next(directory.glob(f"{DATABASE}.*{RESTORED}"), None)
 
 
 def prepare(directory: Path, name: str) -> Path:

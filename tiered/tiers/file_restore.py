@@ -15,7 +15,7 @@ import apsw
 from tiered.errors import ConfigError
 from tiered.tiers.file_errors import SQLITE_ERRORS
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.file_place import explain, prepare
+from tiered.tiers.file_place import RESTORED, begun_restore, explain, prepare
 from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION, has_log
 from tiered.tiers.sqlite import code_of, connect, first
 
@@ -58,8 +58,7 @@ def _put(whole: Path, directory: Path, name: str) -> Path | None:
         shutil.copyfile(whole, part)
         part.chmod(0o600)
         _sync(part)
-        moved = _move_away(database)
-        os.replace(part, database)
+        moved = _swap(part, database)
         _sync(directory)
     finally:
         part.unlink(missing_ok=True)
@@ -88,19 +87,34 @@ def _check(whole: Path, backup: Path, name: str) -> None:
         raise ConfigError(f"{name}: {backup} is damaged ({found}); give another backup")
 
 
-def _move_away(database: Path) -> Path | None:
-    """The log first: without its log the database is the older one, but never another one's."""
-    if not database.stat().st_size:
-        database.unlink()
+def _swap(part: Path, database: Path) -> Path | None:
+    """Put `part` where `database` is, which is moved away with its log; where to.
+
+    From the first step to the last there is a file that `begun_restore` finds: whoever opens the store meanwhile would find
+    none, or one that lacks its log. Where a restore was interrupted this one takes its last steps.
+    """
+    begun = begun_restore(database.parent)
+    if begun is None and not database.stat().st_size:
+        os.replace(part, database)
         return None
-    name = f"{database.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
-    names = (database.with_name(name if not n else f"{name}-{n}") for n in count())
-    moved = next(it for it in names if not it.exists() and not Path(f"{it}-wal").exists())
+    restored = begun or Path(f"{_aside(database)}{RESTORED}")
+    moved = restored.with_name(restored.name.removesuffix(RESTORED))
+    os.replace(part, restored)
+    _sync(database.parent)
     with suppress(FileNotFoundError):
         os.rename(f"{database}-wal", f"{moved}-wal")
     Path(f"{database}-shm").unlink(missing_ok=True)
-    os.rename(database, moved)
+    if database.stat().st_size:  # else it has been moved, and `prepare` has made this one
+        os.rename(database, moved)
+    os.replace(restored, database)
     return moved
+
+
+def _aside(database: Path) -> Path:
+    """A name that nothing has, and no log."""
+    name = f"{database.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
+    names = (database.with_name(name if not n else f"{name}-{n}") for n in count())
+    return next(it for it in names if not it.exists() and not Path(f"{it}-wal").exists())
 
 
 def _sync(path: Path) -> None:

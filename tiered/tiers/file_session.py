@@ -44,6 +44,7 @@ _CONFIRM = _for_each_count(
     "tier = ? AND namespace = ? AND key = ? AND version = ? AND generation = ?",
     between=" OR ",
 )
+_BURY = "INSERT INTO dead_spaces SELECT ? WHERE EXISTS (SELECT 1 FROM entries WHERE space = ?)"
 _DROP_CLEARED = (
     "DELETE FROM pending WHERE namespace = ?"
     " AND key <= coalesce((SELECT key FROM pending WHERE namespace = ? ORDER BY key LIMIT 1 OFFSET ?), x'')"  # a blob is above texts
@@ -157,7 +158,7 @@ class Session:
     def clear(self, namespace: str) -> int:
         self.flush()
         space, generation = self._space(namespace)
-        self.connection.execute("INSERT INTO dead_spaces VALUES (?)", (space,))
+        self.connection.execute(_BURY, (space, space))
         self.connection.execute(
             "UPDATE namespaces SET space = ?, generation = ? WHERE name = ?",
             (self._new_space(), generation + 1, namespace),

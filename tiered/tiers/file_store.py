@@ -13,6 +13,7 @@ from tiered.tiers import file_turn
 from tiered.tiers.file_errors import SQLITE_ERRORS, FileErrors
 from tiered.tiers.file_history import SESSIONS, first_generation, start_anew
 from tiered.tiers.file_lock import DirectoryLock
+from tiered.tiers.file_place import begun_restore
 from tiered.tiers.sqlite import Connection, connect, first, interrupted
 
 APPLICATION_ID = 0x74696572  # "tier"
@@ -143,6 +144,10 @@ class Database:
         return connection, identity
 
     def _check_place(self) -> None:
+        if begun_restore(self.path.parent) is not None:
+            raise ConfigError(
+                f"{self.errors.name}: a `tiered restore` to {self.path.parent} was interrupted before its end; run it again"
+            )
         if self._lock.if_first(self._has_a_strangers_log):
             raise ConfigError(
                 f"{self.errors.name}: {self.path} is a backup that was copied over a store that had not been closed, whose"

@@ -64,9 +64,10 @@ class MemoryTier(Partitions, CacheTier, Record):
 
     def forget(self, scope: str) -> None:
         with self.lock:
-            part = self._partitions.pop("cache:" + scope, None)
+            part = self._partitions.get("cache:" + scope)
             if part is not None:
                 self.empty(part)
+                del self._partitions["cache:" + scope]
 
     def listing(self, scope: str, cursor: str | None, limit: int) -> Page:
         return self._page("cache:" + scope, "", cursor, limit)

@@ -150,10 +150,18 @@ class Partitions:
         return older
 
     def empty(self, part: Partition) -> None:
-        """Forget everything in `part`."""
+        """Forget everything in `part`. What others hold is looked at only if its own books are not right."""
+        if not part.whole:
+            self._rebuild(part)
+        part.whole = False
+        if part.of is None:
+            self.entries -= len(part.slots)
         part.slots.clear()
         part.touched.clear()
-        self._rebuild(part)
+        part.policy = SegmentedLRU()
+        self.bytes -= part.bytes
+        part.bytes = 0
+        part.whole = True
 
     def forget_all(self) -> None:
         """In a child after a fork: a lock of its own and nothing held; slots are emptied in place, views refer to them."""
