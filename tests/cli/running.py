@@ -48,7 +48,13 @@ class Terminal:
         where = {"TIERED_URL": url} if url else {}
         environ = environment(TERM="xterm-256color", **where, **env)
         ends: dict[str, Any] = {"stdin": inner, "stdout": inner, "stderr": inner}
-        self.process = subprocess.Popen([*COMMAND, *args], **ends, env=environ, start_new_session=True)
+        self.process = subprocess.Popen(
+            [*COMMAND, *args],
+            **ends,
+            env=environ,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # a runner may have it ignored
+        )
         os.close(inner)
 
     def lines(self) -> list[str]:

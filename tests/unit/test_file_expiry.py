@@ -86,7 +86,9 @@ def test_what_many_clears_left_goes_in_a_few_steps(tier: FileTier) -> None:
     steps = 0
     while tier._tidy():
         steps += 1
-    left = connection(tier).execute("SELECT count(*) FROM entries UNION ALL SELECT count(*) FROM dead_spaces").fetchall()
+    left = (
+        connection(tier).execute("SELECT count(*) FROM entries UNION ALL SELECT count(*) FROM dead_spaces").fetchall()
+    )
     assert left == [(0,), (0,)] and steps <= 2
 
 
