@@ -16,7 +16,7 @@ from tiered.tiers import file_store
 from tiered.tiers.base import Write
 from tiered.tiers.file import FileTier
 from tiered.tiers.file_expiry import Expiry
-from tiered.tiers.file_store import LOG_BYTES
+from tiered.tiers.file_store import LOG_BYTES, LOG_COPIED
 
 
 def test_a_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +104,21 @@ def test_the_log_of_a_large_write_is_cut(tier: FileTier) -> None:
     for number in range(100):
         put(tier, f"k{number}", bytes(50_000))
     assert tier._path.with_name(tier._path.name + "-wal").stat().st_size <= LOG_BYTES
+
+
+@pytest.mark.parametrize("page_bytes", [file_store.PAGE_BYTES, 4096])
+def test_bounded_the_log_takes_as_much_whatever_the_pages_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_bytes: int
+) -> None:
+    """A store keeps the pages that it was made with."""
+    with monkeypatch.context() as patch:
+        patch.setattr(file_store, "PAGE_BYTES", page_bytes)
+        open_tier(tmp_path / "store").close()
+    with closing(open_tier(tmp_path / "store")) as tier:
+        assert connection(tier).execute("PRAGMA page_size").fetchall() == [(page_bytes,)]
+        for _ in range(LOG_BYTES // 100_000):
+            put(tier, "k", os.urandom(100_000))
+        assert 0.9 * LOG_COPIED < log_size(tier) < 1.1 * LOG_COPIED
 
 
 def log_size(tier: FileTier) -> int:

@@ -18,9 +18,9 @@ PAUSE = 1.0
 BREATH = 0.01
 STEP_BYTES = 1_000_000
 """Of entries that are removed in one step: everybody else's writes wait for it."""
-FREE_PAGES, FREE_SHARE = 1000, 4
+FREE_PAGES, FREE_SHARE = 2000, 4
 """Pages without content may be so many, or one in so many; they are what the next entries go into."""
-VACUUM_PAGES = 100
+VACUUM_PAGES = 200
 """Given back in one step."""
 
 _EXPIRED = "SELECT space, key, coalesce(length(frame), 0) FROM entries WHERE purge_at > 0 AND purge_at <= ? LIMIT ?"

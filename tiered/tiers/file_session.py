@@ -14,7 +14,7 @@ from typing import Any
 from tiered.entry import expires_at_of, keep_until_of, version_of
 from tiered.tiers.base import CLEARED_MARKS, NOTHING_HAS, RETENTION_MS, Commit, Given, Mark, Write, Written
 from tiered.tiers.file_history import checked, enter, last_version, line_of, start_anew
-from tiered.tiers.file_store import Which
+from tiered.tiers.file_store import LOG_COPIED, Which
 from tiered.tiers.file_turn import in_turn
 from tiered.tiers.sqlite import Connection, Error, first
 
@@ -64,6 +64,7 @@ class Session:
         """The log of its first transaction."""
         connection.execute("PRAGMA busy_timeout=0")  # `in_turn` waits
         connection.execute("PRAGMA temp_store=MEMORY")  # how to undo a statement; that of 24 rows outgrows 64 KiB
+        connection.wal_autocheckpoint(LOG_COPIED // first(connection, "PRAGMA page_size")[0])
         self._rows: list[object] = []
         self._marks: list[object] = []
         self._given: list[Given] = []
