@@ -130,7 +130,9 @@ def _check_spelling(url: str, parts: SplitResult) -> None:
     if "@" in parts.query:
         raise ConfigError(f"{parts.scheme}: in a password write ? as %3F and / as %2F; in an option write @ as %40")
     if any(not char.isprintable() or char.isspace() for char in parts.netloc):
-        raise ConfigError(f"{parts.scheme}: the host has a blank or an unprintable character in it")
+        raise ConfigError(
+            f"{parts.scheme}: the host has a blank or an unprintable character in it; a comma is between tiers"
+        )
     given = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     for option in given:
         if given.count(option) > 1:

@@ -98,6 +98,7 @@ def test_top_is_live_fits_and_shows_an_outage(bot: Bot, redis_server: RedisServe
             rows = [line for line in terminal.lines() if line.startswith(("tier ", "memory", "redis", "file"))]
             assert len(rows) == 4
         assert "p99" in wide.text() and "size" in wide.text()
+        assert wide.lines()[0].rstrip().endswith("/metrics") and narrow.lines()[0].rstrip().endswith("…"), "half a port"
         redis_server.kill()
         for terminal in (wide, narrow):
             terminal.until(

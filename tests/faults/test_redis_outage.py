@@ -171,6 +171,24 @@ def test_a_password_a_foreign_type_and_damage_degrade(
     tier.close()
 
 
+def test_failover_a_redis_whose_password_was_changed_costs_nothing_until_it_lets_us_in_again(
+    store: TieredBackend, raw: redis.Redis
+) -> None:
+    store.set("k", 1)
+    raw.ping()  # this connection stays, and may undo it
+    raw.config_set("requirepass", "another")
+    raw.client_kill_filter(_type="normal", skipme=True)
+    raw.client_kill_filter(_type="pubsub", skipme=True)
+    outcomes = [store.set(f"k{n}", n).tiers for n in range(10)]
+    assert [store.get(f"k{n}") for n in range(10)] == list(range(10)) and store.get("k") == 1
+    assert outcomes[-1] == {"memory": "skipped", "redis": "queued", "file": "ok"}
+    state = store.health()["redis"]
+    assert state["breaker"] != "closed" and "check the password" in state["detail"]
+    raw.config_set("requirepass", "")
+    eventually(lambda: in_service(store))
+    assert store.lookup("k9").tier == "redis" and store.verify().converged
+
+
 def test_versions_are_compared_exactly_in_redis(redis_server: RedisServer, raw: redis.Redis) -> None:
     from tiered.entry import draft, namespace_seed
 

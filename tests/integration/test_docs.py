@@ -42,6 +42,14 @@ def test_a_tier_that_does_not_meet_the_contract_is_shown_the_values(tmp_path: Pa
     assert result.returncode == 1 and "assert True is False" in result.stdout, result.stdout + result.stderr
 
 
+def test_the_tests_of_a_bot_run_as_pasted(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python test_my_bot.py\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
+    (tmp_path / "test_my_bot.py").write_text(code)
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_bot.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and "4 passed" in result.stdout, result.stdout + result.stderr
+
+
 def test_every_page_help_and_message_installs_an_extra_in_the_way_that_works() -> None:
     """From the sources: the package is in no index."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "tiered").rglob("*.py")]

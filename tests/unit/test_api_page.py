@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import tiered
 from tiered import AsyncTieredBackend, Lookup, TieredBackend, TieredError
+from tiered.observability.stats import StoreStats, TierStats
 from tiered.results import TierOutcome
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "api.md").read_text()
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "api.md").read_text()
 NAMED = "\n".join(re.findall(r"^\| (.*?) \|", PAGE, re.MULTILINE))
 """The first column of its tables."""
 CALLS = dict(re.findall(r"`(?:\w+\.)?(\w+)\(([^`]*)\)`", NAMED))
@@ -49,3 +51,10 @@ def test_dir_names_what_is_public_and_nothing_of_how_it_is_made() -> None:
     """Also what is imported when it is first named."""
     told = dir(tiered)
     assert {*tiered.__all__, "CouchbaseTier"} <= set(told) and "TYPE_CHECKING" not in told and "annotations" not in told
+
+
+def test_every_number_of_stats_is_explained() -> None:
+    page = (DOCS / "metrics.md").read_text().partition("## The same numbers in a shell")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", page))
+    for stats in (TierStats().as_dict(), StoreStats().as_dict()):
+        assert set(stats) - told == set()

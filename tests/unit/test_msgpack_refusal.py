@@ -45,3 +45,14 @@ def test_the_path_in_a_refusal_is_bounded() -> None:
     with pytest.raises(InvalidValue) as caught:
         CODEC.encode(value)
     assert len(str(caught.value).split(" is a ")[0]) <= 200
+
+
+def test_what_was_not_awaited_is_told_so_and_not_to_register_its_class() -> None:
+    async def answer() -> int:
+        return 1
+
+    forgotten = answer()
+    with pytest.raises(InvalidValue) as caught:
+        CODEC.encode({"x": [forgotten]})
+    forgotten.close()
+    assert str(caught.value) == "value['x'][0] is a coroutine; await it, and store what it returns"

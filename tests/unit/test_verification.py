@@ -17,7 +17,7 @@ from tiered.verification import pages as paging
 from tiered.verification.cache_side import CacheSide
 from tiered.verification.copies import Copy, Place, compare, opened
 from tiered.verification.pages import BYTES, MOST, pages
-from tiered.verification.report import Kind
+from tiered.verification.report import Kind, Report, TierReport
 from tiered.verification.suspects import judge
 from tiered.verification.tally import Tally
 from tiered.verification.verifier import Verifier
@@ -75,6 +75,20 @@ def signed(version: int) -> bytes:
 def test_what_a_difference_is(record: bytes | None, tier: bytes | None, kind: Kind | None) -> None:
     recorded, held = opened(PLACE, "k", record, NOW), opened(PLACE, "k", tier, NOW)
     assert compare(recorded, held, lambda a, b: a.content == b.content) is kind
+
+
+def test_a_report_is_one_line_to_read_in_a_shell() -> None:
+    record = TierReport("file", "record", {Kind.SAME: 1200, Kind.MISSING: 0})
+    memory = TierReport("memory", "memory", {Kind.SAME: 0})
+    cache = TierReport("redis", "cache", {Kind.SAME: 1, Kind.OLDER: 2}, mended={Kind.OLDER: 2})
+    away = TierReport("far", "cache", {}, error="timeout")
+    report = Report(("default",), (memory, cache, record), 0.25)
+    assert repr(report) == str(report)
+    assert repr(report) == (
+        "<Report converged: <memory: nothing> <redis: 1 same, 2 older, 2 older mended> <file: 1,200 same> in 0.250 s>"
+    )
+    assert repr(Report((), (away,), 1.0)) == "<Report NOT OK: <far: not compared: timeout, nothing> in 1.000 s>"
+    assert str(record.counts) == "{'same': 1200, 'missing': 0}"
 
 
 def test_what_is_behind_is_a_fault_only_if_it_lacks_what_was_known_at_the_first_look() -> None:

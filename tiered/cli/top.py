@@ -135,7 +135,12 @@ def _drawn(lines: Sequence[Line], width: int, height: int) -> Text:
     from rich.text import Text
 
     styles = {"bad": "bold red", "dim": "dim", "bold": "bold", "": ""}
-    return Text("\n").join(Text(line.text[: width - 1], style=styles[line.colour]) for line in lines[:height])
+    return Text("\n").join(Text(_cut(line.text, width - 1), style=styles[line.colour]) for line in lines[:height])
+
+
+def _cut(text: str, width: int) -> str:
+    """What was cut off is told: half a port is another port."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def page(sight: Sight, width: int) -> list[Line]:

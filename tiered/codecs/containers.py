@@ -106,6 +106,8 @@ def unpack_exactly(code: int, items: Any) -> Any:
 
 
 def _not_storable(kind: type) -> str:
+    if hasattr(kind, "__await__"):
+        return f"is a {kind.__name__:.80}; await it, and store what it returns"
     return (
         f"is a {kind.__module__:.80}.{kind.__qualname__:.80}, which would not come back as what it is; "
         "convert it to str, bytes, int, float, list, dict, tuple, set, datetime, Decimal or UUID, or register its class:"

@@ -304,7 +304,7 @@ class Guard:
             self.trip("restarted or replaced, until it was repaired")
             message = "%s: restarted or replaced; out of service until it was repaired"
             logger.warning(message, self.name, extra=transition("opened", self.name, op=op, error=reason))
-        elif not reason.trips_breaker:
+        elif not reason.trips_breaker and reason is not Reason.AUTH:  # who is not let in gets no answer to any call
             if reason not in self._told:
                 self._told.add(reason)
                 message = "%s: does not do what it is asked (told once): %s"

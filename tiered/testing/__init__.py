@@ -1,4 +1,4 @@
-"""For the tests of others: the contracts of a tier, to be subclassed, and the chaos kit."""
+"""For the tests of others: a clock, the contracts of a tier, to be subclassed, and the chaos kit."""
 
 import sys
 

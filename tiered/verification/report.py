@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 class Kind(StrEnum):
     """How a tier's copy of an entry stands to the record's."""
 
+    __repr__ = str.__repr__  # as a key of `counts` it is to be read
+
     SAME = "same"
     """In the store of record: the entry opens."""
     MISSING = "missing"
@@ -44,7 +46,7 @@ class Example(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TierReport:
     """One tier. `counts` has every kind; `examples` the first keys of those that are worth a look."""
 
@@ -59,6 +61,12 @@ class TierReport:
     """Why entries are unreadable and what is to be done, and how many each."""
     error: str = ""
     """Why the tier could not be compared or mended to the end; the counts are then of what was seen before."""
+
+    def __repr__(self) -> str:
+        counts = [f"{number:,} {kind}" for kind, number in self.counts.items() if number] or ["nothing"]
+        mended = [f"{number:,} {kind} mended" for kind, number in self.mended.items() if number]
+        error = [f"not compared: {self.error}"] if self.error else []
+        return f"<{self.tier}: {', '.join([*error, *counts, *mended])}>"
 
     @property
     def faults(self) -> dict[Kind, int]:
@@ -80,7 +88,7 @@ class TierReport:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """What was compared, what differed, what was mended. `dry_run` is None for `verify`."""
 
@@ -93,6 +101,10 @@ class Report:
     """Whether caches start anew because something could not be mended in place; in a dry run: whether they would."""
     replayed: Mapping[str, int] = field(default_factory=dict)
     """Owed and pending keys that were put before the comparison, per tier."""
+
+    def __repr__(self) -> str:
+        verdict = "converged" if self.converged else "ok" if self.ok else "NOT OK"
+        return f"<Report {verdict}: {' '.join(map(repr, self.tiers))} in {self.seconds:.3f} s>"
 
     @property
     def ok(self) -> bool:
