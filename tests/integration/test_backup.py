@@ -16,6 +16,7 @@ from tests.cli.running import tiered
 from tests.servers import RedisServer
 from tests.waiting import LIMIT
 from tiered import ConfigError, MemoryTier, TieredBackend
+from tiered.tiers import file_restore
 from tiered.tiers.file_restore import restore
 from tiered.tiers.sqlite import connect
 
@@ -168,6 +169,17 @@ def test_the_database_of_a_store_in_use_is_no_backup(tmp_path: Path, data: Path,
     assert not (tmp_path / "copy").exists()
     assert tiered("restore", str(data / "tiered.sqlite3"), url=f"memory://,file:{tmp_path}/copy").returncode == 0
     assert keys(tmp_path / "copy") == {"newer", "k"}
+
+
+def test_who_opens_a_store_while_it_is_put_back_is_told_of_that(
+    data: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(file_restore, "_sync", lambda _: told.append(tiered("ls", url=f"memory://,file:{data}")))
+    restore(backup, data)
+    assert told and {(it.returncode, "alone (shared=False, or `tiered restore`)" in it.stderr) for it in told} == {
+        (2, True)
+    }
 
 
 def test_a_store_in_use_is_not_put_back(data: Path, backup: Path) -> None:

@@ -46,7 +46,7 @@ def _keep_closed(backup: Path, directory: Path, name: str, stack: ExitStack) -> 
     lock = backup.parent / "lock"
     if backup.name != DATABASE or not lock.exists() or backup.parent.resolve() == directory.resolve():
         return
-    descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # a copy may be on a disk that is read-only
+    descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a copy may be on a disk that is read-only
     stack.callback(os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
