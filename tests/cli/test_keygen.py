@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import tiered
-from tiered.codecs.keys import new_key, parse
+from tests.waiting import LIMIT
+from tiered import ConfigError
+from tiered.codecs.keys import append_key, new_key, parse
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +55,35 @@ def test_a_file_that_would_be_refused_is_left_as_it_is(tmp_path: Path, text: str
     result = tiered("keygen", "june", "--out", str(path))
     assert result.returncode == 2 and says in result.stderr and "Traceback" not in result.stderr
     assert text is None or path.read_bytes() == text.encode("latin-1")
+
+
+def test_a_key_that_has_no_room_is_not_written_by_halves(tmp_path: Path) -> None:
+    """Half a key made a file that every process refused, the bot that was started anew as well."""
+    path = tmp_path / "keys"
+    before = f"{new_key('may')}\n# {'x' * 940}\n"
+    path.write_text(before)
+    path.chmod(0o600)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limit[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot write .*File too large"):
+            append_key(path, new_key("june"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_text() == before
+    append_key(path, new_key("june"))
+    assert list(parse(path.read_text())) == ["may", "june"]
+
+
+def test_one_waits_for_another_and_sees_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.touch(0o600)
+    with ThreadPoolExecutor() as pool, open(path, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(append_key, path, new_key("june"))
+        assert not wait([waiting], timeout=0.3).done
+        print(new_key("june"), file=other, flush=True)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        with pytest.raises(ConfigError, match="the id june is there twice"):
+            waiting.result(LIMIT)
+    assert list(parse(path.read_text())) == ["june"]

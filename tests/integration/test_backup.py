@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.cli.running import tiered
 from tests.servers import RedisServer
 from tests.waiting import LIMIT
 from tiered import ConfigError, MemoryTier, TieredBackend
+from tiered.tiers import file_restore
 from tiered.tiers.file_restore import restore
 from tiered.tiers.sqlite import connect
 
@@ -30,6 +32,18 @@ store.set_many({f"newer:{n}": "z" * 2000 for n in range(50)})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 """A bot that loses its keys after a backup, and ends without closing its store."""
+ENDED = """
+import os, signal, sys
+from tiered.cli import main
+from tiered.tiers import {module} as module
+
+def ended(*args):
+    os.kill(os.getpid(), signal.{signal})
+
+module.{step} = ended
+sys.exit(main(sys.argv[1:]))
+"""
+"""A command that is ended when it has made its copy, and has not put it in its place."""
 
 
 @pytest.fixture
@@ -114,6 +128,58 @@ def test_one_that_is_copied_over_a_closed_store_needs_no_command(data: Path, bac
         store.set("newest", 1)
     shutil.copy(backup, data / "tiered.sqlite3")
     assert keys(data) == {"old"}
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_backup_or_restore_that_is_ended_by_a_signal_leaves_nothing(number: str, data: Path, backup: Path) -> None:
+    moved = restore(backup, data)  # it has a log beside it, so that putting it back needs another copy
+    before = sorted((*data.iterdir(), *backup.parent.iterdir()))
+    for module, step, command in (
+        ("file", "copy", f"backup {backup}"),
+        ("file_restore", "_sync", f"restore {backup}"),
+        ("file_restore", "_check", f"restore {moved}"),
+    ):
+        program = ENDED.format(module=module, step=step, signal=number)
+        args = [sys.executable, "-c", program, *command.split(), "--url", f"memory://,file:{data}"]
+        done = subprocess.run(args, capture_output=True, text=True, timeout=LIMIT)
+        assert (done.returncode, done.stderr) == (130, "tiered: interrupted\n")
+        assert sorted((*data.iterdir(), *backup.parent.iterdir())) == before
+    assert keys(data) == {"old"}
+
+
+def test_what_a_killed_restore_left_goes_with_a_later_one(data: Path, backup: Path) -> None:
+    program = ENDED.format(module="file_restore", step="_check", signal="SIGKILL")
+    moved = restore(backup, data)
+    args = [sys.executable, "-c", program, "restore", str(moved), "--url", f"memory://,file:{data}"]
+    subprocess.run(args, timeout=LIMIT)
+    (left,) = data.glob("restoring-*")
+    restore(backup, data)
+    assert left.exists(), "it could be of one that is at work"
+    os.utime(left, (0, 0))
+    restore(backup, data)
+    assert not list(data.glob("restor*"))
+
+
+def test_the_database_of_a_store_in_use_is_no_backup(tmp_path: Path, data: Path, backup: Path) -> None:
+    """A copy of what is being written to may be torn."""
+    with TieredBackend.from_url(f"memory://,file:{data}") as store:
+        store.set("k", 1)
+        refused = tiered("restore", str(data / "tiered.sqlite3"), url=f"memory://,file:{tmp_path}/copy")
+        assert refused.returncode == 2 and "is the database of a store in use; stop that, or give a" in refused.stderr
+    assert not (tmp_path / "copy").exists()
+    assert tiered("restore", str(data / "tiered.sqlite3"), url=f"memory://,file:{tmp_path}/copy").returncode == 0
+    assert keys(tmp_path / "copy") == {"newer", "k"}
+
+
+def test_who_opens_a_store_while_it_is_put_back_is_told_of_that(
+    data: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(file_restore, "_sync", lambda _: told.append(tiered("ls", url=f"memory://,file:{data}")))
+    restore(backup, data)
+    assert told and {(it.returncode, "alone (shared=False, or `tiered restore`)" in it.stderr) for it in told} == {
+        (2, True)
+    }
 
 
 def test_a_store_in_use_is_not_put_back(data: Path, backup: Path) -> None:

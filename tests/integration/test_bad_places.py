@@ -159,6 +159,35 @@ def test_a_backup_to_a_directory_is_refused_as_that(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_backup_replaces_no_device_pipe_or_link(tmp_path: Path) -> None:
+    """As root it took /dev/null away from the whole machine."""
+    pipe, link, device = tmp_path / "pipe", tmp_path / "link", tmp_path / "device"
+    os.mkfifo(pipe)
+    link.symlink_to("elsewhere")
+    device.symlink_to("/dev/stdout")
+    with TieredBackend.from_url(f"file:{tmp_path}/data") as store:
+        for place in (pipe, link, device):
+            with pytest.raises(ConfigError, match="is no regular file, which a backup would replace; give the path of"):
+                store.backup(place)
+    assert pipe.is_fifo() and link.is_symlink() and device.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "device", "link", "pipe"]
+
+
+def test_a_backup_replaces_nothing_that_a_store_has_in_its_directory(tmp_path: Path) -> None:
+    """Without its lock, a store in use could be put back to a backup."""
+    data = tmp_path / "data"
+    with TieredBackend.from_url(f"file:{data}") as store, TieredBackend.from_url(f"file:{tmp_path}/other"):
+        store.set("k", 1)
+        (data / "replay-0.lock").touch()
+        before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+        for place in (data / "lock", data / "replay-0.lock", data / "tiered.sqlite3-wal", tmp_path / "other/lock"):
+            with pytest.raises(ConfigError, match="belongs to a store; back up to another path"):
+                store.backup(place)
+        assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
+        for _ in range(2):
+            store.backup(data / "backup")
+
+
 def test_a_directory_that_one_store_has_for_itself_is_refused_to_all_others(tmp_path: Path) -> None:
     with TieredBackend.from_url(f"file:{tmp_path}/data", shared=False) as store:
         store.set("k", 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiered.cli.command import add_command
+from tiered.cli.ending import end_as_by_ctrl_c
 from tiered.cli.get import print_json
 from tiered.cli.opening import given
 
@@ -35,6 +36,7 @@ def add_backup(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _backup(store: Any, args: argparse.Namespace) -> int:
+    end_as_by_ctrl_c()  # without a copy left behind
     store.backup(args.path)
     size = Path(args.path).stat().st_size
     if args.json:
@@ -50,6 +52,7 @@ def _restore(args: argparse.Namespace) -> int:
     from tiered.errors import ConfigError
     from tiered.tiers.file_restore import restore
 
+    end_as_by_ctrl_c()
     source, options = given(args)
     url = {**settings_from(source), **options}.get("url")
     if url is None:

@@ -31,8 +31,9 @@ def add_rekey(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _rekey(store: Any, args: argparse.Namespace) -> int:
     report: RekeyReport = watched(store.rekey, every=args.all)
+    code = args.verdict = OK if report.ok else PROBLEMS
     print(json.dumps(report.as_dict()) if args.json else _told(report))
-    return OK if report.ok else PROBLEMS
+    return code
 
 
 def _told(report: RekeyReport) -> str:

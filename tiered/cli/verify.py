@@ -92,12 +92,13 @@ def _replay(store: Any, args: argparse.Namespace) -> int:
 
 
 def _told(report: Report, args: argparse.Namespace) -> int:
+    faults = any(tier.faults for tier in report.tiers)
+    code = args.verdict = PROBLEMS if faults else UNREACHABLE if report.unreachable else OK
     if args.json:
         print(json.dumps(report.as_dict()))
     else:
         _Page(report, several=args.all).print()
-    faults = any(tier.faults for tier in report.tiers)
-    return PROBLEMS if faults else UNREACHABLE if report.unreachable else OK
+    return code
 
 
 class _Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import logging
 import os
 import re
@@ -125,14 +126,25 @@ def append_key(path: Path, line: str) -> None:
     """
     try:
         with open(path, "a+", encoding="utf-8", opener=_opener) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two with one id would make a file that is refused
             file.seek(0)
             known = _text_of(file, path)
             parse(f"{known}\n{line}")
-            file.write(line + "\n" if not known or known.endswith("\n") else f"\n{line}\n")
-            file.flush()
-            os.fsync(file.fileno())  # what is encrypted with a key must not outlive it
+            _append(file.fileno(), line + "\n" if not known or known.endswith("\n") else f"\n{line}\n")
     except OSError as error:
         raise ConfigError(f"keys: cannot write {path}: {error.strerror}") from error
+
+
+def _append(descriptor: int, text: str) -> None:
+    """All of it or nothing: with half a key the file would be refused by everybody."""
+    before, rest = os.fstat(descriptor).st_size, text.encode()
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)  # what is encrypted with a key must not outlive it
+    except BaseException:
+        os.ftruncate(descriptor, before)
+        raise
 
 
 def parse(text: str) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tiered.arguments import choice, tier_name, truth, whole
 from tiered.clock import SYSTEM_CLOCK, Clock
-from tiered.errors import ConfigError, StoreError, StoreUnavailable
+from tiered.errors import StoreError, StoreUnavailable
 from tiered.forks import forget, put_off, register
 from tiered.tiers import file_backup, file_history
 from tiered.tiers.base import BuiltIn, Commit, Page, TierHealth, Write
@@ -24,7 +24,7 @@ from tiered.tiers.file_expiry import Expiry, give_back, remove
 from tiered.tiers.file_journal import FileJournal
 from tiered.tiers.file_leases import FileLeases
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.file_place import belongs_to_a_store, explain, path_of, prepare
+from tiered.tiers.file_place import explain, path_of, prepare
 from tiered.tiers.file_readers import Readers, rows
 from tiered.tiers.file_store import SYNCS, Database, copy, renew_log
 from tiered.tiers.file_token import Token
@@ -236,10 +236,6 @@ class FileTier(BuiltIn):
         The copy starts a generation and versions of its own, so that what caches hold is not believed after a restore.
         """
         target = path_of(path, f"{self.name}: the backup's path")
-        if target.is_dir():
-            raise ConfigError(f"{self.name}: {target} is a directory; give the path of a file")
-        if belongs_to_a_store(target):
-            raise ConfigError(f"{self.name}: {target} is the database of a store; back up to another path")
         part = file_backup.begin(target, self.name)
         try:
             self._copy(part)

@@ -102,7 +102,7 @@ class DirectoryLock:
             alone = ", which asked for it alone (shared=False)" if self._shared else ""
             return f"a store of this process{alone}; share that one, or close it before"
         if self._shared:
-            return "a process that asked for it alone (shared=False); stop it or use another directory"
+            return "a process that has it alone (shared=False, or `tiered restore`); wait for it, stop it or use another directory"
         if self._inherited:
             return (
                 f"the process {self._inherited} that this one was forked from, which asked for it alone (shared=False);"

@@ -14,6 +14,8 @@ from tiered.arguments import absolute, text_of
 from tiered.errors import ConfigError
 
 DATABASE = "tiered.sqlite3"
+SQLITE = b"SQLite format 3\0"
+"""How every database begins."""
 RESTORED = "-restored"
 """How the name of a database ends that takes the place of the one whose name is before it: of that which is moved away."""
 NETWORK_FILE_SYSTEMS = (
@@ -48,8 +50,18 @@ def path_of(path: object, what: str) -> Path:
 
 
 def belongs_to_a_store(path: Path) -> bool:
-    """Whether a file at `path` would replace the database of a file tier, which may be in use."""
-    return path.name.startswith(DATABASE) and (path.parent / "lock").exists()
+    """Whether a file at `path` would replace one that a file tier has in its directory, and may be using: its database, a lock.
+
+    A backup that is kept there is none of them: it is a database by another name.
+    """
+    if not (path.parent / "lock").exists():
+        return False
+    return path.name.startswith(DATABASE) or (path.is_file() and not _is_database(path))
+
+
+def _is_database(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def begun_restore(directory: Path) -> Path | None:

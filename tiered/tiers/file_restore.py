@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -13,11 +14,15 @@ from tempfile import TemporaryDirectory
 import apsw
 
 from tiered.errors import ConfigError
+from tiered.tiers.file_backup import LEFT
 from tiered.tiers.file_errors import SQLITE_ERRORS
 from tiered.tiers.file_lock import DirectoryLock
-from tiered.tiers.file_place import RESTORED, begun_restore, explain, prepare
+from tiered.tiers.file_place import DATABASE, RESTORED, begun_restore, explain, prepare
 from tiered.tiers.file_store import APPLICATION_ID, SCHEMA_VERSION, has_log
 from tiered.tiers.sqlite import code_of, connect, first
+
+COPIES = "restoring-"
+"""How the names begin of directories with a backup and its log, in the store's directory, where there is room for them."""
 
 
 def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
@@ -28,6 +33,7 @@ def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
     """
     try:
         with ExitStack() as stack:
+            _keep_closed(backup, directory, name, stack)
             whole = _with_its_log(backup, directory, stack)
             _check(whole, backup, name)
             return _put(whole, directory, name)
@@ -35,13 +41,27 @@ def restore(backup: Path, directory: Path, name: str = "file") -> Path | None:
         raise ConfigError(f"{name}: {backup} was not put back to {directory}: {explain(error)}") from error
 
 
+def _keep_closed(backup: Path, directory: Path, name: str, stack: ExitStack) -> None:
+    """What is another store's database must not be written to while it is copied, or the copy may be torn."""
+    lock = backup.parent / "lock"
+    if backup.name != DATABASE or not lock.exists() or backup.parent.resolve() == directory.resolve():
+        return
+    descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a copy may be on a disk that is read-only
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"{name}: {backup} is the database of a store in use; stop that, or give a backup of it"
+        raise ConfigError(message) from None
+
+
 def _with_its_log(backup: Path, directory: Path, stack: ExitStack) -> Path:
     """`backup`, or a copy that has what is in the log beside it."""
     log = Path(f"{backup}-wal")
     if not log.is_file() or not log.stat().st_size or not has_log(backup):
         return backup
-    where = directory if directory.is_dir() else None  # there is room for it
-    whole = Path(stack.enter_context(TemporaryDirectory(prefix="restoring-", dir=where))) / backup.name
+    where = directory if directory.is_dir() else None
+    whole = Path(stack.enter_context(TemporaryDirectory(prefix=COPIES, dir=where))) / backup.name
     shutil.copyfile(backup, whole)
     shutil.copyfile(log, f"{whole}-wal")
     with suppress(*SQLITE_ERRORS), closing(connect(whole)) as connection:  # what is damaged is found by `_check`
@@ -55,6 +75,7 @@ def _put(whole: Path, directory: Path, name: str) -> Path | None:
     lock.acquire()
     part = directory / "restored.part"
     try:
+        _remove_left(directory)
         shutil.copyfile(whole, part)
         part.chmod(0o600)
         _sync(part)
@@ -64,6 +85,13 @@ def _put(whole: Path, directory: Path, name: str) -> Path | None:
         part.unlink(missing_ok=True)
         lock.release()
     return moved
+
+
+def _remove_left(directory: Path) -> None:
+    """The copies of those that were killed; what is younger may be of one that goes on."""
+    for left in directory.glob(f"{COPIES}*"):
+        if left.stat().st_mtime < time.time() - LEFT:
+            shutil.rmtree(left)
 
 
 def _check(whole: Path, backup: Path, name: str) -> None:
