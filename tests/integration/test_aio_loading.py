@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from tests.clocks import HandClock
 from tests.loops import FACTORIES, Gate, Loop, until
 from tests.waiting import LIMIT, eventually, started
 from tiered import AsyncTieredBackend, FileTier, InvalidValue, MemoryTier, RecursiveLoad, RedisTier, TieredBackend, pool
+from tiered.replication.singleflight import Load
 
 user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
 
@@ -315,6 +317,36 @@ def test_loaders_that_wait_for_each_other_are_told_and_others_are_not(
         assert await asyncio.gather(*(task() for _ in range(20))) == ["value"] * 20
 
     run(work())
+
+
+@pytest.mark.parametrize("under_way", [0, 1])
+def test_loaders_that_leave_tasks_behind_which_load_keep_none_of_the_loads_before(
+    run: Loop, plain: TieredBackend, store: AsyncTieredBackend, under_way: int
+) -> None:
+    """A timer set in a loader runs in that loader's context, and so does the loader that it starts, and the timer set in that."""
+    space, tasks, held = plain._core.space, list[asyncio.Task[Any]](), list[int]()
+
+    async def work() -> None:
+        async def later(n: int) -> Any:
+            while len(space.loads) > under_way:
+                await asyncio.sleep(0)  # not `until`: the timers of its time limits would keep their contexts
+            return await store.get_or_set(f"k{n}", partial(loader, n))
+
+        async def loader(n: int) -> int:
+            if n < 40:
+                tasks.append(asyncio.get_running_loop().create_task(later(n + 1)))
+            else:
+                gc.collect()
+                held.append(sum(type(it) is Load and it.space is space for it in gc.get_objects()))
+            return n
+
+        await store.get_or_set("k0", partial(loader, 0))
+        for n in range(40):
+            assert await tasks[n] == n + 1
+            tasks[n] = tasks[0]
+
+    run(work())
+    assert 0 < held[0] <= 5
 
 
 def test_a_task_that_outlives_its_loader_may_ask_for_the_key(run: Loop, store: AsyncTieredBackend) -> None:

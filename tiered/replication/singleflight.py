@@ -48,7 +48,7 @@ class Load:
     def __init__(self, space: Space, key: str, watch: Watch, started: float, within: Load | None) -> None:
         self.space, self.key, self.watch, self.started = space, key, watch, started
         self.within = within
-        """The load whose loader asked for this one."""
+        """The load whose loader asked for this one, or what `around` has put in its place."""
         self.waits_for: list[Load] = []
         """Those that its loader asked for, or joined, and that are not over: with tasks there may be several."""
         self.copy: Copy | None = None
@@ -74,6 +74,12 @@ class Load:
         """The loader is about to run; `version` is what the store says of the key."""
         self._from = max(self.watch.version, version)
         self.generation = generation
+
+    def around(self) -> Load | None:
+        """The nearest load around this one that is not over. Those between are forgotten: their loaders may have left tasks behind, in
+        whose contexts others are loaded, and so on for ever, each with what it loaded."""
+        self.within = within = _running(self.within)
+        return within
 
     @contextmanager
     def loader(self) -> Iterator[None]:
@@ -113,7 +119,7 @@ class SingleFlight:
         A load that a write has overtaken gives nobody who comes later a value of before that write, and one that has
         run for longer than the patience of this process is taken for hung: neither is joined.
         """
-        within = _inside.get()
+        within = _running(_inside.get())
         if _is_loading(within, space, key):
             raise RecursiveLoad(f"the loader of {key!r:.80} asks get_or_set for that key; let it use get")
         now = self._chain.clock.monotonic()
@@ -127,7 +133,8 @@ class SingleFlight:
             space.loads[key] = load
         if within is not None:
             with _waits:
-                within.waits_for.append(load)
+                if not within.over:
+                    within.waits_for.append(load)
         return load, True
 
     def leave(self, stay: Stay) -> None:
@@ -149,9 +156,11 @@ class SingleFlight:
                 stay.watched = False
                 space.flights.unwatch(key, load.watch)
             load.over = True  # from here on nobody listens who has not
-        if load.within is not None:
-            with _waits:
-                load.within.waits_for = list(it for it in load.within.waits_for if it is not load)
+        within = load.within
+        with _waits:
+            load.waits_for = []
+            if within is not None:
+                within.waits_for = _without(load, within.waits_for)
         release_all(load.shut)
         for tell in load.listeners:
             tell()
@@ -166,7 +175,8 @@ class SingleFlight:
                     raise RecursiveLoad(
                         f"two loaders wait for each other, one of them for {load.key!r:.80}; let one use get"
                     )
-                me.waits_for.append(load)
+                if not me.over:
+                    me.waits_for.append(load)
         try:
             left = max(0.0, load.started + self._patience - self._chain.clock.monotonic())
             over: bool = yield Wait(partial(_wait, load, left), left, partial(self._listen, load))
@@ -174,7 +184,7 @@ class SingleFlight:
         finally:
             if me is not None:
                 with _waits:
-                    me.waits_for.remove(load)
+                    me.waits_for = _without(load, me.waits_for)
 
     def abandon(self) -> None:
         """In a child after a fork: the threads that were loading are not here."""
@@ -203,12 +213,23 @@ def _wait(load: Load, seconds: float) -> bool:
     return True
 
 
+def _without(load: Load, loads: list[Load]) -> list[Load]:
+    return list(it for it in loads if it is not load)
+
+
+def _running(load: Load | None) -> Load | None:
+    """`load`, or the nearest around it that is not over: one that is has left a task behind."""
+    while load is not None and load.over:
+        load = load.within
+    return load
+
+
 def _is_loading(load: Load | None, space: Space, key: str) -> bool:
-    """Whether `load`, or one that it was asked for by, is of this key. One that is over has left tasks behind."""
+    """Whether `load`, or one around it, is under way for this key."""
     while load is not None:
         if load.key == key and load.space is space and not load.over:
             return True
-        load = load.within
+        load = load.around()
     return False
 
 
