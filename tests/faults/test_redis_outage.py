@@ -35,6 +35,19 @@ def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(("database", "prefix"), [("1", "tiered"), ("0", "other")])
+def test_another_database_or_prefix_is_another_cache_and_the_one_before_is_old(
+    redis_server: RedisServer, tmp_path: Path, database: str, prefix: str
+) -> None:
+    """A setting that is changed, and changed back: the first place has missed what was written meanwhile."""
+    other = RedisTier(redis_server.url.removesuffix("0") + database, prefix=prefix)
+    for tier, value in ((RedisTier(redis_server.url), "old"), (other, "new")):
+        with TieredBackend([tier, FileTier(tmp_path)]) as store:
+            assert store.set("k", value).tiers["redis"] == "ok"
+    with TieredBackend([RedisTier(redis_server.url), FileTier(tmp_path)]) as store:
+        assert store.get("k") == "new"
+
+
 def in_service(store: TieredBackend) -> bool:
     state = store.health()["redis"]
     return bool(state["breaker"] == "closed" and not state["owed"])

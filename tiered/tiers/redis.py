@@ -101,6 +101,8 @@ class RedisTier(BuiltIn):
         where = target(
             url, client, name=name, connect_timeout=connect_timeout, timeout=timeout, insecure_tls=insecure_tls
         )
+        self._place = f"{int(where.arguments.get('db') or 0)}/{self._prefix}"
+        """The database and the prefix: what is put at another does not come here."""
         where = where._replace(max_reply=max_reply_bytes, life=life_of_a_put(timeout, max_ttl))
         kind = Cluster if where.seeds else Link
         self.no_record = NO_RECORD if where.seeds else ""
@@ -152,8 +154,8 @@ class RedisTier(BuiltIn):
         """Nothing to do: every key expires."""
 
     def probe(self) -> str:
-        """The server's run id: another one means that its data may be another."""
-        return self._link.meet()
+        """The server's run id, and where this tier's keys are there: another one means that its data may be another."""
+        return f"{self._link.meet()}/{self._place}"
 
     def ask_servers(self, *commands: Sequence[Arg]) -> dict[str, list[Any]]:
         """What each server answers, in a cluster each master, by a name for people; on connections of their own.
