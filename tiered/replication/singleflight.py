@@ -160,7 +160,7 @@ class SingleFlight:
         with _waits:
             load.waits_for = []
             if within is not None:
-                within.waits_for = _without(load, within.waits_for)
+                within.waits_for = list(it for it in within.waits_for if it is not load)
         release_all(load.shut)
         for tell in load.listeners:
             tell()
@@ -184,7 +184,8 @@ class SingleFlight:
         finally:
             if me is not None:
                 with _waits:
-                    me.waits_for = _without(load, me.waits_for)
+                    if load in me.waits_for:  # once: another task of this loader may wait for it, too
+                        me.waits_for.remove(load)
 
     def abandon(self) -> None:
         """In a child after a fork: the threads that were loading are not here."""
@@ -211,10 +212,6 @@ def _wait(load: Load, seconds: float) -> bool:
         if load.done.acquire(timeout=min(left, GLANCE)):
             load.done.release()
     return True
-
-
-def _without(load: Load, loads: list[Load]) -> list[Load]:
-    return list(it for it in loads if it is not load)
 
 
 def _running(load: Load | None) -> Load | None:
